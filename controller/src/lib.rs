@@ -1,0 +1,1 @@
+//! Gives addresses to Services.

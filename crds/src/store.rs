@@ -1,0 +1,1 @@
+//! The pure index of objects.

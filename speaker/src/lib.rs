@@ -1,0 +1,1 @@
+//! Makes this node answer for the addresses.
