@@ -1,1 +1,20 @@
 //! Makes this node answer for the addresses.
+//!
+//! ```text
+//! Change ──▶ world ──▶ plan ──┬──▶ bgp    machine ──▶ driver ──▶ TCP
+//!              ▲              ├──▶ layer2 machines ─▶ driver ──▶ ARP, NDP, heartbeats
+//!              └── reports ◀──┴──▶ nft    ruleset ──▶ driver ──▶ nftables
+//! ```
+
+pub mod backoff;
+pub mod bgp;
+pub mod cli;
+pub mod layer2;
+pub mod nft;
+pub mod plan;
+pub mod run;
+pub mod status;
+pub mod telemetry;
+pub mod timer;
+pub mod wire;
+pub mod world;

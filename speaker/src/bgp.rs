@@ -1,0 +1,89 @@
+//! BGP-4 (RFC 4271), active side: one session per configured peer.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::{Duration, SystemTime};
+
+use ferrolb_crds::model::{Asn, Community, Family, HoldTime, PeerAsn, Port, RouterId};
+use ipnet::IpNet;
+
+/// Everything one session is configured with. Two sessions with equal settings are the same session.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    /// Name of the BGPPeer.
+    pub name: String,
+    /// Address to dial.
+    pub neighbor: IpAddr,
+    /// Port to dial.
+    pub port: Port,
+    /// TCP source, if it must be a certain one.
+    pub source_address: Option<IpAddr>,
+    /// Our AS.
+    pub local_asn: Asn,
+    /// The peer's AS.
+    pub peer_asn: PeerAsn,
+    /// BGP Identifier; `None`: derived from the local address of the connection.
+    pub router_id: Option<RouterId>,
+    /// Proposed hold time.
+    pub hold_time: HoldTime,
+    /// Keepalive interval; `None`: a third of the negotiated hold time.
+    pub keepalive_time: Option<Duration>,
+    /// ConnectRetryTime; `None`: exponential back-off.
+    pub connect_retry_time: Option<Duration>,
+    /// Address families to negotiate.
+    pub families: BTreeSet<Family>,
+    /// An eBGP peer that may be more than one hop away.
+    pub multi_hop: bool,
+    /// Name of this node, the last resort for a BGP Identifier.
+    pub node: String,
+}
+
+/// How one prefix is announced to one peer.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Route {
+    /// LOCAL_PREF, toward iBGP peers only; `None`: 100.
+    pub local_pref: Option<u32>,
+    /// Communities, standard and large.
+    pub communities: BTreeSet<Community>,
+}
+
+/// What a peer should hold from us. Prefixes have no host bits.
+pub type Routes = BTreeMap<IpNet, Route>;
+
+/// States of RFC 4271 §8.2.2, as reported.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SessionState {
+    /// Not trying.
+    Idle,
+    /// Waiting for TCP.
+    Connect,
+    /// Waiting to try again.
+    Active,
+    /// OPEN sent.
+    OpenSent,
+    /// OPEN received and accepted.
+    OpenConfirm,
+    /// Routes are exchanged.
+    Established,
+}
+
+/// What can be said about a session.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SessionStatus {
+    /// Where it stands.
+    pub state: SessionState,
+    /// Since when.
+    pub since: SystemTime,
+    /// Why the last connection ended, or why none comes up.
+    pub last_error: Option<String>,
+    /// Prefixes the peer holds from us.
+    pub prefixes: usize,
+    /// UPDATE messages sent since the session was started.
+    pub updates_sent: u64,
+    /// Hold time agreed on, while Established.
+    pub hold_time: Option<HoldTime>,
+    /// Families agreed on, while Established.
+    pub families: BTreeSet<Family>,
+    /// Local address of the connection, while there is one.
+    pub local_address: Option<IpAddr>,
+}

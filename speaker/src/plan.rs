@@ -1,0 +1,1 @@
+//! Everything that should be true on this node.

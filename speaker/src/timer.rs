@@ -1,0 +1,1 @@
+//! One deadline out of many timers.

@@ -1,0 +1,1 @@
+//! Checked reading and writing of bytes.

@@ -1,0 +1,1 @@
+//! What this speaker knows.
