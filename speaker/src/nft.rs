@@ -1,4 +1,30 @@
 //! The hand-off: one nftables table of DNAT maps, and nothing else on the host.
+//!
+//! ```text
+//! Desired, Host ──▶ ruleset ──▶ render ──▶ driver ──▶ nft -f -
+//!                              listing ◀──   │   ◀── nft -j list
+//!                              interfaces ◀──┴────── rtnetlink
+//! ```
+//!
+//! For addresses this node announces, a connection to a Service's port is translated to this node's
+//! NodePort, for the network's clients and the node's own, in both families, with or without IP
+//! forwarding and without the address on any interface. Not handed off: an echo request to the
+//! address (no answer; the responder of layer 2 answers ARP and NDP, nobody answers ICMP), and
+//! everything for ports that no frontend has (refused).
+//!
+//! Established connections are conntrack's: they outlive every change of the table, also the removal
+//! of their own frontend and a change of its source ranges, and end with the table itself. A UDP
+//! flow counts as established for as long as its client keeps sending (`nf_conntrack_udp_timeout`):
+//! after a frontend's NodePort changed such a flow goes to the old one until it pauses, and one that
+//! was forwarded elsewhere before the table existed is refused until then. The table should therefore
+//! stand before an address is announced. A UDP server on the wildcard address of a node with several
+//! addresses must answer from the one it was asked at (IP_PKTINFO), as for any NodePort.
+
+mod driver;
+mod interfaces;
+mod listing;
+mod render;
+mod ruleset;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -6,6 +32,8 @@ use std::time::SystemTime;
 
 use ferrolb_crds::model::{Port, Protocol};
 use ipnet::IpNet;
+
+pub use driver::HandOff;
 
 /// What a client connects to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,0 +1,551 @@
+//! Keeps the table as it should be: one task, one nft process at a time.
+//!
+//! Until the first [`HandOff::want`] nothing is touched, so a restart finds the table of the run
+//! before it and, if it is right, writes nothing. After that every difference is one transaction.
+//! Somebody else's changes are noticed by reading the table back every [`CHECK`], and undone.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "driver: reads the clock, owns its task and bounds every run of nft"
+)]
+
+use std::error::Error;
+use std::io;
+use std::process::{Output, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use ferrolb_crds::model::Family;
+use tokio::io::AsyncWriteExt as _;
+use tokio::process::Command;
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinHandle;
+use tracing::{Instrument as _, debug, error, info, info_span, warn};
+
+use super::interfaces::Interfaces;
+use super::listing::{self, NotAListing, Table};
+use super::render::{self, TABLE};
+use super::ruleset::{Host, Ruleset};
+use super::{Desired, Report};
+
+/// The task that owns the table, and the ways to talk to it. Dropped without [`HandOff::stop`], the
+/// task ends and the table stays.
+#[derive(Debug)]
+pub struct HandOff {
+    wanted: watch::Sender<Option<Arc<Desired>>>,
+    report: watch::Receiver<Report>,
+    stop: oneshot::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+impl HandOff {
+    /// Starts the task; it touches nothing until it is told what to want.
+    pub fn start() -> Self {
+        Self::checking_every(CHECK)
+    }
+
+    /// Starts it with another pause between two looks at what others did to the tables.
+    pub fn checking_every(check: Duration) -> Self {
+        let (wanted, wanted_by_task) = watch::channel(None);
+        let (report_by_task, report) = watch::channel(Report::Idle);
+        let (stop, stopped) = oneshot::channel();
+        let driver = Driver {
+            wanted: wanted_by_task,
+            report: report_by_task,
+            interfaces: None,
+            host: None,
+            table: Known::Unknown,
+            programmed: None,
+            failures: 0,
+            check,
+            check_at: None,
+        };
+        let task = tokio::spawn(run(driver, stopped).instrument(info_span!("hand_off")));
+        Self {
+            wanted,
+            report,
+            stop,
+            task,
+        }
+    }
+
+    /// Replaces what should be handed off; the latest wins.
+    pub fn want(&self, desired: Arc<Desired>) {
+        self.wanted.send_replace(Some(desired));
+    }
+
+    /// How it stands, for as long as the task runs.
+    pub fn report(&self) -> watch::Receiver<Report> {
+        self.report.clone()
+    }
+
+    /// Ends the task, within a few seconds whatever nft does. Kept, the table goes on handing off
+    /// without this process; removed, established connections end with it.
+    pub async fn stop(mut self, keep: bool) {
+        // A task that has ended has nothing left to stop.
+        if self.stop.send(keep).is_err() {
+            return;
+        }
+        if tokio::time::timeout(STOP_LIMIT, &mut self.task)
+            .await
+            .is_err()
+        {
+            error!(deadline = ?STOP_LIMIT, "hand-off did not stop in time");
+            self.task.abort();
+        }
+    }
+}
+
+/// How often the table is read back and other translators are looked for.
+const CHECK: Duration = Duration::from_secs(30);
+/// A check may use one part in so many of the time: reading back 10,000 frontends takes a while.
+const CHECK_SHARE: u32 = 100;
+/// The longest pause after failures; the first is a second.
+const RETRY_MAX: Duration = Duration::from_secs(30);
+/// How long one run of nft may take.
+const NFT_LIMIT: Duration = Duration::from_secs(10);
+/// How long removing the table may take on the way out.
+const LEAVE_LIMIT: Duration = Duration::from_secs(4);
+const STOP_LIMIT: Duration = Duration::from_secs(5);
+
+/// Where nft is looked for; a service manager's PATH need not contain the administrator's commands.
+const PROGRAMS: [&str; 3] = ["nft", "/usr/sbin/nft", "/sbin/nft"];
+
+async fn run(mut driver: Driver, stopped: oneshot::Receiver<bool>) {
+    // Leaving the loop in the middle ends a running nft; the kernel has its transaction or has not.
+    let keep = tokio::select! {
+        keep = stopped => keep.unwrap_or(true),
+        () = driver.serve() => true,
+    };
+    if !keep {
+        driver.leave().await;
+    }
+}
+
+/// What is known of the table in the kernel.
+#[derive(Debug)]
+enum Known {
+    /// It must be read first.
+    Unknown,
+    /// There is none.
+    Absent,
+    /// There is one, and it is not what it should be.
+    Differs,
+    /// It holds this.
+    Holds(Arc<Ruleset>),
+}
+
+/// What an attempt came to.
+enum Outcome {
+    Idle,
+    Programmed { frontends: usize, written: bool },
+    Refused(String),
+}
+
+/// What to write, if anything.
+enum Step {
+    Nothing,
+    Remove,
+    Replace(String),
+    Update(String),
+}
+
+struct Driver {
+    wanted: watch::Receiver<Option<Arc<Desired>>>,
+    report: watch::Sender<Report>,
+    interfaces: Option<Interfaces>,
+    /// The addresses as last read; `None` after they changed.
+    host: Option<Host>,
+    table: Known,
+    /// What this task wrote or found right: a table that differs from it was changed by others.
+    programmed: Option<Arc<Ruleset>>,
+    failures: u32,
+    check: Duration,
+    check_at: Option<Instant>,
+}
+
+impl Driver {
+    /// Runs until the owner is gone.
+    async fn serve(&mut self) {
+        loop {
+            tokio::select! {
+                wanted = self.wanted.changed() => if wanted.is_err() { return },
+                () = changed(&mut self.interfaces) => self.host = None,
+                () = at(self.check_at) => {
+                    self.host = None;
+                    self.table = Known::Unknown;
+                }
+            }
+            let Some(desired) = self.wanted.borrow_and_update().clone() else {
+                continue;
+            };
+            let outcome = self.attempt(&desired).await;
+            self.conclude(outcome);
+        }
+    }
+
+    async fn attempt(&mut self, desired: &Arc<Desired>) -> Result<Outcome, HandOffError> {
+        let host = self.host(desired).await?;
+        let ruleset = {
+            let desired = Arc::clone(desired);
+            Arc::new(aside(move || Ruleset::new(&desired, &host)).await)
+        };
+        if matches!(self.table, Known::Unknown) {
+            match self.look(&ruleset).await {
+                Ok(None) => {}
+                Ok(Some(reason)) => return Ok(Outcome::Refused(reason)),
+                Err(error) if ruleset.is_empty() && self.programmed.is_none() => {
+                    debug!(
+                        error = chain(&error),
+                        "nothing to hand off and no look at the tables"
+                    );
+                    return Ok(Outcome::Idle);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let written = self.write(&ruleset).await?;
+        Ok(if ruleset.is_empty() {
+            Outcome::Idle
+        } else {
+            let frontends = desired.frontends.len();
+            Outcome::Programmed { frontends, written }
+        })
+    }
+
+    /// This node's addresses, read again when they changed; not read at all without need.
+    async fn host(&mut self, desired: &Desired) -> Result<Host, HandOffError> {
+        let is_v4 = |address| Family::of(address) == Family::V4;
+        if !desired
+            .frontends
+            .keys()
+            .any(|frontend| is_v4(frontend.address))
+        {
+            return Ok(Host::default());
+        }
+        if self.interfaces.is_none() {
+            self.interfaces = Some(Interfaces::open().map_err(HandOffError::Subscribe)?);
+        }
+        if let (None, Some(interfaces)) = (&self.host, &self.interfaces) {
+            let read = interfaces.read().await.map_err(HandOffError::Addresses)?;
+            self.host = Some(read);
+        }
+        Ok(self.host.clone().unwrap_or_default())
+    }
+
+    /// Reads what the kernel has. `Some` is the reason not to hand off here; then the table of ours
+    /// is gone as well.
+    async fn look(&mut self, wanted: &Arc<Ruleset>) -> Result<Option<String>, HandOffError> {
+        let began = Instant::now();
+        let tables = nft(&["-j", "list", "tables"], "").await?;
+        let is_there = listing::has_table(&tables)?;
+        if !wanted.is_empty() {
+            let chains = nft(&["-j", "list", "chains"], "").await?;
+            if let Some(reason) = listing::rival(&tables, &chains)? {
+                if is_there {
+                    self.remove().await?;
+                }
+                return Ok(Some(reason));
+            }
+        }
+        let expected = self.programmed.as_ref().unwrap_or(wanted);
+        self.table = match is_there {
+            true => read_back(Arc::clone(expected), self.programmed.is_some()).await?,
+            false => Known::Absent,
+        };
+        if matches!(self.table, Known::Absent) && self.programmed.take().is_some() {
+            warn!("hand-off table was removed by others");
+        }
+        self.check_at = Some(began + self.check.max(began.elapsed() * CHECK_SHARE));
+        Ok(None)
+    }
+
+    /// Makes the table hold the ruleset; true when that took a transaction.
+    async fn write(&mut self, ruleset: &Arc<Ruleset>) -> Result<bool, HandOffError> {
+        // Whatever happens in between, the table has to be read again.
+        let table = std::mem::replace(&mut self.table, Known::Unknown);
+        let step = {
+            let ruleset = Arc::clone(ruleset);
+            aside(move || step(&table, &ruleset)).await
+        };
+        let began = Instant::now();
+        let written = match step {
+            Step::Nothing => false,
+            Step::Remove => {
+                self.remove().await?;
+                return Ok(true);
+            }
+            Step::Replace(text) => {
+                nft(&["-f", "-"], &text).await?;
+                let count = ruleset.elements().len();
+                info!(count, elapsed = ?began.elapsed(), "hand-off table written");
+                true
+            }
+            Step::Update(text) => {
+                nft(&["-f", "-"], &text).await?;
+                let count = ruleset.elements().len();
+                debug!(count, elapsed = ?began.elapsed(), "hand-off table updated");
+                true
+            }
+        };
+        if ruleset.is_empty() {
+            self.table = Known::Absent;
+            self.programmed = None;
+        } else {
+            self.table = Known::Holds(Arc::clone(ruleset));
+            self.programmed = Some(Arc::clone(ruleset));
+        }
+        Ok(written)
+    }
+
+    async fn remove(&mut self) -> Result<(), HandOffError> {
+        nft(&["-f", "-"], &render::remove()).await?;
+        info!("hand-off table removed");
+        self.table = Known::Absent;
+        self.programmed = None;
+        Ok(())
+    }
+
+    /// Removes the table on the way out, if there is one.
+    async fn leave(&mut self) {
+        if matches!(self.table, Known::Absent) {
+            return;
+        }
+        let removed = tokio::time::timeout(LEAVE_LIMIT, async {
+            if listing::has_table(&nft(&["-j", "list", "tables"], "").await?)? {
+                self.remove().await?;
+            }
+            Ok(())
+        });
+        let failed = match removed.await {
+            Ok(Ok(()) | Err(HandOffError::Missing)) => return,
+            Ok(Err(error)) => error,
+            Err(_) => HandOffError::Late(LEAVE_LIMIT),
+        };
+        error!(
+            error = &failed as &dyn Error,
+            "hand-off table could not be removed"
+        );
+    }
+
+    /// Publishes the outcome and sets the next deadline.
+    fn conclude(&mut self, outcome: Result<Outcome, HandOffError>) {
+        let now = Instant::now();
+        let outcome = match outcome {
+            Err(HandOffError::Missing) => Ok(Outcome::Refused(chain(&HandOffError::Missing))),
+            other => other,
+        };
+        self.failures = match &outcome {
+            Ok(_) => 0,
+            Err(_) => self.failures.saturating_add(1),
+        };
+        match outcome {
+            Ok(Outcome::Idle) => {
+                self.check_at = None;
+                self.publish(Report::Idle);
+            }
+            Ok(Outcome::Programmed { frontends, written }) => {
+                self.publish_programmed(frontends, written);
+            }
+            Ok(Outcome::Refused(reason)) => {
+                self.table = Known::Unknown;
+                self.check_at = Some(now + self.check);
+                self.publish(Report::Refused { reason });
+            }
+            Err(error) => {
+                self.table = Known::Unknown;
+                self.check_at = Some(now + retry_pause(self.failures));
+                self.publish(Report::Failed {
+                    error: chain(&error),
+                });
+            }
+        }
+    }
+
+    fn publish_programmed(&self, frontends: usize, written: bool) {
+        self.report.send_if_modified(|report| {
+            if !written && matches!(report, Report::Programmed { .. }) {
+                return false;
+            }
+            *report = Report::Programmed {
+                frontends,
+                since: SystemTime::now(),
+            };
+            true
+        });
+    }
+
+    /// Logs and tells what is new; the same again is neither.
+    fn publish(&self, next: Report) {
+        self.report.send_if_modified(|report| {
+            if *report == next {
+                return false;
+            }
+            match &next {
+                Report::Refused { reason } => warn!(reason, "hand-off refused"),
+                Report::Failed { error } => error!(error, "hand-off failed, trying again"),
+                Report::Idle | Report::Programmed { .. } => {}
+            }
+            *report = next;
+            true
+        });
+    }
+}
+
+/// Why the table could not be made what it should be; except for `Late` it is unchanged.
+#[derive(Debug, thiserror::Error)]
+enum HandOffError {
+    #[error("nft is not installed: install the package nftables to hand traffic to NodePorts")]
+    Missing,
+    #[error("failed to run nft")]
+    Run(#[source] io::Error),
+    #[error("nft did not finish within {0:?}")]
+    Late(Duration),
+    #[error("nft failed ({status}): {message}")]
+    Failed {
+        status: std::process::ExitStatus,
+        message: String,
+    },
+    #[error(transparent)]
+    NotAListing(#[from] NotAListing),
+    #[error("failed to subscribe to this node's addresses")]
+    Subscribe(#[source] io::Error),
+    #[error("failed to read this node's addresses")]
+    Addresses(#[source] rtnetlink::Error),
+}
+
+/// Compares the table with what it should hold.
+async fn read_back(expected: Arc<Ruleset>, is_programmed: bool) -> Result<Known, HandOffError> {
+    let json = nft(&["-j", "list", "table", "inet", TABLE], "").await?;
+    let ruleset = Arc::clone(&expected);
+    let difference = aside(move || -> Result<_, NotAListing> {
+        Ok(Table::parse(&json)?.difference(&Table::expected(&ruleset)))
+    });
+    let Some((count, difference)) = difference.await? else {
+        debug!("hand-off table is as it should be");
+        return Ok(Known::Holds(expected));
+    };
+    if is_programmed {
+        warn!(count, difference, "hand-off table was changed by others");
+    } else {
+        info!(
+            count,
+            difference, "hand-off table of an earlier run differs"
+        );
+    }
+    Ok(Known::Differs)
+}
+
+fn step(table: &Known, wanted: &Ruleset) -> Step {
+    match (table, wanted.is_empty()) {
+        (Known::Absent, true) => Step::Nothing,
+        (Known::Unknown | Known::Differs | Known::Holds(_), true) => Step::Remove,
+        (Known::Unknown | Known::Absent | Known::Differs, false) => {
+            Step::Replace(render::replace(wanted))
+        }
+        (Known::Holds(now), false) => {
+            let change = now.change_to(wanted);
+            if change.is_empty() {
+                return Step::Nothing;
+            }
+            Step::Update(render::update(&change))
+        }
+    }
+}
+
+/// Doubles from a second.
+fn retry_pause(failures: u32) -> Duration {
+    let doublings = failures.saturating_sub(1).min(8);
+    RETRY_MAX.min(Duration::from_secs(1) * 2_u32.pow(doublings))
+}
+
+/// Runs nft with the arguments and the input; its output.
+async fn nft(arguments: &[&str], input: &str) -> Result<String, HandOffError> {
+    let run = async {
+        for program in PROGRAMS {
+            match output(program, arguments, input).await {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                other => return other.map_err(HandOffError::Run),
+            }
+        }
+        Err(HandOffError::Missing)
+    };
+    let output = tokio::time::timeout(NFT_LIMIT, run)
+        .await
+        .map_err(|_| HandOffError::Late(NFT_LIMIT))??;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    Err(HandOffError::Failed {
+        status: output.status,
+        message: first_line(&output.stderr),
+    })
+}
+
+async fn output(program: &str, arguments: &[&str], input: &str) -> io::Result<Output> {
+    let mut child = Command::new(program)
+        .args(arguments)
+        .env("LC_ALL", "C")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()?;
+    let stdin = child.stdin.take();
+    let write = async move {
+        match stdin {
+            Some(mut stdin) => stdin.write_all(input.as_bytes()).await,
+            None => Ok(()),
+        }
+    };
+    let (written, output) = tokio::join!(write, child.wait_with_output());
+    let output = output?;
+    // An nft that gives up does not read to the end; what it says is worth more than that.
+    if output.status.success() {
+        written?;
+    }
+    Ok(output)
+}
+
+/// nft repeats the offending command after its message: only the message, and not all of a long one.
+fn first_line(stderr: &[u8]) -> String {
+    let text = String::from_utf8_lossy(stderr);
+    let line = text.lines().find(|line| !line.trim().is_empty());
+    line.unwrap_or("no message").chars().take(300).collect()
+}
+
+/// An error and what caused it.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+/// Computes beside the runtime: thousands of frontends must not delay others' heartbeats.
+async fn aside<T: Send + 'static>(compute: impl FnOnce() -> T + Send + 'static) -> T {
+    tokio::task::spawn_blocking(compute)
+        .await
+        .expect("pure functions do not panic and are never cancelled")
+}
+
+async fn changed(interfaces: &mut Option<Interfaces>) {
+    match interfaces {
+        Some(interfaces) => interfaces.changed().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn at(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests;
