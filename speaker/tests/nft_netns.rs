@@ -14,7 +14,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -24,6 +24,7 @@ use std::time::{Duration, Instant};
 use ferrolb_crds::model::{Port, Protocol};
 use ferrolb_speaker::nft::{Desired, Frontend, HandOff, Report, Target};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use socket2::{Domain, Socket, Type};
 use tokio::sync::watch;
 
 const NODE_PORT: u16 = 30080;
@@ -32,10 +33,16 @@ const VIP6: &str = "2001:db8:77::10";
 /// Announced as well, with no port to hand off.
 const BARE4: &str = "192.0.2.11";
 const BARE6: &str = "2001:db8:77::11";
+const ANY4: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+const ANY6: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
 /// What is dropped is never answered: long enough to be sure.
 const SILENCE: Duration = Duration::from_millis(400);
-/// A refusal comes at once, in both families.
-const AT_ONCE: Duration = Duration::from_millis(300);
+/// What is answered may take its time on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// When waiting for the hand-off is given up.
+const IN_TIME: Duration = Duration::from_secs(60);
+/// A refusal comes at once, in both families: before a SYN is sent again, which is after a second.
+const AT_ONCE: Duration = Duration::from_millis(800);
 
 /// Two namespaces and the link between them; gone when dropped.
 struct Net {
@@ -67,8 +74,13 @@ impl Net {
 
     fn build(&self) {
         let Self { node, client } = self;
-        run(&format!("ip netns add {node}"));
-        run(&format!("ip netns add {client}"));
+        for namespace in [node, client] {
+            run(&format!("ip netns add {namespace}"));
+            // Link-local addresses, too, are of use from the first moment.
+            run(&format!(
+                "ip netns exec {namespace} sysctl -qw net.ipv6.conf.default.accept_dad=0"
+            ));
+        }
         run(&format!(
             "ip link add n0 netns {node} type veth peer name c0 netns {client}"
         ));
@@ -163,7 +175,7 @@ fn inside<T: Send>(namespace: &str, action: impl FnOnce() -> T + Send) -> T {
 /// Echo servers for both protocols on a port of this thread's namespace; the wildcard of IPv6 takes
 /// both families.
 fn serve(port: u16) {
-    let at = SocketAddr::new(IpAddr::from([0_u16, 0, 0, 0, 0, 0, 0, 0]), port);
+    let at = SocketAddr::new(ANY6, port);
     let listener = TcpListener::bind(at).unwrap();
     thread::spawn(move || listener.incoming().flatten().for_each(serve_connection));
     let socket = UdpSocket::bind(at).unwrap();
@@ -192,14 +204,24 @@ fn serve_datagrams(socket: &UdpSocket) {
 
 /// Sends and waits for the echo, from any address or a certain one.
 fn ask(protocol: Protocol, address: &str, port: u16, source: Option<&str>) -> io::Result<()> {
+    ask_within(PATIENCE, protocol, (address, port), source)
+}
+
+fn ask_within(
+    limit: Duration,
+    protocol: Protocol,
+    (address, port): (&str, u16),
+    source: Option<&str>,
+) -> io::Result<()> {
     let to = SocketAddr::new(address.parse().unwrap(), port);
+    let any = if to.is_ipv4() { ANY4 } else { ANY6 };
+    let source = source.map(|source| source.parse().unwrap());
+    let from = SocketAddr::new(source.unwrap_or(any), 0);
     match protocol {
-        Protocol::Tcp => exchange(&mut connect(to, source)?),
+        Protocol::Tcp => exchange(&mut connect(limit, from, to)?),
         Protocol::Udp => {
-            let any = if to.is_ipv4() { "0.0.0.0" } else { "::" };
-            let from: IpAddr = source.unwrap_or(any).parse().unwrap();
-            let socket = UdpSocket::bind((from, 0))?;
-            socket.set_read_timeout(Some(SILENCE))?;
+            let socket = UdpSocket::bind(from)?;
+            socket.set_read_timeout(Some(limit))?;
             socket.connect(to)?;
             socket.send(b"hello")?;
             let mut answer = [0; 16];
@@ -211,23 +233,13 @@ fn ask(protocol: Protocol, address: &str, port: u16, source: Option<&str>) -> io
     }
 }
 
-fn connect(to: SocketAddr, source: Option<&str>) -> io::Result<TcpStream> {
-    connect_from(
-        to,
-        source.map(|source| SocketAddr::new(source.parse().unwrap(), 0)),
-    )
-}
-
-fn connect_from(to: SocketAddr, source: Option<SocketAddr>) -> io::Result<TcpStream> {
-    use socket2::{Domain, Socket, Type};
+fn connect(limit: Duration, from: SocketAddr, to: SocketAddr) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::for_address(to), Type::STREAM, None)?;
     socket.set_reuse_address(true)?;
-    if let Some(source) = source {
-        socket.bind(&source.into())?;
-    }
-    socket.connect_timeout(&to.into(), SILENCE)?;
+    socket.bind(&from.into())?;
+    socket.connect_timeout(&to.into(), limit)?;
     let stream = TcpStream::from(socket);
-    stream.set_read_timeout(Some(SILENCE))?;
+    stream.set_read_timeout(Some(limit))?;
     Ok(stream)
 }
 
@@ -281,7 +293,7 @@ async fn reported(
     reports: &mut watch::Receiver<Report>,
     is_it: impl FnMut(&Report) -> bool,
 ) -> Report {
-    let waited = tokio::time::timeout(Duration::from_secs(20), reports.wait_for(is_it)).await;
+    let waited = tokio::time::timeout(IN_TIME, reports.wait_for(is_it)).await;
     waited.expect("the report comes in time").unwrap().clone()
 }
 
@@ -306,14 +318,14 @@ async fn handing_off(desired: Desired) -> (HandOff, watch::Receiver<Report>) {
 async fn change(hand_off: &HandOff, reports: &mut watch::Receiver<Report>, desired: Desired) {
     reports.borrow_and_update();
     hand_off.want(Arc::new(desired));
-    let changed = tokio::time::timeout(Duration::from_secs(20), reports.changed()).await;
+    let changed = tokio::time::timeout(IN_TIME, reports.changed()).await;
     changed.expect("the report comes in time").unwrap();
     assert!(is_programmed(&reports.borrow()));
 }
 
 /// Waits until a condition holds.
 async fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + IN_TIME;
     while !holds() {
         assert!(Instant::now() < deadline, "{what}: not in time");
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -369,10 +381,11 @@ fn source_ranges_let_in_and_keep_out() {
         ] {
             for protocol in BOTH {
                 net.client(|| ask(protocol, vip, 80, Some(inside))).unwrap();
+                let refused = |from| ask_within(SILENCE, protocol, (vip, 80), from);
                 let error = match vip {
-                    VIP4 => net.client(|| ask(protocol, vip, 80, Some(outside))),
+                    VIP4 => net.client(|| refused(Some(outside))),
                     // The node's own clients are no exception.
-                    _ => ask(protocol, vip, 80, Some(outside)),
+                    _ => refused(Some(outside)),
                 }
                 .unwrap_err();
                 assert!(
@@ -492,7 +505,7 @@ fn one_client_port_reaches_two_addresses_and_the_node_at_the_same_time() {
             let to = [(VIP4, 80), (BARE4, 80), ("10.77.0.1", NODE_PORT)];
             let mut streams = to.map(|(address, port)| {
                 let to = SocketAddr::new(address.parse().unwrap(), port);
-                connect_from(to, Some(from)).unwrap()
+                connect(PATIENCE, from, to).unwrap()
             });
             for stream in &mut streams {
                 exchange(stream).unwrap();
@@ -510,7 +523,8 @@ fn an_established_connection_survives_updates_and_a_repair() {
         let (hand_off, mut reports) = handing_off(desired(&[])).await;
         let mut streams = [VIP4, VIP6].map(|vip| {
             let to = SocketAddr::new(vip.parse().unwrap(), 80);
-            net.client(|| connect(to, None)).unwrap()
+            let any = SocketAddr::new(if to.is_ipv4() { ANY4 } else { ANY6 }, 0);
+            net.client(|| connect(PATIENCE, any, to)).unwrap()
         });
         let mut all_live = |when: &str| {
             for stream in &mut streams {
@@ -543,7 +557,10 @@ fn what_others_change_in_the_table_is_undone() {
     net.on_node(async || {
         serve(NODE_PORT);
         let (hand_off, mut reports) = handing_off(desired(&[])).await;
-        let works = || net.client(|| ask(Protocol::Tcp, VIP4, 80, None)).is_ok();
+        let works = |vip: &str| {
+            let ask = || ask_within(SILENCE, Protocol::Tcp, (vip, 80), None);
+            net.client(ask).is_ok()
+        };
         for harm in [
             "delete table inet ferrolb",
             "flush chain inet ferrolb take4",
@@ -555,7 +572,7 @@ fn what_others_change_in_the_table_is_undone() {
             let handle = net.table_handle();
             net.nft(harm);
             let is_new = || net.has_table() && net.table_handle() != handle;
-            until(harm, || is_new() && works()).await;
+            until(harm, || is_new() && works(VIP4)).await;
         }
         // Found out by a failing update, not by looking: wanted is done all the same.
         net.nft("delete table inet ferrolb");
@@ -564,10 +581,7 @@ fn what_others_change_in_the_table_is_undone() {
             .frontends
             .insert(frontend(BARE4, Protocol::Tcp, 80), target(NODE_PORT, &[]));
         hand_off.want(Arc::new(wanted));
-        until("wanted in spite of the loss", || {
-            net.client(|| ask(Protocol::Tcp, BARE4, 80, None)).is_ok()
-        })
-        .await;
+        until("wanted in spite of the loss", || works(BARE4)).await;
         reported(&mut reports, is_programmed).await;
         hand_off.stop(false).await;
     });

@@ -15,7 +15,6 @@ use std::process::{Output, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use ferrolb_crds::model::Family;
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 use tokio::sync::{oneshot, watch};
@@ -49,17 +48,7 @@ impl HandOff {
         let (wanted, wanted_by_task) = watch::channel(None);
         let (report_by_task, report) = watch::channel(Report::Idle);
         let (stop, stopped) = oneshot::channel();
-        let driver = Driver {
-            wanted: wanted_by_task,
-            report: report_by_task,
-            interfaces: None,
-            host: None,
-            table: Known::Unknown,
-            programmed: None,
-            failures: 0,
-            check,
-            check_at: None,
-        };
+        let driver = Driver::new(wanted_by_task, report_by_task, check);
         let task = tokio::spawn(run(driver, stopped).instrument(info_span!("hand_off")));
         Self {
             wanted,
@@ -99,7 +88,7 @@ impl HandOff {
 /// How often the table is read back and other translators are looked for.
 const CHECK: Duration = Duration::from_secs(30);
 /// A check may use one part in so many of the time: reading back 10,000 frontends takes a while.
-const CHECK_SHARE: u32 = 100;
+const CHECK_SHARE: u32 = 20;
 /// The longest pause after failures; the first is a second.
 const RETRY_MAX: Duration = Duration::from_secs(30);
 /// How long one run of nft may take.
@@ -129,7 +118,7 @@ enum Known {
     Unknown,
     /// There is none.
     Absent,
-    /// There is one, and it is not what it should be.
+    /// There may be one, and it is not what it should be.
     Differs,
     /// It holds this.
     Holds(Arc<Ruleset>),
@@ -165,6 +154,24 @@ struct Driver {
 }
 
 impl Driver {
+    fn new(
+        wanted: watch::Receiver<Option<Arc<Desired>>>,
+        report: watch::Sender<Report>,
+        check: Duration,
+    ) -> Self {
+        Self {
+            wanted,
+            report,
+            interfaces: None,
+            host: None,
+            table: Known::Unknown,
+            programmed: None,
+            failures: 0,
+            check,
+            check_at: None,
+        }
+    }
+
     /// Runs until the owner is gone.
     async fn serve(&mut self) {
         loop {
@@ -215,22 +222,21 @@ impl Driver {
 
     /// This node's addresses, read again when they changed; not read at all without need.
     async fn host(&mut self, desired: &Desired) -> Result<Host, HandOffError> {
-        let is_v4 = |address| Family::of(address) == Family::V4;
-        if !desired
-            .frontends
-            .keys()
-            .any(|frontend| is_v4(frontend.address))
-        {
+        if !desired.frontends.keys().any(|f| f.address.is_ipv4()) {
             return Ok(Host::default());
         }
-        if self.interfaces.is_none() {
-            self.interfaces = Some(Interfaces::open().map_err(HandOffError::Subscribe)?);
+        if let Some(host) = &self.host {
+            return Ok(host.clone());
         }
-        if let (None, Some(interfaces)) = (&self.host, &self.interfaces) {
-            let read = interfaces.read().await.map_err(HandOffError::Addresses)?;
-            self.host = Some(read);
-        }
-        Ok(self.host.clone().unwrap_or_default())
+        let interfaces = match self.interfaces.take() {
+            Some(interfaces) => interfaces,
+            None => Interfaces::open().map_err(HandOffError::Subscribe)?,
+        };
+        let host = interfaces.read().await.map_err(HandOffError::Addresses)?;
+        // A socket that failed is not kept: the next attempt opens another.
+        self.interfaces = Some(interfaces);
+        self.host = Some(host.clone());
+        Ok(host)
     }
 
     /// Reads what the kernel has. `Some` is the reason not to hand off here; then the table of ours
@@ -262,8 +268,8 @@ impl Driver {
 
     /// Makes the table hold the ruleset; true when that took a transaction.
     async fn write(&mut self, ruleset: &Arc<Ruleset>) -> Result<bool, HandOffError> {
-        // Whatever happens in between, the table has to be read again.
-        let table = std::mem::replace(&mut self.table, Known::Unknown);
+        // So it stands if the transaction is cut off.
+        let table = std::mem::replace(&mut self.table, Known::Differs);
         let step = {
             let ruleset = Arc::clone(ruleset);
             aside(move || step(&table, &ruleset)).await
@@ -308,24 +314,32 @@ impl Driver {
 
     /// Removes the table on the way out, if there is one.
     async fn leave(&mut self) {
-        if matches!(self.table, Known::Absent) {
-            return;
-        }
-        let removed = tokio::time::timeout(LEAVE_LIMIT, async {
-            if listing::has_table(&nft(&["-j", "list", "tables"], "").await?)? {
-                self.remove().await?;
-            }
-            Ok(())
-        });
-        let failed = match removed.await {
-            Ok(Ok(()) | Err(HandOffError::Missing)) => return,
-            Ok(Err(error)) => error,
-            Err(_) => HandOffError::Late(LEAVE_LIMIT),
+        let removed = match tokio::time::timeout(LEAVE_LIMIT, self.clear()).await {
+            Ok(removed) => removed,
+            Err(_) => Err(HandOffError::Late(LEAVE_LIMIT)),
         };
-        error!(
-            error = &failed as &dyn Error,
-            "hand-off table could not be removed"
-        );
+        match removed {
+            Ok(()) | Err(HandOffError::Missing) => {}
+            Err(error) => {
+                error!(
+                    error = &error as &dyn Error,
+                    "hand-off table could not be removed"
+                );
+            }
+        }
+    }
+
+    /// A table never looked at is looked for first: without one, nothing is written.
+    async fn clear(&mut self) -> Result<(), HandOffError> {
+        let may_exist = match self.table {
+            Known::Absent => false,
+            Known::Unknown => listing::has_table(&nft(&["-j", "list", "tables"], "").await?)?,
+            Known::Differs | Known::Holds(_) => true,
+        };
+        if may_exist {
+            self.remove().await?;
+        }
+        Ok(())
     }
 
     /// Publishes the outcome and sets the next deadline.

@@ -6,11 +6,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use ferrolb_crds::model::Protocol;
 use serde_json::Value;
 
 use super::render::{self, TABLE, element_text, protocol_text, set_name};
 use super::ruleset::{CHAINS, ChainSpec, Ruleset, SETS, SetSpec};
-use ferrolb_crds::model::Protocol;
 
 /// nft printed something that is no listing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

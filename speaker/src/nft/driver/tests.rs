@@ -33,3 +33,54 @@ fn without_anything_to_hand_off_no_table_is_made() {
         Step::Remove
     ));
 }
+
+fn driver() -> (Driver, watch::Receiver<Report>) {
+    let (_, wanted) = watch::channel(None);
+    let (report, reports) = watch::channel(Report::Idle);
+    (Driver::new(wanted, report, CHECK), reports)
+}
+
+#[test]
+fn a_missing_nft_is_a_refusal_that_says_what_to_install() {
+    let (mut driver, reports) = driver();
+    driver.conclude(Err(HandOffError::Missing));
+    let report = reports.borrow().clone();
+    let Report::Refused { reason } = report else {
+        panic!("{report:?}")
+    };
+    assert!(reason.starts_with("nft is not installed: install "));
+    assert_eq!(driver.failures, 0);
+    assert!(driver.check_at.is_some(), "it may be installed any time");
+}
+
+#[test]
+fn a_failure_is_reported_and_tried_again_from_a_look_at_the_table() {
+    let (mut driver, reports) = driver();
+    driver.table = Known::Absent;
+    driver.conclude(Err(HandOffError::Late(NFT_LIMIT)));
+    let error = "nft did not finish within 10s".to_owned();
+    assert_eq!(*reports.borrow(), Report::Failed { error });
+    assert!(matches!(driver.table, Known::Unknown));
+    assert_eq!(driver.failures, 1);
+    driver.conclude(Ok(Outcome::Idle));
+    assert_eq!(*reports.borrow(), Report::Idle);
+    assert_eq!((driver.failures, driver.check_at), (0, None));
+}
+
+#[test]
+fn the_same_again_is_no_news() {
+    let (mut driver, mut reports) = driver();
+    let programmed = |written| {
+        Ok(Outcome::Programmed {
+            frontends: 3,
+            written,
+        })
+    };
+    driver.conclude(programmed(true));
+    assert!(reports.has_changed().unwrap());
+    reports.mark_unchanged();
+    driver.conclude(programmed(false));
+    assert!(!reports.has_changed().unwrap());
+    driver.conclude(programmed(true));
+    assert!(reports.has_changed().unwrap());
+}
