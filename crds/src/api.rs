@@ -1,6 +1,35 @@
 //! The wire types of the metallb.io kinds, and every name that other programs see.
+//!
+//! One file per kind, in the shape users write; what a field *means* is in `model`, what may stand
+//! in it beyond its type is in `validate`. The doc comments of the fields become the descriptions
+//! of the generated schemas.
+
+mod bfd_profile;
+mod bgp_advertisement;
+mod bgp_peer;
+mod community;
+mod ip_address_pool;
+mod l2_advertisement;
+mod names;
+mod selector;
+
+use std::fmt;
 
 use crate::model::{Labels, Timestamp};
+
+pub use bfd_profile::{BfdProfile, BfdProfileSpec};
+pub use bgp_advertisement::{BgpAdvertisement, BgpAdvertisementSpec};
+pub use bgp_peer::{
+    BgpPeer, BgpPeerSpec, BgpPeerSpecV1Beta1, BgpPeerV1Beta1, DynamicAsn, MatchExpression,
+    NodeSelector, Password, SecretReference,
+};
+pub use community::{Community, CommunityAlias, CommunitySpec};
+pub use ip_address_pool::{
+    IpAddressPool, IpAddressPoolSpec, IpAddressPoolStatus, ServiceAllocation,
+};
+pub use l2_advertisement::{L2Advertisement, L2AdvertisementSpec, PreferredNodeSelector};
+pub use names::*;
+pub use selector::{LabelSelector, LabelSelectorRequirement};
 
 /// The metallb.io kinds that make up a configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -19,8 +48,81 @@ pub enum Kind {
     Community,
 }
 
+impl Kind {
+    /// Every kind.
+    pub const ALL: [Self; 6] = [
+        Self::IpAddressPool,
+        Self::L2Advertisement,
+        Self::BgpAdvertisement,
+        Self::BgpPeer,
+        Self::BfdProfile,
+        Self::Community,
+    ];
+
+    /// As it stands in `kind:`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::IpAddressPool => "IPAddressPool",
+            Self::L2Advertisement => "L2Advertisement",
+            Self::BgpAdvertisement => "BGPAdvertisement",
+            Self::BgpPeer => "BGPPeer",
+            Self::BfdProfile => "BFDProfile",
+            Self::Community => "Community",
+        }
+    }
+
+    /// The versions that can be read, the preferred one first.
+    pub fn versions(self) -> &'static [&'static str] {
+        match self {
+            Self::BgpPeer => &[V1BETA2, V1BETA1],
+            Self::IpAddressPool
+            | Self::L2Advertisement
+            | Self::BgpAdvertisement
+            | Self::BfdProfile
+            | Self::Community => &[V1BETA1],
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// What an `apiVersion` and a `kind` together say about a document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recognised {
+    /// Part of a configuration: which kind, in which version.
+    Ours(Kind, &'static str),
+    /// In the metallb.io group, but of a kind or version that nobody knows.
+    UnknownVersion,
+    /// Of another group, or a status kind of the metallb.io group: not configuration.
+    Foreign,
+}
+
+/// Tells configuration from everything else.
+pub fn recognise(api_version: &str, kind: &str) -> Recognised {
+    match api_version.split_once('/') {
+        Some((GROUP, version)) if !STATUS_KINDS.contains(&kind) => ours(kind, version),
+        Some(_) | None => Recognised::Foreign,
+    }
+}
+
+fn ours(kind: &str, version: &str) -> Recognised {
+    Kind::ALL
+        .into_iter()
+        .find(|known| known.name() == kind)
+        .and_then(|known| {
+            let mut versions = known.versions().iter();
+            let version = versions.find(|readable| **readable == version)?;
+            Some(Recognised::Ours(known, version))
+        })
+        .unwrap_or(Recognised::UnknownVersion)
+}
+
 /// One metallb.io object as a source found it: identified, not yet judged.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Object {
     /// What it is.
     pub kind: Kind,
@@ -36,4 +138,91 @@ pub struct Object {
     pub created: Option<Timestamp>,
     /// The whole document, as written.
     pub document: serde_json::Value,
+}
+
+impl fmt::Debug for Object {
+    /// The document stays out: a BGPPeer's holds the password (design invariant I10).
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Object")
+            .field("kind", &self.kind)
+            .field("version", &self.version)
+            .field("namespace", &self.namespace)
+            .field("name", &self.name)
+            .field("labels", &self.labels)
+            .field("created", &self.created)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn configuration_is_told_from_everything_else() {
+        for (api_version, kind, expected) in [
+            (
+                "metallb.io/v1beta1",
+                "IPAddressPool",
+                Recognised::Ours(Kind::IpAddressPool, "v1beta1"),
+            ),
+            (
+                "metallb.io/v1beta2",
+                "BGPPeer",
+                Recognised::Ours(Kind::BgpPeer, "v1beta2"),
+            ),
+            (
+                "metallb.io/v1beta1",
+                "BGPPeer",
+                Recognised::Ours(Kind::BgpPeer, "v1beta1"),
+            ),
+            (
+                "metallb.io/v1beta2",
+                "IPAddressPool",
+                Recognised::UnknownVersion,
+            ),
+            (
+                "metallb.io/v1beta1",
+                "AddressPool",
+                Recognised::UnknownVersion,
+            ),
+            ("metallb.io/v1beta1", "ServiceL2Status", Recognised::Foreign),
+            (
+                "metallb.io/v1beta1",
+                "ServiceBGPStatus",
+                Recognised::Foreign,
+            ),
+            (
+                "metallb.io/v1beta1",
+                "ConfigurationState",
+                Recognised::Foreign,
+            ),
+            ("v1", "Service", Recognised::Foreign),
+            (
+                "frrk8s.metallb.io/v1beta1",
+                "FRRConfiguration",
+                Recognised::Foreign,
+            ),
+        ] {
+            assert_eq!(
+                recognise(api_version, kind),
+                expected,
+                "{api_version} {kind}"
+            );
+        }
+    }
+
+    #[test]
+    fn i10_the_debug_output_of_an_object_leaves_the_document_out() {
+        let object = Object {
+            kind: Kind::BgpPeer,
+            version: V1BETA2.to_owned(),
+            namespace: "metallb-system".to_owned(),
+            name: "router".to_owned(),
+            labels: Labels::new(),
+            created: None,
+            document: serde_json::json!({"spec": {"password": "hunter2"}}),
+        };
+        assert!(!format!("{object:?}").contains("hunter2"));
+    }
 }

@@ -76,7 +76,7 @@ pub struct BgpAdvertisement {
     pub peers: BTreeSet<String>,
     /// IPv4 prefix length announced, 1 to 32.
     pub aggregation_length_v4: u8,
-    /// IPv6 prefix length announced, 1 to 128.
+    /// IPv6 prefix length announced, 0 to 128.
     pub aggregation_length_v6: u8,
     /// LOCAL_PREF toward iBGP peers; `None` when unset or 0.
     pub local_pref: Option<u32>,

@@ -145,7 +145,7 @@ pub struct Peer {
     pub router_id: Option<RouterId>,
     /// Which nodes run this session; empty: all.
     pub nodes: Vec<Selector>,
-    /// TCP MD5 key given in place.
+    /// TCP MD5 key, given in place or found in the Secret that `password_secret` names.
     pub password: Option<Secret>,
     /// TCP MD5 key by reference.
     pub password_secret: Option<SecretRef>,

@@ -1,0 +1,232 @@
+//! BGPPeer: a router to speak BGP with. v1beta2 is the preferred version; v1beta1 is read too.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::LabelSelector;
+
+/// A router to speak BGP with (v1beta2).
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct BgpPeer {
+    /// The session.
+    #[serde(skip_serializing_if = "is_empty")]
+    pub spec: BgpPeerSpec,
+}
+
+/// The session (v1beta2).
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BgpPeerSpec {
+    /// Autonomous system of the speakers.
+    #[serde(rename = "myASN")]
+    #[schemars(range(min = 0, max = 4_294_967_295_u32))]
+    pub my_asn: u32,
+    /// Autonomous system of the peer; this or `dynamicASN`.
+    #[serde(default, rename = "peerASN", skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 4_294_967_295_u32))]
+    pub peer_asn: Option<u32>,
+    /// Autonomous system that this one peer sees in place of `myASN`.
+    #[serde(default, rename = "localASN", skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 4_294_967_295_u32))]
+    pub local_asn: Option<u32>,
+    /// Take the peer's autonomous system from its OPEN; this or `peerASN`.
+    #[serde(
+        default,
+        rename = "dynamicASN",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub dynamic_asn: Option<DynamicAsn>,
+    /// Address of the peer; this or `interface`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer_address: Option<String>,
+    /// Interface on which the peer is found by its link-local address; this or `peerAddress`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interface: Option<String>,
+    /// Address of this end of the connection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_address: Option<String>,
+    /// TCP port of the peer; 179 when not given.
+    #[serde(default = "bgp_port", skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 16384))]
+    pub peer_port: Option<u16>,
+    /// Hold time to propose, such as `90s`: 0 or at least 3 seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold_time: Option<String>,
+    /// Time between keepalives, such as `30s`; a third of the hold time when not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keepalive_time: Option<String>,
+    /// Time between attempts to connect, such as `10s`: whole seconds, 1 to 65535.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connect_time: Option<String>,
+    /// BGP Identifier of the speakers; each node's own address when not given.
+    #[serde(default, rename = "routerID", skip_serializing_if = "Option::is_none")]
+    pub router_id: Option<String>,
+    /// Nodes that run the session; empty: all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub node_selectors: Vec<LabelSelector>,
+    /// TCP MD5 key; this or `passwordSecret`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password: Option<Password>,
+    /// Secret of type kubernetes.io/basic-auth that holds the TCP MD5 key; this or `password`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password_secret: Option<SecretReference>,
+    /// Name of a BFDProfile; without one the session runs without BFD.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bfd_profile: Option<String>,
+    /// Whether to negotiate graceful restart (RFC 4724).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enable_graceful_restart: Option<bool>,
+    /// Whether an eBGP peer may be more than one hop away.
+    #[serde(
+        default,
+        rename = "ebgpMultiHop",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub ebgp_multi_hop: Option<bool>,
+    /// Linux VRF to run the session in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vrf: Option<String>,
+    /// Deprecated, without effect.
+    #[serde(
+        default = "no",
+        rename = "disableMP",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub disable_mp: Option<bool>,
+    /// Whether the session carries both families.
+    #[serde(default = "no", skip_serializing_if = "Option::is_none")]
+    pub dual_stack_address_family: Option<bool>,
+}
+
+/// Which autonomous systems are acceptable when the peer's is not given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum DynamicAsn {
+    /// The same as ours.
+    Internal,
+    /// Any but ours.
+    External,
+}
+
+/// A Secret by name.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct SecretReference {
+    /// Name of the Secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Its namespace: the configuration's own, also when not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+}
+
+/// A password as written; its `Debug` output is empty of it.
+#[derive(Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct Password(pub String);
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Password(…)")
+    }
+}
+
+/// A router to speak BGP with (v1beta1, deprecated).
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct BgpPeerV1Beta1 {
+    /// The session.
+    #[serde(skip_serializing_if = "is_empty_v1beta1")]
+    pub spec: BgpPeerSpecV1Beta1,
+}
+
+/// The session (v1beta1).
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BgpPeerSpecV1Beta1 {
+    /// Autonomous system of the speakers.
+    #[serde(rename = "myASN")]
+    #[schemars(range(min = 0, max = 4_294_967_295_u32))]
+    pub my_asn: u32,
+    /// Autonomous system of the peer.
+    #[serde(rename = "peerASN")]
+    #[schemars(range(min = 0, max = 4_294_967_295_u32))]
+    pub peer_asn: u32,
+    /// Address of the peer.
+    pub peer_address: String,
+    /// Address of this end of the connection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_address: Option<String>,
+    /// TCP port of the peer; 179 when not given or 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 16384))]
+    pub peer_port: Option<u16>,
+    /// Hold time to propose, such as `90s`: 0 or at least 3 seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold_time: Option<String>,
+    /// Time between keepalives, such as `30s`; a third of the hold time when not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keepalive_time: Option<String>,
+    /// BGP Identifier of the speakers; each node's own address when not given.
+    #[serde(default, rename = "routerID", skip_serializing_if = "Option::is_none")]
+    pub router_id: Option<String>,
+    /// Nodes that run the session; empty: all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub node_selectors: Vec<NodeSelector>,
+    /// TCP MD5 key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password: Option<Password>,
+    /// Name of a BFDProfile; without one the session runs without BFD.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bfd_profile: Option<String>,
+    /// Whether an eBGP peer may be more than one hop away.
+    #[serde(
+        default,
+        rename = "ebgpMultiHop",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub ebgp_multi_hop: Option<bool>,
+}
+
+/// The node selector of v1beta1.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeSelector {
+    /// Labels that must be there with exactly this value.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub match_labels: BTreeMap<String, String>,
+    /// Requirements beyond equality, all of which must hold.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub match_expressions: Vec<MatchExpression>,
+}
+
+/// One requirement of a v1beta1 node selector.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct MatchExpression {
+    /// Label key.
+    pub key: String,
+    /// `In` or `NotIn`.
+    pub operator: String,
+    /// The values meant, at least one.
+    #[schemars(length(min = 1))]
+    pub values: Vec<String>,
+}
+
+fn bgp_port() -> Option<u16> {
+    Some(179)
+}
+
+fn no() -> Option<bool> {
+    Some(false)
+}
+
+fn is_empty(spec: &BgpPeerSpec) -> bool {
+    *spec == BgpPeerSpec::default()
+}
+
+fn is_empty_v1beta1(spec: &BgpPeerSpecV1Beta1) -> bool {
+    *spec == BgpPeerSpecV1Beta1::default()
+}
