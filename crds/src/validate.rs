@@ -26,3 +26,6 @@ mod selectors;
 
 pub use judge::{Facts, Judge, SecretFacts, Verdict};
 pub use problem::{ObjectRef, Problem};
+
+#[cfg(test)]
+mod tests;

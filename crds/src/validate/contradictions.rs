@@ -17,6 +17,9 @@ use crate::model::{
 
 const SPEC: Path<'static> = Path::Root("spec");
 
+/// How many overlaps of one entry are named: an entry such as 0.0.0.0/0 overlaps with everything.
+const MOST_OVERLAPS: usize = 16;
+
 /// The objects admitted so far, and what they occupy.
 #[derive(Debug)]
 pub(super) struct Admitted<'a> {
@@ -193,7 +196,8 @@ impl<'a> Admitted<'a> {
     fn check_overlap(&self, pool: &str, entry: &Entry, faults: &mut Faults) {
         let below = self.claims.range(..=entry.range.last()).rev();
         let touching = below.take_while(|(_, claim)| claim.range.overlaps(&entry.range));
-        for (_, claim) in touching.filter(|(_, claim)| claim.pool != pool) {
+        let theirs = touching.filter(|(_, claim)| claim.pool != pool);
+        for (_, claim) in theirs.take(MOST_OVERLAPS) {
             faults.add(
                 at_entry(entry),
                 pools::overlap(pool, &entry.text, &claim.pool, &claim.text),
@@ -203,45 +207,34 @@ impl<'a> Admitted<'a> {
 
     fn check_advertisement(&self, advertisement: &BgpAdvertisement, faults: &mut Faults) {
         let pools = self.pools_of(&advertisement.pools);
-        for (family, field) in [
-            (Family::V4, "aggregationLength"),
-            (Family::V6, "aggregationLengthV6"),
-        ] {
-            for pool in &pools {
-                let entries = pool
-                    .entries
-                    .iter()
-                    .filter(|entry| entry.range.family() == family);
-                // The one that asks for most: who obeys it has obeyed all.
-                let strictest = entries
-                    .filter(|entry| is_split(advertisement, entry))
-                    .max_by_key(|entry| entry.widest);
-                if let Some(entry) = strictest {
-                    faults.add(
-                        SPEC.field(field),
-                        split(advertisement, &pool.pool.name, entry),
-                    );
-                }
-            }
+        for pool in &pools {
+            check_lengths(advertisement, pool, faults);
         }
-        for other in self
-            .bgp_advertisements
-            .values()
-            .filter(|other| other.name != advertisement.name)
-        {
-            let shared = pools.iter().filter(|pool| other.pools.selects(&pool.pool));
-            let clash = shared
-                .into_iter()
-                .find(|pool| !self.are_compatible(advertisement, other, pool));
-            if let Some(pool) = clash {
-                faults.add(
-                    SPEC.field("localPref"),
-                    incompatible(advertisement, other, &pool.pool.name),
-                );
-            }
-        }
+        self.check_preference(advertisement, &pools, faults);
         if let Some(echo) = self.echo(&pools, &[advertisement], &self.echoing()) {
             faults.add(SPEC.field("peers"), echo);
+        }
+    }
+
+    /// One clash is enough: there is one local preference to change.
+    fn check_preference(
+        &self,
+        advertisement: &BgpAdvertisement,
+        pools: &[&PoolBody],
+        faults: &mut Faults,
+    ) {
+        let others = self.bgp_advertisements.values();
+        let differing = others.filter(|other| {
+            other.name != advertisement.name && other.local_pref != advertisement.local_pref
+        });
+        for other in differing {
+            let mut shared = pools.iter().filter(|pool| other.pools.selects(&pool.pool));
+            let clash = shared.find(|pool| !self.are_compatible(advertisement, other, pool));
+            if let Some(pool) = clash {
+                let message = incompatible(advertisement, other, &pool.pool.name);
+                faults.add(SPEC.field("localPref"), message);
+                return;
+            }
         }
     }
 
@@ -426,6 +419,23 @@ fn first_v6(pool: &PoolBody) -> Option<&Entry> {
     pool.entries
         .iter()
         .find(|entry| entry.range.family() == Family::V6)
+}
+
+/// In each family, the entry that asks for most: who obeys it has obeyed all.
+fn check_lengths(advertisement: &BgpAdvertisement, pool: &PoolBody, faults: &mut Faults) {
+    let fields = [
+        (Family::V4, "aggregationLength"),
+        (Family::V6, "aggregationLengthV6"),
+    ];
+    for (family, field) in fields {
+        let entries = pool.entries.iter();
+        let ours = entries.filter(|entry| entry.range.family() == family);
+        let split_up = ours.filter(|entry| is_split(advertisement, entry));
+        if let Some(entry) = split_up.max_by_key(|entry| entry.widest) {
+            let message = split(advertisement, &pool.pool.name, entry);
+            faults.add(SPEC.field(field), message);
+        }
+    }
 }
 
 /// Whether an aggregate would reach beyond the entry.

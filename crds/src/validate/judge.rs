@@ -8,8 +8,6 @@
 //! that; who refers to nothing is treated like who is wrong.
 
 mod references;
-#[cfg(test)]
-mod tests;
 
 use std::collections::{BTreeMap, btree_map};
 
@@ -196,6 +194,8 @@ impl Judge {
 
             let mut admitted = Admitted::new(&references.facts.nodes);
             let mut has_changed = false;
+            let ours = cases.iter_mut().filter(|((kind, _), _)| kinds(*kind));
+            ours.for_each(|(_, case)| case.has_won = false);
             for candidate in candidates {
                 let Some(case) = cases.get_mut(&candidate.id) else {
                     continue;

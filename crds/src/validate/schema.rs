@@ -385,6 +385,3 @@ fn names(schema: &Value, key: &str) -> BTreeSet<String> {
     let names = schema[key].as_array().into_iter().flatten();
     names.filter_map(Value::as_str).map(str::to_owned).collect()
 }
-
-#[cfg(test)]
-mod tests;
