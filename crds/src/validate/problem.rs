@@ -18,7 +18,9 @@ pub struct ObjectRef {
 pub struct Problem {
     /// The object it is about.
     pub object: ObjectRef,
-    /// Field path from the object's root, such as `spec.addresses[0]`.
+    /// Field path from the object's root, such as `spec.addresses[0]`. A key that would read as two
+    /// segments stands in brackets: `spec.nodeSelectors[0].matchLabels[kubernetes.io/os]`. The path of
+    /// a missing field is its own.
     pub path: String,
     /// What is wrong and what to do.
     pub message: String,
