@@ -1,5 +1,14 @@
 //! BGP-4 (RFC 4271), active side: one session per configured peer.
 
+pub mod adj_rib_out;
+pub mod codec;
+pub mod connection;
+pub mod driver;
+pub mod message;
+pub mod notification;
+pub mod peer;
+mod socket;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};

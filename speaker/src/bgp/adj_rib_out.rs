@@ -1,0 +1,259 @@
+//! Adj-RIB-Out (RFC 4271 §3.2): what the peer should hold, against what it was sent.
+//!
+//! It composes one UPDATE at a time, when the transport has room for it. Until then changes replace
+//! each other, so a slow peer costs one entry per prefix and never a growing queue; and what was
+//! announced and withdrawn again in the meantime is never sent.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use ferrolb_crds::model::{Asn, Community, Family};
+use ipnet::IpNet;
+
+use super::codec::{self, Packed};
+use super::connection::{Negotiated, NoNextHop};
+use super::message::{AsPath, Attributes, NextHop};
+use super::{Route, Routes};
+
+/// The routes of one established session.
+#[derive(Debug)]
+pub struct AdjRibOut {
+    as_path: AsPath,
+    is_internal: bool,
+    families: BTreeSet<Family>,
+    next_hops: BTreeMap<Family, Result<NextHop, NoNextHop>>,
+    desired: Arc<Routes>,
+    desired_families: BTreeSet<Family>,
+    /// What the peer holds when everything composed so far has reached it.
+    held: Routes,
+    announce: BTreeMap<(Family, Route), BTreeSet<IpNet>>,
+    withdraw: BTreeSet<IpNet>,
+    refresh: BTreeSet<Family>,
+    end_of_rib: BTreeSet<Family>,
+    oversized: BTreeSet<IpNet>,
+}
+
+/// Why some of the routes are not announced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Unannounced {
+    /// There is nothing to send them to.
+    #[error(transparent)]
+    NoNextHop(#[from] NoNextHop),
+    /// The peer would not know what to do with them.
+    #[error("{0} prefixes are not announced: the peer does not offer {0} unicast")]
+    NotOffered(Family),
+    /// They cannot be said in 4096 octets.
+    #[error("{0} prefixes are not announced: their communities do not fit into a message")]
+    Oversized(usize),
+}
+
+impl AdjRibOut {
+    /// Nothing has been sent; everything desired will be.
+    pub fn new(session: &Negotiated, local_asn: Asn, desired: Arc<Routes>) -> Self {
+        let as_path = match (session.is_internal, session.has_four_octet_asn) {
+            (true, _) => AsPath::Empty,
+            (false, true) => AsPath::FourOctet(local_asn.get()),
+            (false, false) => AsPath::TwoOctet(local_asn.get()),
+        };
+        let next_hop = |family: &Family| {
+            let endpoint = &session.endpoint;
+            (
+                *family,
+                endpoint.next_hop(*family, session.has_extended_next_hop),
+            )
+        };
+        let mut rib = Self {
+            as_path,
+            is_internal: session.is_internal,
+            families: session.families.clone(),
+            next_hops: session.families.iter().map(next_hop).collect(),
+            desired: Arc::default(),
+            desired_families: BTreeSet::new(),
+            held: Routes::new(),
+            announce: BTreeMap::new(),
+            withdraw: BTreeSet::new(),
+            refresh: BTreeSet::new(),
+            end_of_rib: session.families.clone(),
+            oversized: BTreeSet::new(),
+        };
+        rib.apply(desired);
+        rib
+    }
+
+    /// From now on the peer should hold these.
+    pub fn apply(&mut self, desired: Arc<Routes>) {
+        self.desired = desired;
+        self.oversized.clear();
+        self.announce.clear();
+        self.desired_families.clear();
+        for (prefix, route) in self.desired.iter() {
+            let family = Family::of(prefix.addr());
+            self.desired_families.insert(family);
+            let is_held = self
+                .held
+                .get(prefix)
+                .is_some_and(|held| self.is_same(held, route));
+            if self.next_hop(family).is_some() && !is_held {
+                let group = (family, self.shown(route));
+                self.announce.entry(group).or_default().insert(*prefix);
+            }
+        }
+        let is_undesired = |prefix: &&IpNet| !self.desired.contains_key(*prefix);
+        self.withdraw = self.held.keys().filter(is_undesired).copied().collect();
+    }
+
+    /// The peer has forgotten what it held of a family, or wants to look at it again (RFC 2918).
+    ///
+    /// Asking again before it has been answered costs nothing, so that a peer cannot make us work
+    /// faster than it reads.
+    pub fn refresh(&mut self, family: Family) {
+        self.refresh.insert(family);
+    }
+
+    /// Composes the next UPDATE, as full as it can be; `None`: the peer holds what it should.
+    ///
+    /// Announcements come first: while an aggregate is replaced by its parts, traffic has a route.
+    #[must_use]
+    pub fn poll_update(&mut self) -> Option<Vec<u8>> {
+        if self.announce.is_empty()
+            && let Some(family) = self.refresh.pop_first()
+        {
+            self.announce_again(family);
+        }
+        self.poll_announcement()
+            .or_else(|| self.poll_withdrawal())
+            .or_else(|| self.end_of_rib.pop_first().map(codec::end_of_rib))
+    }
+
+    /// How many prefixes the peer holds.
+    pub fn prefixes(&self) -> usize {
+        self.held.len()
+    }
+
+    /// Why some of what is desired is not announced, if so.
+    pub fn unannounced(&self) -> Option<Unannounced> {
+        self.desired_families
+            .iter()
+            .find_map(|family| match self.next_hops.get(family) {
+                None => Some(Unannounced::NotOffered(*family)),
+                Some(Err(error)) => Some(Unannounced::NoNextHop(*error)),
+                Some(Ok(_)) => None,
+            })
+            .or_else(|| {
+                let count = self.oversized.len();
+                (count > 0).then_some(Unannounced::Oversized(count))
+            })
+    }
+
+    fn announce_again(&mut self, family: Family) {
+        if self.next_hop(family).is_none() {
+            return;
+        }
+        for (prefix, route) in self.desired.iter() {
+            if Family::of(prefix.addr()) == family && !self.oversized.contains(prefix) {
+                let group = (family, self.shown(route));
+                self.announce.entry(group).or_default().insert(*prefix);
+            }
+        }
+        // RFC 4724 §3: the marker is for whoever waits for the whole of the table.
+        if self.families.contains(&family) {
+            self.end_of_rib.insert(family);
+        }
+    }
+
+    fn poll_announcement(&mut self) -> Option<Vec<u8>> {
+        while let Some(((family, route), mut prefixes)) = self.announce.pop_first() {
+            let attributes = self.attributes(family, &route);
+            let packed = attributes.and_then(|attributes| {
+                codec::announce(family, &attributes, prefixes.iter().copied())
+            });
+            let Some(Packed { message, count }) = packed else {
+                self.give_up(prefixes);
+                continue;
+            };
+            for _ in 0..count {
+                if let Some(prefix) = prefixes.pop_first() {
+                    self.held.insert(prefix, route.clone());
+                }
+            }
+            if !prefixes.is_empty() {
+                self.announce.insert((family, route), prefixes);
+            }
+            return Some(message);
+        }
+        None
+    }
+
+    /// What the peer holds of these is out of date, and cannot be replaced.
+    fn give_up(&mut self, prefixes: BTreeSet<IpNet>) {
+        let held = prefixes
+            .iter()
+            .filter(|prefix| self.held.contains_key(*prefix));
+        self.withdraw.extend(held);
+        self.oversized.extend(prefixes);
+    }
+
+    fn poll_withdrawal(&mut self) -> Option<Vec<u8>> {
+        let family = Family::of(self.withdraw.first()?.addr());
+        let is_multiprotocol = match self.next_hop(family)? {
+            NextHop::V4(_) => false,
+            NextHop::V6 { .. } => true,
+        };
+        let prefixes = self.withdraw.iter().copied();
+        let prefixes = prefixes.take_while(|prefix| Family::of(prefix.addr()) == family);
+        let Packed { message, count } = codec::withdraw(family, is_multiprotocol, prefixes)?;
+        for _ in 0..count {
+            if let Some(prefix) = self.withdraw.pop_first() {
+                self.held.remove(&prefix);
+            }
+        }
+        Some(message)
+    }
+
+    fn next_hop(&self, family: Family) -> Option<NextHop> {
+        self.next_hops.get(&family).and_then(|found| found.ok())
+    }
+
+    /// The route as this peer gets to see it: LOCAL_PREF stays within the AS (RFC 4271 §5.1.5).
+    fn shown(&self, route: &Route) -> Route {
+        Route {
+            local_pref: self.shown_local_pref(route),
+            communities: route.communities.clone(),
+        }
+    }
+
+    fn shown_local_pref(&self, route: &Route) -> Option<u32> {
+        self.is_internal
+            .then(|| route.local_pref.unwrap_or(DEFAULT_LOCAL_PREF))
+    }
+
+    fn is_same(&self, held: &Route, desired: &Route) -> bool {
+        held.local_pref == self.shown_local_pref(desired) && held.communities == desired.communities
+    }
+
+    fn attributes(&self, family: Family, route: &Route) -> Option<Attributes> {
+        let mut communities = Vec::new();
+        let mut large_communities = Vec::new();
+        for community in &route.communities {
+            match community {
+                Community::Standard(high, low) => communities.push((*high, *low)),
+                Community::Large(global, first, second) => {
+                    large_communities.push((*global, *first, *second));
+                }
+            }
+        }
+        Some(Attributes {
+            as_path: self.as_path,
+            next_hop: self.next_hop(family)?,
+            local_pref: route.local_pref,
+            communities,
+            large_communities,
+        })
+    }
+}
+
+/// What most implementations take a route without LOCAL_PREF for.
+const DEFAULT_LOCAL_PREF: u32 = 100;
