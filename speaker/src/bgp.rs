@@ -8,6 +8,8 @@ pub mod message;
 pub mod notification;
 pub mod peer;
 mod socket;
+#[cfg(test)]
+mod testing;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;

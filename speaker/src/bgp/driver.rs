@@ -92,7 +92,8 @@ struct Driver {
     routes: watch::Receiver<Arc<Routes>>,
     status: watch::Sender<SessionStatus>,
     since: SystemTime,
-    logged: Option<Reason>,
+    /// Failures an operator has been told of since the session was last established.
+    logged: Vec<Reason>,
 }
 
 /// The TCP connection.
@@ -136,7 +137,7 @@ impl Driver {
             routes,
             status,
             since,
-            logged: None,
+            logged: Vec::new(),
         };
         (driver, watcher)
     }
@@ -323,15 +324,15 @@ impl Driver {
     fn log(&mut self, from: SessionState, to: SessionState, reason: Reason) {
         if from == SessionState::Established || to == SessionState::Established {
             tracing::info!(?from, ?to, %reason, "session state changed");
-        } else if reason.is_failure() && self.logged.as_ref() != Some(&reason) {
+            self.logged.clear();
+            return;
+        }
+        let is_known = self.logged.contains(&reason) || self.logged.len() >= LOGGED_REASONS;
+        if reason.is_failure() && !is_known {
             tracing::warn!(?from, ?to, %reason, "session does not come up");
+            self.logged.push(reason);
         } else {
             tracing::debug!(?from, ?to, %reason, "session state changed");
-        }
-        if to == SessionState::Established {
-            self.logged = None;
-        } else if reason.is_failure() {
-            self.logged = Some(reason);
         }
     }
 }
@@ -402,5 +403,7 @@ fn status(peer: &Peer, since: SystemTime) -> SessionStatus {
 const READ_SIZE: usize = 16 * 1024;
 /// How much may wait to be written before no more UPDATEs are composed.
 const OUTBOX_SIZE: usize = 64 * 1024;
+/// How many different failures are worth a warning each.
+const LOGGED_REASONS: usize = 8;
 const LINGER_TIME: Duration = Duration::from_secs(1);
 const STOP_TIME: Duration = Duration::from_millis(1500);

@@ -4,6 +4,9 @@
 //! [`Peer::poll_update`] when the transport has room for them, so that a peer that reads slowly
 //! makes no queue grow. There is no collision to resolve (RFC 4271 §6.8), because nothing listens.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;

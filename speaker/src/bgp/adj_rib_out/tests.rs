@@ -1,1 +1,316 @@
+use std::net::Ipv4Addr;
 
+use ferrolb_crds::model::HoldTime;
+use proptest::prelude::*;
+
+use super::super::connection::Endpoint;
+use super::super::testing::{Update, asn, endpoint, net};
+use super::*;
+
+fn session() -> Negotiated {
+    Negotiated {
+        endpoint: endpoint(),
+        peer_asn: asn(64500),
+        is_internal: false,
+        hold_time: HoldTime::DEFAULT,
+        keepalive_time: None,
+        families: BTreeSet::from(Family::ALL),
+        has_four_octet_asn: true,
+        has_extended_next_hop: false,
+    }
+}
+
+fn rib(session: &Negotiated, desired: Routes) -> AdjRibOut {
+    AdjRibOut::new(session, asn(64601), Arc::new(desired))
+}
+
+fn routes(prefixes: &[&str]) -> Routes {
+    prefixes
+        .iter()
+        .map(|p| (net(p), Route::default()))
+        .collect()
+}
+
+fn tagged(low: u16) -> Route {
+    Route {
+        communities: BTreeSet::from([Community::Standard(64512, low)]),
+        ..Route::default()
+    }
+}
+
+fn drain(rib: &mut AdjRibOut) -> Vec<Update> {
+    std::iter::from_fn(|| rib.poll_update())
+        .map(|message| Update::read(&message))
+        .collect()
+}
+
+/// A session whose table has been sent.
+fn settled(session: &Negotiated, desired: Routes) -> AdjRibOut {
+    let mut rib = rib(session, desired);
+    drain(&mut rib);
+    rib
+}
+
+/// What a peer holds: the attributes of each prefix.
+#[derive(Debug, Default)]
+struct Table(BTreeMap<IpNet, BTreeMap<u8, (u8, Vec<u8>)>>);
+
+impl Table {
+    fn take(&mut self, update: Update) {
+        for prefix in update.withdrawn {
+            self.0.remove(&prefix).expect("withdrawn without need");
+        }
+        for prefix in update.announced {
+            self.0.insert(prefix, update.attributes.clone());
+        }
+    }
+
+    fn communities(&self) -> BTreeMap<IpNet, Vec<u8>> {
+        let communities = |attributes: &BTreeMap<u8, (u8, Vec<u8>)>| {
+            attributes
+                .get(&8)
+                .map_or_else(Vec::new, |found| found.1.clone())
+        };
+        self.0.iter().map(|(p, a)| (*p, communities(a))).collect()
+    }
+}
+
+#[test]
+fn ten_thousand_addresses_take_fewer_than_twenty_updates() {
+    let hosts = (0..10_000).map(|n| Ipv4Addr::from_bits(0x0a40_0000 + n));
+    let desired: Routes = hosts
+        .map(|a| (IpNet::from(std::net::IpAddr::from(a)), Route::default()))
+        .collect();
+    let mut rib = rib(&session(), desired.clone());
+    let updates = drain(&mut rib);
+    assert!(updates.len() < 20, "{}", updates.len());
+    let announced: Vec<IpNet> = updates.into_iter().flat_map(|u| u.announced).collect();
+    assert!(announced.iter().eq(desired.keys()), "all of them, in order");
+    rib.apply(Arc::default());
+    assert!(drain(&mut rib).len() < 20);
+    assert_eq!(rib.prefixes(), 0);
+}
+
+#[test]
+fn the_table_ends_with_end_of_rib_once() {
+    let mut rib = rib(&session(), routes(&["192.0.2.10/32"]));
+    let updates = drain(&mut rib);
+    assert_eq!(updates.len(), 3);
+    assert_eq!(updates[0].announced, [net("192.0.2.10/32")]);
+    assert_eq!(updates[1], Update::default(), "IPv4");
+    assert_eq!(updates[2].attributes[&15].1, [0, 2, 1], "IPv6");
+    rib.apply(Arc::new(routes(&["192.0.2.11/32", "192.0.2.10/32"])));
+    let updates = drain(&mut rib);
+    assert_eq!(updates.len(), 1);
+    assert_eq!(updates[0].announced, [net("192.0.2.11/32")]);
+}
+
+#[test]
+fn the_same_routes_again_are_no_news() {
+    let desired = routes(&["192.0.2.10/32", "2001:db8::/64"]);
+    let mut rib = settled(&session(), desired.clone());
+    rib.apply(Arc::new(desired));
+    assert_eq!(drain(&mut rib), []);
+}
+
+#[test]
+fn other_attributes_are_announced_again_and_not_withdrawn() {
+    let mut rib = settled(&session(), routes(&["192.0.2.10/32", "192.0.2.11/32"]));
+    let mut desired = routes(&["192.0.2.10/32"]);
+    desired.insert(net("192.0.2.11/32"), tagged(1));
+    rib.apply(Arc::new(desired));
+    let updates = drain(&mut rib);
+    assert_eq!(updates.len(), 1);
+    assert_eq!(updates[0].announced, [net("192.0.2.11/32")]);
+    assert_eq!(updates[0].attributes[&8].1, [0xfc, 0, 0, 1]);
+}
+
+#[test]
+fn what_came_and_went_unsent_is_never_sent() {
+    let mut rib = settled(&session(), Routes::new());
+    rib.apply(Arc::new(routes(&["192.0.2.10/32"])));
+    rib.apply(Arc::default());
+    assert_eq!(drain(&mut rib), []);
+}
+
+#[test]
+fn parts_are_announced_before_their_aggregate_is_withdrawn() {
+    let mut rib = settled(&session(), routes(&["192.0.2.0/24"]));
+    rib.apply(Arc::new(routes(&["192.0.2.10/32"])));
+    let updates = drain(&mut rib);
+    assert_eq!(updates[0].announced, [net("192.0.2.10/32")]);
+    assert_eq!(updates[1].withdrawn, [net("192.0.2.0/24")]);
+}
+
+#[test]
+fn local_pref_is_news_for_an_internal_peer_only() {
+    let preferring = |local_pref| {
+        let route = Route {
+            local_pref,
+            ..Route::default()
+        };
+        Routes::from([(net("192.0.2.10/32"), route)])
+    };
+    let internal = Negotiated {
+        is_internal: true,
+        ..session()
+    };
+    let mut inside = rib(&internal, preferring(None));
+    let attributes = &drain(&mut inside)[0].attributes;
+    assert_eq!(attributes[&5].1, 100_u32.to_be_bytes());
+    assert!(attributes[&2].1.is_empty(), "AS_PATH");
+    inside.apply(Arc::new(preferring(Some(100))));
+    assert_eq!(drain(&mut inside), [], "the default said aloud");
+    inside.apply(Arc::new(preferring(Some(200))));
+    assert_eq!(
+        drain(&mut inside)[0].attributes[&5].1,
+        200_u32.to_be_bytes()
+    );
+
+    let mut outside = rib(&session(), preferring(Some(200)));
+    assert_eq!(drain(&mut outside)[0].attributes.get(&5), None);
+    outside.apply(Arc::new(preferring(Some(300))));
+    assert_eq!(drain(&mut outside), []);
+}
+
+#[test]
+fn a_route_refresh_brings_the_whole_family_again() {
+    let desired = routes(&["192.0.2.10/32", "192.0.2.11/32", "2001:db8::/64"]);
+    let mut rib = settled(&session(), desired);
+    rib.refresh(Family::V4);
+    rib.refresh(Family::V4);
+    let updates = drain(&mut rib);
+    assert_eq!(updates.len(), 2, "the family and its End-of-RIB");
+    assert_eq!(
+        updates[0].announced,
+        [net("192.0.2.10/32"), net("192.0.2.11/32")]
+    );
+    assert_eq!(rib.prefixes(), 3);
+}
+
+#[test]
+fn a_family_that_was_not_offered_is_not_announced() {
+    let session = Negotiated {
+        families: BTreeSet::from([Family::V4]),
+        ..session()
+    };
+    let mut rib = rib(&session, routes(&["192.0.2.10/32", "2001:db8::/64"]));
+    assert_eq!(drain(&mut rib).len(), 2, "one prefix, one End-of-RIB");
+    assert_eq!(rib.prefixes(), 1);
+    assert_eq!(rib.unannounced(), Some(Unannounced::NotOffered(Family::V6)));
+    rib.apply(Arc::new(routes(&["192.0.2.10/32"])));
+    assert_eq!(rib.unannounced(), None, "nothing is missing");
+}
+
+#[test]
+fn a_family_without_a_next_hop_is_not_announced() {
+    let endpoint = Endpoint {
+        interface: vec!["10.0.0.11".parse().unwrap()],
+        ..endpoint()
+    };
+    let session = Negotiated {
+        endpoint,
+        ..session()
+    };
+    let mut rib = settled(&session, routes(&["192.0.2.10/32", "2001:db8::/64"]));
+    assert_eq!(rib.prefixes(), 1);
+    let expected = Unannounced::NoNextHop(NoNextHop::V6);
+    assert_eq!(rib.unannounced(), Some(expected));
+    rib.refresh(Family::V6);
+    assert_eq!(drain(&mut rib), []);
+}
+
+#[test]
+fn a_route_too_large_for_a_message_is_withdrawn_and_said_to_be() {
+    let communities = (0..2000).map(|low| Community::Standard(64512, low));
+    let large = Route {
+        communities: communities.collect(),
+        ..Route::default()
+    };
+    let mut rib = settled(&session(), routes(&["192.0.2.10/32", "192.0.2.11/32"]));
+    let mut desired = routes(&["192.0.2.10/32"]);
+    desired.insert(net("192.0.2.11/32"), large);
+    rib.apply(Arc::new(desired));
+    let updates = drain(&mut rib);
+    assert_eq!(updates.len(), 1);
+    assert_eq!(updates[0].withdrawn, [net("192.0.2.11/32")]);
+    assert_eq!(rib.unannounced(), Some(Unannounced::Oversized(1)));
+    rib.apply(Arc::new(routes(&["192.0.2.10/32", "192.0.2.11/32"])));
+    assert_eq!(drain(&mut rib)[0].announced, [net("192.0.2.11/32")]);
+    assert_eq!(rib.unannounced(), None);
+}
+
+#[derive(Debug, Clone)]
+enum Op {
+    Desire(Vec<(u8, u8, u16)>),
+    Send(u8),
+    Refresh(Family),
+}
+
+/// Few prefixes of many lengths, so that they meet again.
+fn prefix(number: u8, length: u8) -> IpNet {
+    let net = if number.is_multiple_of(2) {
+        IpNet::new(Ipv4Addr::new(10, number, 0, 0).into(), length % 33)
+    } else {
+        let address = std::net::Ipv6Addr::new(0x2001, 0xdb8, number.into(), 0, 0, 0, 0, 0);
+        IpNet::new(address.into(), length % 129)
+    };
+    net.unwrap().trunc()
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let route = (0..12_u8, any::<u8>(), 0..3_u16);
+    prop_oneof![
+        3 => proptest::collection::vec(route, 0..20).prop_map(Op::Desire),
+        3 => (0..4_u8).prop_map(Op::Send),
+        1 => Just(Op::Refresh(Family::V4)),
+        1 => Just(Op::Refresh(Family::V6)),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn the_peer_ends_up_with_what_is_desired(ops in proptest::collection::vec(op(), 0..30)) {
+        for is_over_v6 in [false, true] {
+            let mut session = session();
+            if is_over_v6 {
+                session.endpoint.local = "fd00::11".parse().unwrap();
+                session.has_extended_next_hop = true;
+            }
+            let mut rib = rib(&session, Routes::new());
+            let mut table = Table::default();
+            let mut desired = Routes::new();
+            for op in &ops {
+                match op {
+                    Op::Desire(list) => {
+                        desired = list.iter().map(|(n, l, tag)| (prefix(*n, *l), tagged(*tag))).collect();
+                        rib.apply(Arc::new(desired.clone()));
+                    }
+                    Op::Send(count) => {
+                        for _ in 0..*count {
+                            if let Some(message) = rib.poll_update() {
+                                table.take(Update::read(&message));
+                            }
+                        }
+                    }
+                    Op::Refresh(family) => rib.refresh(*family),
+                }
+                prop_assert_eq!(rib.prefixes(), table.0.len());
+            }
+            for update in drain(&mut rib) {
+                table.take(update);
+            }
+            let expected: BTreeMap<IpNet, Vec<u8>> = desired
+                .iter()
+                .map(|(prefix, route)| {
+                    let Some(Community::Standard(_, low)) = route.communities.first() else {
+                        panic!("tagged");
+                    };
+                    (*prefix, vec![0xfc, 0, 0, *low as u8])
+                })
+                .collect();
+            prop_assert_eq!(table.communities(), expected);
+            prop_assert_eq!(rib.poll_update(), None);
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! What the tests of this module have in common: a peer's view of our UPDATEs, and a mutator.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "tests read the clock and the fuzzing budget"
+)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::{Duration, Instant};
+
+use ferrolb_crds::model::{Asn, Family, HoldTime, PeerAsn, Port};
+use ipnet::IpNet;
+
+use super::Settings;
+use super::connection::Endpoint;
+
+/// An external session of AS 64601 with AS 64500.
+pub(super) fn settings() -> Settings {
+    Settings {
+        name: "router".to_owned(),
+        neighbor: "10.0.0.1".parse().unwrap(),
+        port: Port::BGP,
+        source_address: None,
+        local_asn: asn(64601),
+        peer_asn: PeerAsn::Exact(asn(64500)),
+        router_id: None,
+        hold_time: HoldTime::DEFAULT,
+        keepalive_time: None,
+        connect_retry_time: None,
+        families: BTreeSet::from(Family::ALL),
+        multi_hop: false,
+        node: "n1".to_owned(),
+    }
+}
+
+pub(super) fn endpoint() -> Endpoint {
+    Endpoint {
+        local: "10.0.0.11".parse().unwrap(),
+        interface: vec![
+            "10.0.0.11".parse().unwrap(),
+            "fe80::11".parse().unwrap(),
+            "fd00::11".parse().unwrap(),
+        ],
+        host_v4: Some("10.0.0.11".parse().unwrap()),
+    }
+}
+
+pub(super) fn asn(number: u32) -> Asn {
+    Asn::new(number).unwrap()
+}
+
+pub(super) fn net(prefix: &str) -> IpNet {
+    prefix.parse().unwrap()
+}
+
+/// Octets from hexadecimal digits; spaces are for the reader.
+pub(super) fn hex(digits: &str) -> Vec<u8> {
+    let digits: Vec<char> = digits.chars().filter(|c| !c.is_whitespace()).collect();
+    digits
+        .chunks(2)
+        .map(|pair| u8::from_str_radix(&String::from_iter(pair), 16).unwrap())
+        .collect()
+}
+
+/// A message of a type, with marker and length put before it.
+pub(super) fn message(kind: u8, body: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(body.len() + 19).unwrap();
+    let mut message = vec![0xff; 16];
+    message.extend(length.to_be_bytes());
+    message.push(kind);
+    message.extend(body);
+    message
+}
+
+/// An UPDATE as a strict peer reads it.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Update {
+    pub(super) withdrawn: Vec<IpNet>,
+    pub(super) announced: Vec<IpNet>,
+    /// Flags and value by type code, without the multiprotocol ones' prefixes.
+    pub(super) attributes: BTreeMap<u8, (u8, Vec<u8>)>,
+}
+
+impl Update {
+    /// Panics on anything but one well-formed UPDATE of at most 4096 octets.
+    pub(super) fn read(message: &[u8]) -> Self {
+        assert!(message.len() <= 4096, "{} octets", message.len());
+        assert_eq!(message[..16], [0xff; 16]);
+        assert_eq!(usize::from(u16_at(message, 16)), message.len());
+        assert_eq!(message[18], 2);
+        let body = &message[19..];
+        let (withdrawn, rest) = sized(body);
+        let (attributes, nlri) = sized(rest);
+        let mut update = Self {
+            withdrawn: prefixes(Family::V4, withdrawn),
+            announced: prefixes(Family::V4, nlri),
+            attributes: BTreeMap::new(),
+        };
+        update.read_attributes(attributes);
+        update
+    }
+
+    fn read_attributes(&mut self, mut block: &[u8]) {
+        while !block.is_empty() {
+            let (flags, code) = (block[0], block[1]);
+            let (length, start) = match flags & 0x10 {
+                0 => (usize::from(block[2]), 3),
+                _ => (usize::from(u16_at(block, 2)), 4),
+            };
+            let value = &block[start..start + length];
+            let own = match code {
+                14 => {
+                    let start = 5 + usize::from(value[3]);
+                    assert_eq!(value[2], 1, "unicast");
+                    self.announced = prefixes(family(value), &value[start..]);
+                    &value[..start]
+                }
+                15 => {
+                    assert_eq!(value[2], 1, "unicast");
+                    self.withdrawn = prefixes(family(value), &value[3..]);
+                    &value[..3]
+                }
+                _ => value,
+            };
+            let former = self.attributes.insert(code, (flags, own.to_vec()));
+            assert_eq!(former, None, "attribute {code} twice");
+            block = &block[start + length..];
+        }
+    }
+}
+
+fn family(value: &[u8]) -> Family {
+    match u16_at(value, 0) {
+        1 => Family::V4,
+        2 => Family::V6,
+        other => panic!("address family {other}"),
+    }
+}
+
+fn u16_at(octets: &[u8], index: usize) -> u16 {
+    u16::from_be_bytes([octets[index], octets[index + 1]])
+}
+
+fn sized(octets: &[u8]) -> (&[u8], &[u8]) {
+    octets[2..].split_at(usize::from(u16_at(octets, 0)))
+}
+
+fn prefixes(family: Family, mut field: &[u8]) -> Vec<IpNet> {
+    let mut prefixes = Vec::new();
+    while let Some(bits) = field.first() {
+        let size = usize::from(*bits).div_ceil(8);
+        let mut address = [0; 16];
+        address[..size].copy_from_slice(&field[1..=size]);
+        let address: IpAddr = match family {
+            Family::V4 => Ipv4Addr::from(<[u8; 4]>::try_from(&address[..4]).unwrap()).into(),
+            Family::V6 => Ipv6Addr::from(address).into(),
+        };
+        prefixes.push(IpNet::new(address, *bits).unwrap());
+        field = &field[1 + size..];
+    }
+    prefixes
+}
+
+/// Feeds mutations of the seeds to a decoder for `FERROLB_FUZZ_SECONDS` (2 by default). The same
+/// inputs in the same order every time; a failure shows the input.
+pub(super) fn mutate(seeds: &[Vec<u8>], mut decode: impl FnMut(&[u8])) {
+    let seconds = std::env::var("FERROLB_FUZZ_SECONDS");
+    let seconds: f64 = seconds.map_or(2.0, |text| text.parse().unwrap());
+    let end = Instant::now() + Duration::from_secs_f64(seconds);
+    let mut rng = fastrand::Rng::with_seed(0xfe44_01b0);
+    let mut last = Vec::new();
+    while Instant::now() < end {
+        for _ in 0..256 {
+            let mut input = seeds[rng.usize(..seeds.len())].clone();
+            for _ in 0..rng.usize(1..5) {
+                mutate_once(&mut rng, &mut input, &last);
+            }
+            let shown = Shown(&input);
+            decode(&input);
+            std::mem::forget(shown);
+            last = input;
+        }
+    }
+}
+
+/// Prints the input when the decoder under test panics.
+struct Shown<'a>(&'a [u8]);
+
+impl Drop for Shown<'_> {
+    fn drop(&mut self) {
+        eprintln!("input: {:02x?}", self.0);
+    }
+}
+
+fn mutate_once(rng: &mut fastrand::Rng, input: &mut Vec<u8>, other: &[u8]) {
+    let interesting = [0, 1, 2, 4, 0x0f, 0x10, 0x40, 0x7f, 0x80, 0xfe, 0xff];
+    if input.is_empty() {
+        input.push(rng.u8(..));
+    }
+    let at = rng.usize(..input.len());
+    match rng.u8(..8) {
+        0 => input[at] = rng.u8(..),
+        1 => input[at] = interesting[rng.usize(..interesting.len())],
+        2 => input[at] ^= 1 << rng.u8(..8),
+        3 => input[at] = input[at].wrapping_add(rng.u8(..3)).wrapping_sub(1),
+        4 => input.insert(at, rng.u8(..)),
+        5 => drop(input.remove(at)),
+        6 => input.truncate(at),
+        _ => {
+            let start = rng.usize(..=other.len());
+            input.truncate(at);
+            input.extend(&other[start..]);
+            input.truncate(8192);
+        }
+    }
+}
