@@ -1,4 +1,17 @@
 //! BGP-4 (RFC 4271), active side: one session per configured peer.
+//!
+//! It announces what it is told to and believes nothing it hears: received routes are framed,
+//! checked and dropped. It never listens, so there are no collisions.
+//!
+//! ```text
+//!   Routes ──▶ adj_rib_out ─┐                  ┌─ codec ──▶ octets
+//!                           ├─▶ peer ─▶ driver ┤
+//!   timers ──▶ connection ──┘                  └─ socket ─▶ TCP
+//! ```
+//!
+//! `message`, `notification` and `codec` are the wire; `connection` is the machine of §8; only
+//! `driver` and `socket` know that there is a network. docs/rfc.md says which sentence of which RFC
+//! is obeyed where.
 
 pub mod adj_rib_out;
 pub mod codec;
@@ -9,7 +22,7 @@ pub mod notification;
 pub mod peer;
 mod socket;
 #[cfg(test)]
-mod testing;
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -17,6 +30,8 @@ use std::time::{Duration, SystemTime};
 
 use ferrolb_crds::model::{Asn, Community, Family, HoldTime, PeerAsn, Port, RouterId};
 use ipnet::IpNet;
+
+pub use self::driver::Session;
 
 /// Everything one session is configured with. Two sessions with equal settings are the same session.
 #[derive(Debug, Clone, PartialEq)]

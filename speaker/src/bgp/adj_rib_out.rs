@@ -23,7 +23,6 @@ use super::{Route, Routes};
 pub struct AdjRibOut {
     as_path: AsPath,
     is_internal: bool,
-    families: BTreeSet<Family>,
     next_hops: BTreeMap<Family, Result<NextHop, NoNextHop>>,
     desired: Arc<Routes>,
     desired_families: BTreeSet<Family>,
@@ -68,7 +67,6 @@ impl AdjRibOut {
         let mut rib = Self {
             as_path,
             is_internal: session.is_internal,
-            families: session.families.clone(),
             next_hops: session.families.iter().map(next_hop).collect(),
             desired: Arc::default(),
             desired_families: BTreeSet::new(),
@@ -118,13 +116,14 @@ impl AdjRibOut {
     /// Announcements come first: while an aggregate is replaced by its parts, traffic has a route.
     #[must_use]
     pub fn poll_update(&mut self) -> Option<Vec<u8>> {
-        if self.announce.is_empty()
+        while self.announce.is_empty()
             && let Some(family) = self.refresh.pop_first()
         {
             self.announce_again(family);
         }
         self.poll_announcement()
             .or_else(|| self.poll_withdrawal())
+            // RFC 4724 §2: once the first table has been sent, also when it is empty.
             .or_else(|| self.end_of_rib.pop_first().map(codec::end_of_rib))
     }
 
@@ -157,10 +156,6 @@ impl AdjRibOut {
                 let group = (family, self.shown(route));
                 self.announce.entry(group).or_default().insert(*prefix);
             }
-        }
-        // RFC 4724 §3: the marker is for whoever waits for the whole of the table.
-        if self.families.contains(&family) {
-            self.end_of_rib.insert(family);
         }
     }
 

@@ -49,8 +49,7 @@ impl Session {
     pub fn start(settings: Settings, routes: Arc<Routes>) -> Self {
         let (routes, desired) = watch::channel(routes);
         let (stop, stopped) = oneshot::channel();
-        let span =
-            tracing::info_span!("session", peer = %settings.name, address = %settings.neighbor);
+        let span = tracing::info_span!("peer", peer = %settings.name, address = %settings.neighbor);
         let (driver, status) = Driver::new(settings, desired);
         let task = tokio::spawn(driver.run(stopped).instrument(span));
         Self {

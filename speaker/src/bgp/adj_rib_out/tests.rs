@@ -4,7 +4,7 @@ use ferrolb_crds::model::HoldTime;
 use proptest::prelude::*;
 
 use super::super::connection::Endpoint;
-use super::super::testing::{Update, asn, endpoint, net};
+use super::super::tests::{Update, asn, endpoint, net};
 use super::*;
 
 fn session() -> Negotiated {
@@ -180,12 +180,22 @@ fn a_route_refresh_brings_the_whole_family_again() {
     rib.refresh(Family::V4);
     rib.refresh(Family::V4);
     let updates = drain(&mut rib);
-    assert_eq!(updates.len(), 2, "the family and its End-of-RIB");
+    assert_eq!(updates.len(), 1);
     assert_eq!(
         updates[0].announced,
         [net("192.0.2.10/32"), net("192.0.2.11/32")]
     );
     assert_eq!(rib.prefixes(), 3);
+}
+
+#[test]
+fn a_refresh_of_an_empty_family_does_not_hold_up_the_other() {
+    let mut rib = settled(&session(), routes(&["2001:db8::/64"]));
+    rib.refresh(Family::V4);
+    rib.refresh(Family::V6);
+    let updates = drain(&mut rib);
+    assert_eq!(updates.len(), 1);
+    assert_eq!(updates[0].announced, [net("2001:db8::/64")]);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use super::super::message::{Capability, ExtendedNextHop, Open};
 use super::super::notification::{Cease, OpenError, UpdateError};
-use super::super::testing::{Update, hex, message, mutate, net};
+use super::super::tests::{Update, hex, message, mutate, net};
 use super::*;
 
 const MARKER: &str = "ffffffffffffffffffffffffffffffff";

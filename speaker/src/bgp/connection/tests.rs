@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use ferrolb_crds::model::{Family, HoldTime};
 
 use super::super::message::{AfiSafi, Capability, Open};
-use super::super::testing::{endpoint, settings};
+use super::super::tests::{endpoint, settings};
 use super::*;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -21,7 +21,7 @@ fn rng() -> fastrand::Rng {
     fastrand::Rng::with_seed(7)
 }
 
-/// What the router at the other end of `testing::settings` says.
+/// What the router at the other end of `tests::settings` says.
 fn router_open() -> Open {
     Open {
         autonomous_system: 64500,

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use tokio::net::TcpListener;
 
 use super::super::Route;
-use super::super::testing::{Update, asn, hex, message, net, settings};
+use super::super::tests::{Update, asn, hex, message, net, settings};
 use super::*;
 
 struct Router {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::super::Route;
 use super::super::message::{AfiSafi, Capability, Message, Open};
-use super::super::testing::{Update, endpoint, hex, message, mutate, net, settings};
+use super::super::tests::{Update, endpoint, hex, message, mutate, net, settings};
 use super::*;
 
 const SECOND: Duration = Duration::from_secs(1);

@@ -7,7 +7,7 @@ use ferrolb_crds::model::{PeerAsn, RouterId};
 
 use super::super::super::message::{ExtendedNextHop, NextHop};
 use super::super::super::notification::{ExpectedAs, OpenError};
-use super::super::super::testing::asn;
+use super::super::super::tests::asn;
 use super::super::negotiation::{negotiate, offer};
 use super::*;
 

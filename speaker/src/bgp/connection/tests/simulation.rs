@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use ferrolb_crds::model::PeerAsn;
 
-use super::super::super::testing::asn;
+use super::super::super::tests::asn;
 use super::*;
 
 #[derive(Debug, Clone, Copy, PartialEq)]
