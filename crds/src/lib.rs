@@ -8,6 +8,7 @@
 
 pub mod api;
 pub mod model;
+mod parallel;
 pub mod source;
 pub mod state;
 pub mod store;

@@ -1,0 +1,176 @@
+//! A record as text: the part of a Service that has its status.
+
+use serde::{Deserialize, Serialize};
+
+use super::timestamp;
+use super::{Condition, Recorded, ServiceStatus};
+use crate::model::ServiceKey;
+
+/// Why a text is no record of the Service, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Fault {
+    pub(super) line: usize,
+    pub(super) column: usize,
+    pub(super) why: String,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Document {
+    api_version: String,
+    kind: String,
+    metadata: Metadata,
+    #[serde(default)]
+    status: Status,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Metadata {
+    name: String,
+    namespace: String,
+    #[serde(default, skip_serializing_if = "Annotations::is_empty")]
+    annotations: Annotations,
+}
+
+#[derive(Default, Serialize, Deserialize)]
+struct Annotations {
+    #[serde(
+        rename = "metallb.io/ip-allocated-from-pool",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pool: Option<String>,
+}
+
+impl Annotations {
+    fn is_empty(&self) -> bool {
+        self.pool.is_none()
+    }
+}
+
+#[derive(Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Status {
+    #[serde(default)]
+    load_balancer: LoadBalancer,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    conditions: Vec<Entry>,
+}
+
+#[derive(Default, Serialize, Deserialize)]
+struct LoadBalancer {
+    #[serde(default)]
+    ingress: Vec<Ingress>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Ingress {
+    ip: std::net::IpAddr,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Entry {
+    #[serde(rename = "type")]
+    type_: String,
+    status: String,
+    reason: String,
+    message: String,
+    last_transition_time: String,
+}
+
+/// The text of a record; the same status gives the same text.
+pub(super) fn render(status: &ServiceStatus) -> String {
+    let entry = |condition: &Condition| Entry {
+        type_: ALLOCATED.to_owned(),
+        status: if condition.allocated { "True" } else { "False" }.to_owned(),
+        reason: condition.reason.clone(),
+        message: condition.message.clone(),
+        last_transition_time: timestamp::render(condition.since),
+    };
+    let document = Document {
+        api_version: "v1".to_owned(),
+        kind: "Service".to_owned(),
+        metadata: Metadata {
+            name: status.key.name.clone(),
+            namespace: status.key.namespace.clone(),
+            annotations: Annotations {
+                pool: status.pool.clone(),
+            },
+        },
+        status: Status {
+            load_balancer: LoadBalancer {
+                ingress: status
+                    .ingress
+                    .iter()
+                    .map(|ip| Ingress { ip: *ip })
+                    .collect(),
+            },
+            conditions: status.condition.iter().map(entry).collect(),
+        },
+    };
+    serde_yaml::to_string(&document).expect("strings and addresses are YAML")
+}
+
+/// Reads the text of a record.
+pub(super) fn parse(text: &str, key: &ServiceKey) -> Result<Recorded, Fault> {
+    let document: Document = serde_yaml::from_str(text).map_err(|error| fault(&error))?;
+    let metadata = &document.metadata;
+    if metadata.name != key.name || metadata.namespace != key.namespace {
+        return Err(at_start(format!(
+            "is about {}/{}, which belongs elsewhere",
+            metadata.namespace, metadata.name
+        )));
+    }
+    if document.api_version != "v1" || document.kind != "Service" {
+        return Err(at_start("is no v1 Service".to_owned()));
+    }
+    let mut conditions = document.status.conditions.into_iter();
+    let condition = conditions
+        .find(|entry| entry.type_ == ALLOCATED)
+        .map(condition)
+        .transpose()?;
+    let ingress = document.status.load_balancer.ingress;
+    Ok(Recorded {
+        ingress: ingress.into_iter().map(|entry| entry.ip).collect(),
+        pool: document.metadata.annotations.pool,
+        condition,
+    })
+}
+
+const ALLOCATED: &str = "ferrolb.io/Allocated";
+
+fn condition(entry: Entry) -> Result<Condition, Fault> {
+    let since = timestamp::parse(&entry.last_transition_time).ok_or_else(|| {
+        at_start(format!(
+            "lastTransitionTime {:?} is no time like 2026-01-31T12:00:00Z",
+            entry.last_transition_time
+        ))
+    })?;
+    Ok(Condition {
+        allocated: entry.status == "True",
+        reason: entry.reason,
+        message: entry.message,
+        since,
+    })
+}
+
+fn fault(error: &serde_yaml::Error) -> Fault {
+    let (line, column) = error
+        .location()
+        .map_or((1, 1), |place| (place.line(), place.column()));
+    Fault {
+        line,
+        column,
+        why: error
+            .to_string()
+            .replacen(&format!(" at line {line} column {column}"), "", 1),
+    }
+}
+
+fn at_start(why: String) -> Fault {
+    Fault {
+        line: 1,
+        column: 1,
+        why,
+    }
+}
