@@ -4,6 +4,9 @@
 //! value, applying one twice changes nothing, and the order of changes of different objects does not
 //! matter. The first batch ends with [`Change::Synced`]: everything present has been read by then.
 
+pub mod manifests;
+pub mod resource;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -1,0 +1,418 @@
+//! Which object of which file is in force.
+//!
+//! Files claim objects. Of two claims to one name the first path in byte order wins, but one in force
+//! stays. A claim that makes no sense, and a file that does not parse, leave in force what was: an
+//! error is no deletion. Where nothing was in force, the object is unknown, which is no deletion either.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, OnceLock};
+
+use super::document::SyntaxError;
+use super::entry::{Contents, Entry, Fault, Place};
+use super::located::Located;
+use super::marks::{Mark, Marks};
+use crate::api;
+use crate::source::Unreadable;
+use crate::source::resource::FieldError;
+use crate::store::{Kind, ObjectKey, Resource};
+use crate::validate::Problem;
+
+/// Files and what they claim.
+#[derive(Default)]
+pub(super) struct Catalog {
+    files: BTreeMap<Arc<str>, Record>,
+    objects: BTreeMap<ObjectKey, Slot>,
+    /// Keys whose claims changed.
+    touched: BTreeSet<ObjectKey>,
+    /// Claimed, but by nobody in a way that makes sense, now or before.
+    unknown: BTreeSet<ObjectKey>,
+    /// Claimed more than once.
+    contested: BTreeSet<ObjectKey>,
+    /// Files with something to report of their own.
+    troubled: BTreeSet<Arc<str>>,
+}
+
+/// One file.
+#[derive(Default)]
+struct Record {
+    /// The text that `entries` and `faults` are of.
+    text: Arc<str>,
+    marks: OnceLock<Marks>,
+    /// Whether it was ever read to its end.
+    is_known: bool,
+    /// Why the present text could not be read.
+    broken: Option<SyntaxError>,
+    entries: Vec<Entry>,
+    faults: Vec<Fault>,
+    /// Objects that it held before documents in it became unrecognisable.
+    kept: BTreeSet<ObjectKey>,
+}
+
+/// One object.
+#[derive(Default)]
+struct Slot {
+    /// Sorted.
+    claims: Vec<Claim>,
+    in_force: Option<InForce>,
+}
+
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Claim {
+    file: Arc<str>,
+    entry: usize,
+}
+
+struct InForce {
+    file: Arc<str>,
+    value: Resource,
+}
+
+/// What to do about an object whose claims changed.
+enum Choice {
+    /// This claim is in force.
+    Take(Resource, Arc<str>),
+    /// What was in force stays, if anything was.
+    Keep,
+    /// It is no more.
+    Drop,
+}
+
+impl Catalog {
+    /// The text that a file was last read as, if the file is in order.
+    pub(super) fn text(&self, file: &str) -> Option<&Arc<str>> {
+        let record = self.files.get(file)?;
+        (record.is_known && record.broken.is_none()).then_some(&record.text)
+    }
+
+    /// The file says this now.
+    pub(super) fn replace(&mut self, file: &str, text: Arc<str>, contents: Contents) {
+        let name: Arc<str> = file.into();
+        let mut record = self.files.remove(file).unwrap_or_default();
+        self.withdraw(&name, &record);
+        // Any of the objects that are missing may be the one that cannot be recognised.
+        let may_hide = !contents.faults.is_empty();
+        let held = std::mem::take(&mut record.kept);
+        let before = record.entries.into_iter().map(|entry| entry.key);
+        record.kept = if may_hide {
+            before.chain(held).collect()
+        } else {
+            BTreeSet::new()
+        };
+        for (entry, Entry { key, .. }) in contents.entries.iter().enumerate() {
+            record.kept.remove(key);
+            let claim = Claim {
+                file: Arc::clone(&name),
+                entry,
+            };
+            self.claim(key, claim);
+        }
+        record.entries = contents.entries;
+        record.faults = contents.faults;
+        record.text = text;
+        record.marks = OnceLock::new();
+        record.is_known = true;
+        record.broken = None;
+        self.put(name, record);
+    }
+
+    /// The file cannot be read; what it said before stays in force.
+    pub(super) fn fail(&mut self, file: &str, why: SyntaxError) {
+        let mut record = self.files.remove(file).unwrap_or_default();
+        record.broken = Some(why);
+        self.put(file.into(), record);
+    }
+
+    /// The file is gone.
+    pub(super) fn remove(&mut self, file: &str) {
+        if let Some((name, record)) = self.files.remove_entry(file) {
+            self.withdraw(&name, &record);
+            self.troubled.remove(&name);
+        }
+    }
+
+    /// Decides about every object whose claims changed, and tells what is different.
+    pub(super) fn settle(&mut self) -> Vec<(ObjectKey, Option<Resource>)> {
+        let mut changes = Vec::new();
+        for key in std::mem::take(&mut self.touched) {
+            let Some(mut slot) = self.objects.remove(&key) else {
+                continue;
+            };
+            let was = slot.in_force.is_some();
+            match self.choose(&key, &slot) {
+                Choice::Take(value, file) => {
+                    let same = |present: &InForce| present.value == value;
+                    if !slot.in_force.as_ref().is_some_and(same) {
+                        changes.push((key.clone(), Some(value.clone())));
+                    }
+                    slot.in_force = Some(InForce { file, value });
+                }
+                Choice::Keep => {}
+                Choice::Drop => {
+                    slot.in_force = None;
+                    changes.extend(was.then(|| (key.clone(), None)));
+                }
+            }
+            self.file_away(key, slot);
+        }
+        changes
+    }
+
+    /// Services that may exist and are not known.
+    pub(super) fn unreadable(&self) -> Unreadable {
+        Unreadable {
+            any: self.may_hide("Service"),
+            services: self
+                .unknown
+                .iter()
+                .filter_map(ObjectKey::as_service)
+                .collect(),
+        }
+    }
+
+    /// Whether a pool may be among what is not known.
+    pub(super) fn may_lack_a_pool(&self) -> bool {
+        let pool = Kind::Configuration(api::Kind::IpAddressPool);
+        self.may_hide(pool.name()) || self.unknown.iter().any(|key| key.kind == pool)
+    }
+
+    /// Whether an object of the kind may be in a file that was never read, or be a document that
+    /// cannot be recognised.
+    fn may_hide(&self, kind: &str) -> bool {
+        let hides = |fault: &Fault| fault.kind.as_ref().is_none_or(|written| written == kind);
+        self.troubled.iter().any(|file| {
+            let record = &self.files[file];
+            !record.is_known || record.faults.iter().any(hides)
+        })
+    }
+
+    /// Everything that is wrong, at its place, sorted; `judged` is what validation found.
+    pub(super) fn problems(&self, judged: &[Problem]) -> Vec<Located> {
+        let own = self.troubled.iter().flat_map(|file| self.troubles(file));
+        let twice = self.contested.iter().flat_map(|key| self.losers(key));
+        let judged = judged.iter().map(|problem| self.locate(problem));
+        let mut problems: Vec<Located> = own.chain(twice).chain(judged).collect();
+        problems.sort();
+        problems.dedup();
+        problems
+    }
+
+    fn put(&mut self, name: Arc<str>, record: Record) {
+        let is_bad = |entry: &Entry| entry.value.is_err();
+        if record.broken.is_some() || !record.faults.is_empty() || record.entries.iter().any(is_bad)
+        {
+            self.troubled.insert(Arc::clone(&name));
+        } else {
+            self.troubled.remove(&name);
+        }
+        self.files.insert(name, record);
+    }
+
+    fn claim(&mut self, key: &ObjectKey, claim: Claim) {
+        if !self.touched.contains(key) {
+            self.touched.insert(key.clone());
+        }
+        let slot = match self.objects.get_mut(key) {
+            Some(slot) => slot,
+            None => self.objects.entry(key.clone()).or_default(),
+        };
+        let at = slot.claims.binary_search(&claim).unwrap_or_else(|at| at);
+        slot.claims.insert(at, claim);
+    }
+
+    fn withdraw(&mut self, name: &Arc<str>, record: &Record) {
+        let claimed = record.entries.iter().map(|entry| &entry.key);
+        for key in claimed.chain(&record.kept) {
+            if let Some(slot) = self.objects.get_mut(key) {
+                slot.claims.retain(|claim| claim.file != *name);
+            }
+            self.touched.insert(key.clone());
+        }
+    }
+
+    fn choose(&self, key: &ObjectKey, slot: &Slot) -> Choice {
+        let Some(winner) = self.winner(slot) else {
+            let is_kept = slot.in_force.as_ref().is_some_and(|present| {
+                let record = self.files.get(&present.file);
+                record.is_some_and(|record| record.kept.contains(key))
+            });
+            return if is_kept { Choice::Keep } else { Choice::Drop };
+        };
+        match &self.entry(winner).value {
+            Ok(value) => Choice::Take(value.clone(), Arc::clone(&winner.file)),
+            Err(_) => Choice::Keep,
+        }
+    }
+
+    /// The claim that counts: of the file that is in force (there, what is in force itself), else the
+    /// first that makes sense, else the first.
+    fn winner<'a>(&self, slot: &'a Slot) -> Option<&'a Claim> {
+        let makes_sense = |claim: &&Claim| self.entry(claim).value.is_ok();
+        if let Some(present) = &slot.in_force {
+            let own = || {
+                let claims = slot.claims.iter();
+                claims.filter(|claim| claim.file == present.file)
+            };
+            let same = |claim: &&Claim| {
+                let value = &self.entry(claim).value;
+                value.as_ref().is_ok_and(|value| *value == present.value)
+            };
+            let own = own()
+                .find(same)
+                .or_else(|| own().find(makes_sense))
+                .or_else(|| own().next());
+            if own.is_some() {
+                return own;
+            }
+        }
+        let mut claims = slot.claims.iter();
+        claims.find(makes_sense).or_else(|| slot.claims.first())
+    }
+
+    fn entry(&self, claim: &Claim) -> &Entry {
+        &self.files[&claim.file].entries[claim.entry]
+    }
+
+    fn file_away(&mut self, key: ObjectKey, slot: Slot) {
+        let is_unknown = slot.in_force.is_none() && !slot.claims.is_empty();
+        let is_contested = slot.claims.len() > 1;
+        for (set, belongs) in [
+            (&mut self.unknown, is_unknown),
+            (&mut self.contested, is_contested),
+        ] {
+            if belongs {
+                set.insert(key.clone());
+            } else {
+                set.remove(&key);
+            }
+        }
+        if slot.in_force.is_some() || is_unknown {
+            self.objects.insert(key, slot);
+        }
+    }
+
+    /// What is wrong with a file and with single documents of it.
+    fn troubles(&self, file: &Arc<str>) -> Vec<Located> {
+        let record = &self.files[file];
+        if let Some(SyntaxError { line, column, why }) = &record.broken {
+            let mark = Mark {
+                line: *line,
+                column: *column,
+            };
+            return vec![located(file, mark, None, None, why)];
+        }
+        let faults = record.faults.iter().map(|fault| {
+            let name = fault.name.as_deref().unwrap_or_default();
+            let object = fault.kind.as_deref().map(|kind| (kind, "", name));
+            let mark = record.mark(fault.place, &fault.error.path);
+            located(
+                file,
+                mark,
+                object,
+                Some(&fault.error.path),
+                &fault.error.message,
+            )
+        });
+        let entries = record.entries.iter().filter_map(|entry| {
+            let FieldError { path, message } = entry.value.as_ref().err()?;
+            let mark = record.mark(entry.place, path);
+            Some(located(
+                file,
+                mark,
+                Some(triple(&entry.key)),
+                Some(path),
+                message,
+            ))
+        });
+        faults.chain(entries).collect()
+    }
+
+    /// Every claim but the one that counts, at its name.
+    fn losers(&self, key: &ObjectKey) -> Vec<Located> {
+        let Some(slot) = self.objects.get(key) else {
+            return Vec::new();
+        };
+        let Some(winner) = self.winner(slot) else {
+            return Vec::new();
+        };
+        let place = self.files[&winner.file].mark(self.entry(winner).place, NAME);
+        let message = format!(
+            "defined twice: the one at {}:{} is in force; remove or rename one of them",
+            winner.file, place.line
+        );
+        let others = slot.claims.iter().filter(|claim| *claim != winner);
+        others
+            .map(|claim| {
+                let mark = self.files[&claim.file].mark(self.entry(claim).place, NAME);
+                let object = Some(triple(key));
+                located(&claim.file, mark, object, Some(NAME), &message)
+            })
+            .collect()
+    }
+
+    fn locate(&self, problem: &Problem) -> Located {
+        let object = &problem.object;
+        let names = Some((
+            object.kind.as_str(),
+            object.namespace.as_str(),
+            object.name.as_str(),
+        ));
+        let key = api::Kind::ALL
+            .into_iter()
+            .find(|kind| kind.name() == object.kind)
+            .map(|kind| ObjectKey {
+                kind: Kind::Configuration(kind),
+                namespace: object.namespace.clone(),
+                name: object.name.clone(),
+            });
+        let slot = key.and_then(|key| self.objects.get(&key));
+        let (file, mark) = match slot.and_then(|slot| self.winner(slot)) {
+            Some(claim) => {
+                let place = self.entry(claim).place;
+                let mark = self.files[&claim.file].mark(place, &problem.path);
+                (&*claim.file, mark)
+            }
+            // It is in force although no document says it: its file has what is wrong on top.
+            None => {
+                let present = slot.and_then(|slot| slot.in_force.as_ref());
+                (present.map_or("", |present| &*present.file), Mark::START)
+            }
+        };
+        located(file, mark, names, Some(&problem.path), &problem.message)
+    }
+}
+
+impl Record {
+    fn mark(&self, place: Place, field: &str) -> Mark {
+        let marks = self.marks.get_or_init(|| Marks::of(&self.text));
+        marks.find(place.document, &place.path(field))
+    }
+}
+
+const NAME: &str = "metadata.name";
+
+fn triple(key: &ObjectKey) -> (&str, &str, &str) {
+    (key.kind.name(), &key.namespace, &key.name)
+}
+
+fn located(
+    file: &str,
+    mark: Mark,
+    object: Option<(&str, &str, &str)>,
+    path: Option<&str>,
+    message: &str,
+) -> Located {
+    let filled = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+    Located {
+        file: file.to_owned(),
+        line: mark.line,
+        column: mark.column,
+        kind: object.map(|(kind, ..)| kind.to_owned()),
+        namespace: object.and_then(|(_, namespace, _)| filled(namespace)),
+        name: object.and_then(|(.., name)| filled(name)),
+        path: path.and_then(filled),
+        message: message.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,326 @@
+//! The manifests directory and the state directory as one: what they say goes through the catalog into
+//! the store, and what that changes comes out. Blocking; whoever calls decides when.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::catalog::Catalog;
+use super::document::{self, SyntaxError};
+use super::entry::Contents;
+use super::tree::{Difference, Tree};
+use super::{Batch, Located, Options};
+use crate::model::ServiceKey;
+use crate::parallel::in_parallel;
+use crate::source::Change;
+use crate::state::{self, Recorded, StateError};
+use crate::store::{Holding, ObjectKey, Resource, Store};
+
+/// Everything known of the two directories.
+pub(super) struct Directory {
+    namespace: String,
+    manifests: Tree,
+    catalog: Catalog,
+    store: Store,
+    state: Option<State>,
+    /// As they were last told.
+    problems: Vec<Located>,
+}
+
+/// The records of the state directory.
+struct State {
+    root: PathBuf,
+    tree: Tree,
+    /// Records are followed for ever, and not only read at the start and with their manifest.
+    is_followed: bool,
+    /// Services whose record could never be read.
+    withheld: BTreeSet<ServiceKey>,
+    problems: BTreeMap<String, Located>,
+}
+
+impl Directory {
+    /// Nothing read yet. The paths of the options are absolute.
+    pub(super) fn new(options: &Options) -> Self {
+        Self {
+            namespace: options.namespace.clone(),
+            manifests: Tree::new(options.dir.clone(), options.state.clone(), MANIFESTS),
+            catalog: Catalog::default(),
+            store: Store::new(&options.namespace),
+            state: options.state.clone().map(|root| State {
+                tree: Tree::new(state::services_folder(&root), None, RECORDS),
+                root,
+                is_followed: options.follow_state,
+                withheld: BTreeSet::new(),
+                problems: BTreeMap::new(),
+            }),
+            problems: Vec::new(),
+        }
+    }
+
+    /// Reads everything.
+    pub(super) fn first(&mut self) -> Batch {
+        let none = BTreeSet::new();
+        if let Some(state) = &mut self.state {
+            state.update(&none, &mut self.store);
+        }
+        self.read_manifests(&none);
+        let mut batch = self.batch();
+        batch.changes.push(Change::Synced);
+        batch
+    }
+
+    /// Reads the manifests that changed.
+    pub(super) fn update(&mut self, touched: &BTreeSet<PathBuf>) -> Batch {
+        let changes = self.read_manifests(touched);
+        if let Some(state) = &mut self.state
+            && !state.is_followed
+        {
+            state.look_up(&changes, &mut self.store);
+        }
+        self.batch()
+    }
+
+    /// Reads the records that changed.
+    pub(super) fn update_state(&mut self, touched: &BTreeSet<PathBuf>) -> Batch {
+        if let Some(state) = &mut self.state {
+            state.update(touched, &mut self.store);
+        }
+        self.batch()
+    }
+
+    /// The manifests.
+    pub(super) fn manifests(&self) -> &Tree {
+        &self.manifests
+    }
+
+    /// The records, if they are followed.
+    pub(super) fn followed_state(&self) -> Option<&Tree> {
+        let state = self.state.as_ref().filter(|state| state.is_followed)?;
+        Some(&state.tree)
+    }
+
+    fn read_manifests(
+        &mut self,
+        touched: &BTreeSet<PathBuf>,
+    ) -> Vec<(ObjectKey, Option<Resource>)> {
+        let difference = self.manifests.update(touched);
+        for file in difference.removed.iter().chain(&difference.listed) {
+            self.catalog.remove(file);
+        }
+        for (folder, why) in difference.unlisted {
+            self.catalog.fail(&folder, whole_file(why));
+        }
+        let read = in_parallel(&difference.changed, THREADS, SHARE, |file| {
+            self.read_file(file)
+        });
+        for (file, outcome) in difference.changed.iter().zip(read) {
+            match outcome {
+                Ok(Some((text, contents))) => self.catalog.replace(file, text, contents),
+                Ok(None) => {}
+                Err(why) => self.catalog.fail(file, why),
+            }
+        }
+        let changes = self.catalog.settle();
+        for (key, resource) in &changes {
+            match resource {
+                Some(resource) => self.store.apply(key.clone(), resource.clone()),
+                None => self.store.delete(key),
+            }
+        }
+        changes
+    }
+
+    /// `None`: it says what it said.
+    fn read_file(&self, file: &str) -> Result<Option<(Arc<str>, Contents)>, SyntaxError> {
+        let bytes = self.manifests.read(file).map_err(whole_file)?;
+        let text = match std::str::from_utf8(&bytes) {
+            Ok(text) => text.strip_prefix('\u{feff}').unwrap_or(text),
+            Err(error) => return Err(document::not_utf8(&bytes, error.valid_up_to())),
+        };
+        if self
+            .catalog
+            .text(file)
+            .is_some_and(|known| **known == *text)
+        {
+            return Ok(None);
+        }
+        let contents = self.contents(text)?;
+        Ok(Some((text.into(), contents)))
+    }
+
+    fn contents(&self, text: &str) -> Result<Contents, SyntaxError> {
+        let sections = document::sections(text, THREADS);
+        let read = in_parallel(&sections, THREADS, 1, |section| {
+            let documents = document::documents(section)?;
+            let count = documents.len();
+            Ok((count, Contents::of(documents, &self.namespace)))
+        });
+        let mut whole = Contents::default();
+        let mut before = 0;
+        for part in read {
+            // The place and the text of an error are those of the whole.
+            let Ok((count, contents)): Result<_, SyntaxError> = part else {
+                let documents = document::documents(text)?;
+                return Ok(Contents::of(documents, &self.namespace));
+            };
+            whole.append(contents, before);
+            before += count;
+        }
+        Ok(whole)
+    }
+
+    fn batch(&mut self) -> Batch {
+        let none = BTreeSet::new();
+        let withheld = self.state.as_ref().map_or(&none, |state| &state.withheld);
+        self.store.unreadable(
+            self.catalog.unreadable(),
+            withheld,
+            self.catalog.may_lack_a_pool(),
+        );
+        let changes = self.store.changes();
+        let mut problems = self.catalog.problems(self.store.problems());
+        if let Some(state) = &self.state {
+            problems.extend(state.problems.values().cloned());
+        }
+        let is_news = problems != self.problems;
+        self.problems.clone_from(&problems);
+        Batch {
+            changes,
+            problems: is_news.then_some(problems),
+        }
+    }
+}
+
+impl State {
+    fn update(&mut self, touched: &BTreeSet<PathBuf>, store: &mut Store) {
+        let Difference {
+            changed,
+            removed,
+            listed,
+            unlisted,
+        } = self.tree.update(touched);
+        for folder in listed {
+            self.problems.remove(&folder);
+        }
+        for (folder, why) in unlisted {
+            // Before anything was ever written there is nothing to list.
+            if folder != "." || self.tree.is_there() {
+                let place = self.tree.path_of(&folder).display().to_string();
+                self.problems.insert(folder, problem(place, 1, 1, why));
+            }
+        }
+        let key_of = |file: &String| state::key_of(file.as_ref());
+        let keys: Vec<ServiceKey> = changed.iter().chain(&removed).filter_map(key_of).collect();
+        self.read(&keys, store);
+    }
+
+    /// Where records are not followed, those are read again whose Service changed: what a Service
+    /// holds is what its record says then, and one that is deleted leaves its record to the writer.
+    fn look_up(&mut self, changes: &[(ObjectKey, Option<Resource>)], store: &mut Store) {
+        let mut keys: Vec<ServiceKey> = store.orphans().cloned().collect();
+        for (key, resource) in changes {
+            let Some(key) = key.as_service() else {
+                continue;
+            };
+            match resource {
+                Some(_) => keys.push(key),
+                None => {
+                    keys.retain(|orphan| *orphan != key);
+                    store.record(key, None);
+                }
+            }
+        }
+        self.read(&keys, store);
+    }
+
+    fn read(&mut self, keys: &[ServiceKey], store: &mut Store) {
+        let read = in_parallel(keys, THREADS, SHARE, |key| {
+            state::read_record(&self.root, key)
+        });
+        for (key, record) in keys.iter().zip(read) {
+            self.take(key, record, store);
+        }
+    }
+
+    /// A record that cannot be read leaves what was known of it; if nothing was, the Service is not
+    /// spoken of.
+    fn take(
+        &mut self,
+        key: &ServiceKey,
+        record: Result<Option<Recorded>, StateError>,
+        store: &mut Store,
+    ) {
+        let name = key.to_string();
+        match record {
+            Ok(recorded) => {
+                self.problems.remove(&name);
+                self.withheld.remove(key);
+                let holding = recorded.map(|recorded| Holding {
+                    ingress: recorded.ingress,
+                    pool: recorded.pool,
+                });
+                store.record(key.clone(), holding);
+            }
+            Err(error) => {
+                self.problems.insert(name, of_record(key, &error));
+                if store.holding(key).is_none() {
+                    self.withheld.insert(key.clone());
+                }
+            }
+        }
+    }
+}
+
+const MANIFESTS: &[&str] = &["yaml", "yml"];
+const RECORDS: &[&str] = &["yaml"];
+
+/// Reading is as much waiting as working.
+const THREADS: usize = 4;
+
+/// Files that are worth a thread.
+const SHARE: usize = 4;
+
+fn whole_file(why: String) -> SyntaxError {
+    SyntaxError {
+        line: 1,
+        column: 1,
+        why,
+    }
+}
+
+fn of_record(key: &ServiceKey, error: &StateError) -> Located {
+    let path = error
+        .path()
+        .map_or_else(String::new, |path| path.display().to_string());
+    let mut located = match error {
+        StateError::Parse {
+            line, column, why, ..
+        } => problem(path, *line, *column, why.clone()),
+        StateError::Read { source, .. } => problem(path, 1, 1, format!("cannot be read: {source}")),
+        StateError::Create { .. }
+        | StateError::Lock { .. }
+        | StateError::Write { .. }
+        | StateError::Remove { .. }
+        | StateError::Name { .. } => problem(path, 1, 1, error.to_string()),
+    };
+    located.kind = Some("Service".to_owned());
+    located.namespace = Some(key.namespace.clone());
+    located.name = Some(key.name.clone());
+    located
+}
+
+fn problem(file: String, line: usize, column: usize, message: String) -> Located {
+    Located {
+        file,
+        line,
+        column,
+        kind: None,
+        namespace: None,
+        name: None,
+        path: None,
+        message,
+    }
+}
+
+#[cfg(test)]
+mod tests;
