@@ -1,0 +1,193 @@
+//! What a Service gets: pure functions of the Service, what it holds and what is free.
+//!
+//! Deciding has two halves, because of many Services that changed together first all those that
+//! may keep what they hold do so, and only then is anything new given out. [`review`] judges what is
+//! held; [`choose`] and [`extend`] pick addresses. Both answer from the whole present state: how it
+//! came about does not matter.
+
+mod choose;
+mod refusal;
+mod review;
+
+use std::net::IpAddr;
+
+use ferrolb_crds::model::{Family, Labels, Service};
+
+use crate::allocator::{Allocator, Holder, PoolIndex, Request, SharingKey};
+
+pub use choose::{Choice, choose, extend};
+pub use review::{Kept, Review, review};
+
+/// What becomes of a Service: what it held before against what it has now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Decision {
+    /// It has what it held.
+    Keep,
+    /// It has something new.
+    Assign,
+    /// It held something and has nothing.
+    Clear,
+    /// It asks, held nothing and gets nothing.
+    Refuse,
+    /// It is not ours.
+    Ignore,
+}
+
+impl Decision {
+    /// Of one of our Services.
+    pub fn of(held: &[IpAddr], now: &[IpAddr]) -> Self {
+        match (held.is_empty(), now.is_empty()) {
+            (true, true) => Self::Refuse,
+            (false, true) => Self::Clear,
+            (_, false) if held == now => Self::Keep,
+            (_, false) => Self::Assign,
+        }
+    }
+
+    /// As it stands in the output of `plan`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Keep => "Keep",
+            Self::Assign => "Assign",
+            Self::Clear => "Clear",
+            Self::Refuse => "Refuse",
+            Self::Ignore => "Ignore",
+        }
+    }
+}
+
+/// Why things are as they are, in one word. `docs/operating.md` lists them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reason {
+    /// It has what it asks for.
+    IpAllocated,
+    /// It has one address; its pool should give it one of the other family but has none left.
+    AdditionalAssignFailed,
+    /// It keeps what it holds because its request makes no sense.
+    LoadBalancerFailed,
+    /// It keeps what no valid pool covers because some pool is set aside.
+    PoolSetAside,
+    /// It gets nothing.
+    AllocationFailed,
+    /// It lost what it held and gets nothing.
+    ClearAssignment,
+    /// It insists on two families and has one.
+    NotEnoughClusterIps,
+    /// Its type is another one.
+    NotLoadBalancer,
+    /// Its class is another one.
+    OtherClass,
+}
+
+impl Reason {
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::IpAllocated,
+        Self::AdditionalAssignFailed,
+        Self::LoadBalancerFailed,
+        Self::PoolSetAside,
+        Self::AllocationFailed,
+        Self::ClearAssignment,
+        Self::NotEnoughClusterIps,
+        Self::NotLoadBalancer,
+        Self::OtherClass,
+    ];
+
+    /// The constant as others see it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::IpAllocated => "IPAllocated",
+            Self::AdditionalAssignFailed => "AdditionalAssignFailed",
+            Self::LoadBalancerFailed => "LoadBalancerFailed",
+            Self::PoolSetAside => "PoolSetAside",
+            Self::AllocationFailed => "AllocationFailed",
+            Self::ClearAssignment => "ClearAssignment",
+            Self::NotEnoughClusterIps => "NotEnoughClusterIPs",
+            Self::NotLoadBalancer => "NotLoadBalancer",
+            Self::OtherClass => "OtherClass",
+        }
+    }
+}
+
+/// A reason and the sentence that goes with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// In one word.
+    pub reason: Reason,
+    /// In a sentence.
+    pub message: String,
+}
+
+impl Standing {
+    /// From its parts.
+    pub fn new(reason: Reason, message: impl Into<String>) -> Self {
+        Self {
+            reason,
+            message: message.into(),
+        }
+    }
+}
+
+/// What may help a Service that did not get (all of) what it wants.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Wait {
+    /// An address of this pool.
+    Pool(PoolIndex, Need),
+    /// This very address.
+    Address(IpAddr),
+}
+
+/// What is wanted of a pool. Services with the same need and no sharing key succeed or fail alike.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Need {
+    /// Present: an address in use may do, too.
+    pub sharing: Option<SharingKey>,
+    /// Of which families.
+    pub families: Vec<Family>,
+    /// One of the families is enough.
+    pub either: bool,
+}
+
+/// A Service and all that matters about it here.
+#[derive(Debug, Clone, Copy)]
+pub struct Case<'a> {
+    /// The Service.
+    pub service: &'a Service,
+    /// What it asks for.
+    pub request: &'a Request,
+    /// The labels of its namespace.
+    pub namespace_labels: &'a Labels,
+    /// Its number with the allocator.
+    pub holder: Holder,
+    /// Who has what.
+    pub allocator: &'a Allocator,
+    /// Some pool is set aside: then nothing is taken away because no pool covers it.
+    pub pools_incomplete: bool,
+}
+
+impl Case<'_> {
+    /// Whether the pool's `serviceAllocation` admits the Service.
+    fn admits(&self, index: PoolIndex) -> bool {
+        let Service { key, labels, .. } = self.service;
+        let pool = self.allocator.pool(index);
+        pool.admits(&key.namespace, self.namespace_labels, labels)
+    }
+
+    fn pool_name(&self, index: PoolIndex) -> &str {
+        &self.allocator.pool(index).name
+    }
+
+    fn need(&self) -> Need {
+        Need {
+            families: self.request.families.clone(),
+            either: self.request.prefers_both,
+            sharing: self.request.terms.sharing.clone(),
+        }
+    }
+}
+
+/// Addresses as they stand in a message.
+fn list(addresses: &[IpAddr]) -> String {
+    let texts: Vec<_> = addresses.iter().map(IpAddr::to_string).collect();
+    texts.join(" and ")
+}

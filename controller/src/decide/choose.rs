@@ -1,0 +1,234 @@
+//! Which addresses does a Service get?
+
+use std::net::IpAddr;
+
+use ferrolb_crds::model::Family;
+
+use crate::allocator::{Cover, Joining, PoolIndex, Resting};
+
+use super::refusal::{self, Refusal};
+use super::review::allocated;
+use super::{Case, Need, Reason, Standing, Wait};
+
+/// What a Service that holds nothing gets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Choice {
+    /// These addresses, in this order.
+    Assign {
+        /// The addresses.
+        addresses: Vec<IpAddr>,
+        /// How to say so.
+        standing: Standing,
+        /// The pool that should give one of the other family too, and what to wait for there.
+        missing: Option<(PoolIndex, Wait)>,
+    },
+    /// Nothing.
+    Refuse {
+        /// Why.
+        standing: Standing,
+        /// What may help.
+        waits: Vec<Wait>,
+    },
+}
+
+/// Picks addresses for a Service that holds none: those it names, else from the pool it names, else
+/// from the first pool that has some.
+pub fn choose(case: &Case<'_>) -> Choice {
+    let picked = if case.request.lacks_family || case.request.families.is_empty() {
+        Err(refusal::no_families(case))
+    } else {
+        match &case.request.addresses {
+            Err(error) => Err(Refusal::failed(error.to_string())),
+            Ok(wanted) if wanted.is_empty() => pick(case),
+            Ok(wanted) => requested(case, wanted),
+        }
+    };
+    match picked {
+        Ok(addresses) => complete(case, addresses),
+        Err(Refusal { standing, waits }) => Choice::Refuse { standing, waits },
+    }
+}
+
+/// A Service that got one address where it wants two may find the other in the same pool, although
+/// only among those that rest.
+fn complete(case: &Case<'_>, addresses: Vec<IpAddr>) -> Choice {
+    let whole = Choice::Assign {
+        standing: allocated(case, &addresses),
+        addresses: addresses.clone(),
+        missing: None,
+    };
+    let Some((first, owner)) = incomplete(case, &addresses) else {
+        return whole;
+    };
+    match extend(case, first, owner) {
+        Choice::Assign { addresses, .. } => {
+            let mut both = vec![first];
+            both.extend(addresses);
+            both.sort_unstable();
+            Choice::Assign {
+                standing: allocated(case, &both),
+                addresses: both,
+                missing: None,
+            }
+        }
+        Choice::Refuse { standing, waits } => Choice::Assign {
+            addresses,
+            standing,
+            missing: waits.into_iter().next().map(|wait| (owner, wait)),
+        },
+    }
+}
+
+/// The one address of a Service that would like two, and the pool that should give it the other.
+pub(super) fn incomplete(case: &Case<'_>, held: &[IpAddr]) -> Option<(IpAddr, PoolIndex)> {
+    let ([first], Ok(wanted)) = (held, &case.request.addresses) else {
+        return None;
+    };
+    let may_extend = case.request.prefers_both && wanted.is_empty();
+    match case.allocator.cover(*first) {
+        Cover::Pool(owner) if may_extend => {
+            let missing = Family::of(*first).other();
+            let serves = case.allocator.serves(owner, missing);
+            serves.then_some((*first, owner))
+        }
+        Cover::Pool(_) | Cover::Avoided(_) | Cover::Nothing => None,
+    }
+}
+
+/// The address to add to the one that a Service holds, so that it has both families.
+pub fn extend(case: &Case<'_>, held: IpAddr, owner: PoolIndex) -> Choice {
+    let family = Family::of(held).other();
+    if let Some(address) = next(case, owner, family, Resting::Taken) {
+        return Choice::Assign {
+            standing: allocated(case, &[held, address]),
+            addresses: vec![address],
+            missing: None,
+        };
+    }
+    let pool = case.pool_name(owner);
+    let message =
+        format!("has {held} and no {family} address: pool {pool:?} is exhausted for {family}");
+    let need = Need {
+        families: vec![family],
+        either: false,
+        sharing: case.request.terms.sharing.clone(),
+    };
+    Choice::Refuse {
+        standing: Standing::new(Reason::AdditionalAssignFailed, message),
+        waits: vec![Wait::Pool(owner, need)],
+    }
+}
+
+fn requested(case: &Case<'_>, wanted: &[IpAddr]) -> Result<Vec<IpAddr>, Refusal> {
+    if !case.request.has_families_of(wanted) {
+        return Err(refusal::wrong_families(case, wanted));
+    }
+    let owner = owner_of_all(case, wanted)?;
+    if let Some(name) = &case.request.pool
+        && case.allocator.find(name) != Some(owner)
+    {
+        return Err(refusal::not_of_pool(case, wanted, name));
+    }
+    if !case.admits(owner) {
+        return Err(refusal::not_admitted(case, owner));
+    }
+    for address in wanted {
+        let terms = &case.request.terms;
+        if let Err(conflict) = case
+            .allocator
+            .check(case.holder, terms, *address, Joining::New)
+        {
+            return Err(refusal::in_use(wanted, *address, &conflict));
+        }
+    }
+    Ok(wanted.to_vec())
+}
+
+fn owner_of_all(case: &Case<'_>, wanted: &[IpAddr]) -> Result<PoolIndex, Refusal> {
+    let mut owner = None;
+    for address in wanted {
+        let index = match case.allocator.cover(*address) {
+            Cover::Pool(index) => index,
+            Cover::Avoided(index) => return Err(refusal::avoided(case, *address, index)),
+            Cover::Nothing => return Err(refusal::not_covered(case, *address)),
+        };
+        if owner.is_some_and(|owner| owner != index) {
+            return Err(refusal::of_two_pools(wanted));
+        }
+        owner = Some(index);
+    }
+    owner.ok_or_else(|| refusal::automatic(case))
+}
+
+fn pick(case: &Case<'_>) -> Result<Vec<IpAddr>, Refusal> {
+    let Some(name) = &case.request.pool else {
+        return automatic(case).ok_or_else(|| refusal::automatic(case));
+    };
+    let Some(index) = case.allocator.find(name) else {
+        return Err(refusal::unknown_pool(case, name));
+    };
+    if !case.admits(index) {
+        return Err(refusal::not_admitted(case, index));
+    }
+    [Resting::Spared, Resting::Taken]
+        .into_iter()
+        .find_map(|resting| from_first(case, &[index], resting))
+        .ok_or_else(|| refusal::exhausted(case, index))
+}
+
+/// Pools pinned to Services before those for all; addresses that rest only when no pool has another.
+fn automatic(case: &Case<'_>) -> Option<Vec<IpAddr>> {
+    let pinned = usable(case, case.allocator.pinned());
+    let general = usable(case, case.allocator.general());
+    [Resting::Spared, Resting::Taken]
+        .into_iter()
+        .find_map(|resting| {
+            from_first(case, &pinned, resting).or_else(|| from_first(case, &general, resting))
+        })
+}
+
+fn usable(case: &Case<'_>, pools: &[PoolIndex]) -> Vec<PoolIndex> {
+    let mut usable: Vec<_> = pools
+        .iter()
+        .copied()
+        .filter(|index| case.allocator.pool(*index).auto_assign && case.admits(*index))
+        .collect();
+    // A Service that comes back finds its address again, wherever it was.
+    let service = &case.service.key;
+    if case.allocator.has_released(service) {
+        usable.sort_by_key(|index| case.allocator.released_by(service, *index).is_empty());
+    }
+    usable
+}
+
+fn from_first(case: &Case<'_>, pools: &[PoolIndex], resting: Resting) -> Option<Vec<IpAddr>> {
+    let families = &case.request.families;
+    let whole = pools
+        .iter()
+        .find_map(|index| all_families(case, *index, resting));
+    if whole.is_some() || !case.request.prefers_both {
+        return whole;
+    }
+    // One address then: of the primary family if any pool has it.
+    families.iter().find_map(|family| {
+        let address = pools
+            .iter()
+            .find_map(|index| next(case, *index, *family, resting));
+        address.map(|address| vec![address])
+    })
+}
+
+/// One address of each family, IPv4 first.
+fn all_families(case: &Case<'_>, index: PoolIndex, resting: Resting) -> Option<Vec<IpAddr>> {
+    Family::ALL
+        .into_iter()
+        .filter(|family| case.request.families.contains(family))
+        .map(|family| next(case, index, family, resting))
+        .collect()
+}
+
+fn next(case: &Case<'_>, index: PoolIndex, family: Family, resting: Resting) -> Option<IpAddr> {
+    let terms = &case.request.terms;
+    let allocator = case.allocator;
+    allocator.next(index, family, case.holder, terms, resting)
+}

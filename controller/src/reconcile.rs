@@ -1,0 +1,595 @@
+//! Keeps every Service's addresses in accord with the configuration.
+//!
+//! Pure: changes go in, statuses to write come out, and the time is an argument. After each
+//! [`apply`](Reconciler::apply) poll until `None`. There is no deadline to ask for: the end of an
+//! address's rest matters only when somebody wants an address, and is looked up then.
+//!
+//! What was changed together is settled together: first everything that may stay as it is stays
+//! (so a restart, or two Services that change their sharing key at once, moves nothing), then what
+//! may not is released, and only then is anything given out, in order.
+
+mod queue;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::mem;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ferrolb_crds::model::{Config, Labels, Namespace, Service, ServiceKey};
+use ferrolb_crds::source::{Change, Unreadable};
+
+use crate::allocator::{Allocator, Cover, Holder, Joining, PoolIndex, Request, Terms};
+use crate::decide::{
+    Case, Choice, Decision, Kept, Reason, Review, Standing, Wait, choose, extend, review,
+};
+
+use queue::{Next, Queue, Turn};
+
+/// What the command line says.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    /// The `loadBalancerClass` this controller is for.
+    pub class: Option<String>,
+    /// How long released addresses rest.
+    pub quarantine: Duration,
+}
+
+/// What is recorded of a Service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Status {
+    /// The pool its addresses come from.
+    pub pool: Option<String>,
+    /// Its addresses, in order.
+    pub ingress: Vec<IpAddr>,
+    /// Why, as a PascalCase constant.
+    pub reason: String,
+    /// Why, as a sentence.
+    pub message: String,
+}
+
+/// What has to be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Output {
+    /// Record this.
+    Write(ServiceKey, Status),
+    /// Record nothing about the Service.
+    Remove(ServiceKey),
+}
+
+/// How a Service fares.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome<'a> {
+    /// The Service.
+    pub key: &'a ServiceKey,
+    /// What became of it, against what it held when it was first seen.
+    pub decision: Decision,
+    /// What it has.
+    pub ingress: &'a [IpAddr],
+    /// From where.
+    pub pool: Option<&'a str>,
+    /// Why, in one word.
+    pub reason: Reason,
+    /// Why, in a sentence.
+    pub message: String,
+}
+
+/// Keeps every Service's addresses in accord with the configuration.
+#[derive(Debug)]
+pub struct Reconciler {
+    settings: Settings,
+    config: Arc<Config>,
+    namespaces: BTreeMap<String, Labels>,
+    unreadable: Unreadable,
+    /// Recorded before this program started, of Services that nothing describes.
+    orphans: BTreeMap<ServiceKey, Vec<IpAddr>>,
+    is_synced: bool,
+    allocator: Allocator,
+    records: BTreeMap<ServiceKey, Record>,
+    next_holder: u64,
+    work: Work,
+    queue: Queue,
+    written: BTreeMap<ServiceKey, Status>,
+    outputs: VecDeque<Output>,
+}
+
+/// What has changed since the last time everything was settled.
+#[derive(Debug, Default)]
+struct Work {
+    dirty: BTreeSet<ServiceKey>,
+    /// Services whose status may have changed.
+    touched: BTreeSet<ServiceKey>,
+    has_new_pools: bool,
+    has_new_ghosts: bool,
+    /// Nothing has been settled before: what is held was held before this program started.
+    is_first: bool,
+}
+
+/// A Service and how it fares.
+#[derive(Debug)]
+struct Record {
+    /// `None`: it may exist, but could not be read.
+    known: Option<Known>,
+    holder: Holder,
+    /// What it held when it was first seen.
+    before: Vec<IpAddr>,
+    /// What it says it has, until that is judged.
+    claim: Vec<IpAddr>,
+    is_ours: bool,
+    standing: Standing,
+    /// Why it lost what it held, when it was last looked at.
+    evicted: Option<String>,
+    extend_from: Option<PoolIndex>,
+    turn: Option<Turn>,
+    waits: Vec<Wait>,
+}
+
+#[derive(Debug)]
+struct Known {
+    service: Arc<Service>,
+    request: Request,
+}
+
+impl Reconciler {
+    /// With nothing known but what is recorded.
+    pub fn new(settings: Settings, written: BTreeMap<ServiceKey, Status>) -> Self {
+        Self {
+            allocator: Allocator::new(settings.quarantine),
+            settings,
+            config: Arc::default(),
+            namespaces: BTreeMap::new(),
+            unreadable: Unreadable::default(),
+            orphans: BTreeMap::new(),
+            is_synced: false,
+            records: BTreeMap::new(),
+            next_holder: 0,
+            work: Work::default(),
+            queue: Queue::default(),
+            written,
+            outputs: VecDeque::new(),
+        }
+    }
+
+    /// Takes changes in and settles what they lead to. Nothing is decided before everything present
+    /// has been seen.
+    pub fn apply(&mut self, now: Instant, changes: impl IntoIterator<Item = Change>) {
+        for change in changes {
+            self.take(change);
+        }
+        if self.is_synced {
+            self.settle(now);
+        }
+    }
+
+    /// The next thing to do.
+    #[must_use]
+    pub fn poll(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// Whether everything present has been seen, and every present assignment adopted.
+    pub fn is_synced(&self) -> bool {
+        self.is_synced
+    }
+
+    /// A Service, if it can be read.
+    pub fn service(&self, key: &ServiceKey) -> Option<&Service> {
+        let known = self.records.get(key)?.known.as_ref()?;
+        Some(&known.service)
+    }
+
+    /// Who has which address.
+    pub fn allocator(&self) -> &Allocator {
+        &self.allocator
+    }
+
+    /// How every Service fares, by namespace and name.
+    pub fn outcomes(&self) -> impl Iterator<Item = Outcome<'_>> {
+        self.records
+            .iter()
+            .filter(|(_, record)| record.known.is_some())
+            .map(|(key, record)| self.outcome(key, record))
+    }
+
+    fn outcome<'a>(&'a self, key: &'a ServiceKey, record: &'a Record) -> Outcome<'a> {
+        let ingress = self.allocator.held(record.holder);
+        let decision = if record.is_ours {
+            Decision::of(&record.before, ingress)
+        } else {
+            Decision::Ignore
+        };
+        let Standing { reason, message } = &record.standing;
+        let (reason, message) = match (decision, *reason, &record.evicted) {
+            (Decision::Clear, Reason::AllocationFailed, Some(evicted)) => {
+                (Reason::ClearAssignment, format!("{evicted}; {message}"))
+            }
+            (_, reason, _) => (reason, message.clone()),
+        };
+        Outcome {
+            key,
+            decision,
+            ingress,
+            pool: self.pool_of(ingress),
+            reason,
+            message,
+        }
+    }
+
+    fn pool_of(&self, ingress: &[IpAddr]) -> Option<&str> {
+        let index = self.owner(*ingress.first()?)?;
+        Some(&self.allocator.pool(index).name)
+    }
+
+    fn owner(&self, address: IpAddr) -> Option<PoolIndex> {
+        match self.allocator.cover(address) {
+            Cover::Pool(index) => Some(index),
+            Cover::Avoided(_) | Cover::Nothing => None,
+        }
+    }
+
+    fn take(&mut self, change: Change) {
+        match change {
+            Change::Config(config) => self.take_config(config),
+            Change::Service(key, Some(service)) => self.take_service(key, service),
+            Change::Service(key, None) => {
+                if let Some(record) = self.records.get_mut(&key) {
+                    record.known = None;
+                }
+                self.work.dirty.insert(key);
+            }
+            Change::Namespace(name, namespace) => self.take_namespace(name, namespace),
+            Change::Unreadable(unreadable) => {
+                self.work.has_new_ghosts |= self.unreadable != unreadable;
+                self.unreadable = unreadable;
+            }
+            // Later it would be older than what has been decided since.
+            Change::Orphans(orphans) if !self.is_synced => self.orphans = orphans,
+            Change::Synced if !self.is_synced => {
+                self.is_synced = true;
+                self.work.is_first = true;
+                self.work.has_new_pools = true;
+                self.work.has_new_ghosts = true;
+            }
+            Change::Orphans(_)
+            | Change::Synced
+            | Change::EndpointSlice(_, _)
+            | Change::Node(_, _) => {}
+        }
+    }
+
+    fn take_config(&mut self, config: Arc<Config>) {
+        self.work.has_new_pools |= config.pools != self.config.pools
+            || config.pools_incomplete != self.config.pools_incomplete;
+        self.config = config;
+    }
+
+    fn take_namespace(&mut self, name: String, namespace: Option<Namespace>) {
+        let namespace = namespace.unwrap_or_else(|| Namespace::implied(&name));
+        let first = ServiceKey::new(name.clone(), "");
+        let there = self
+            .records
+            .range(first..)
+            .take_while(|(key, _)| key.namespace == name);
+        self.work.dirty.extend(there.map(|(key, _)| key.clone()));
+        self.namespaces.insert(name, namespace.labels);
+    }
+
+    /// What a Service says it holds counts when it is new, or was not ours. Otherwise this program
+    /// knows better.
+    fn take_service(&mut self, key: ServiceKey, service: Arc<Service>) {
+        if !self.namespaces.contains_key(&key.namespace) {
+            let labels = Namespace::implied(&key.namespace).labels;
+            self.namespaces.insert(key.namespace.clone(), labels);
+        }
+        let next_holder = &mut self.next_holder;
+        let record = self.records.entry(key.clone()).or_insert_with(|| {
+            *next_holder += 1;
+            Record::new(Holder(*next_holder))
+        });
+        let is_held = !self.allocator.held(record.holder).is_empty();
+        if !record.is_ours && !is_held {
+            record.claim.clone_from(&service.ingress);
+            record.before.clone_from(&service.ingress);
+        }
+        let request = Request::of(&service);
+        record.known = Some(Known { service, request });
+        self.work.dirty.insert(key);
+    }
+
+    fn settle(&mut self, now: Instant) {
+        self.allocator.expire(now);
+        if mem::take(&mut self.work.has_new_pools) {
+            self.allocator.replace_pools(&self.config.pools);
+            self.queue.clear();
+            self.work.dirty.extend(self.records.keys().cloned());
+        }
+        self.adopt_orphans();
+        let turns = self.lift(now);
+        let is_first = mem::take(&mut self.work.is_first);
+        for (is_claim, turn) in turns {
+            let joining = if is_claim && !is_first {
+                Joining::New
+            } else {
+                Joining::Adopted
+            };
+            self.review(turn, joining, now);
+        }
+        while let Some(next) = self.queue.pop() {
+            self.allocate(&next);
+        }
+        for key in mem::take(&mut self.work.touched) {
+            self.record(key);
+        }
+    }
+
+    /// What nothing describes stays as it is, if the description may exist unread.
+    fn adopt_orphans(&mut self) {
+        if !mem::take(&mut self.work.has_new_ghosts) {
+            return;
+        }
+        for (key, addresses) in mem::take(&mut self.orphans) {
+            if self.records.contains_key(&key) {
+                continue;
+            }
+            if self.unreadable.may_hold(&key) {
+                self.next_holder += 1;
+                let record = Record::new(Holder(self.next_holder));
+                let terms = Arc::new(Terms::unknown(key.clone()));
+                self.allocator.assign(record.holder, &terms, &addresses);
+                self.records.insert(key, record);
+            } else {
+                self.outputs.push_back(Output::Remove(key.clone()));
+                self.written.remove(&key);
+            }
+        }
+        let is_unknown = |key: &&ServiceKey| self.service(key).is_none();
+        let ghosts: Vec<_> = self.records.keys().chain(self.written.keys()).collect();
+        let ghosts: Vec<_> = ghosts.into_iter().filter(is_unknown).cloned().collect();
+        self.work.dirty.extend(ghosts);
+    }
+
+    /// Drops Services that are gone, and has those that share on other terms than before let go for
+    /// a moment: together they may still agree. Returns the others that changed, in order; who holds
+    /// an address comes before who only claims it.
+    fn lift(&mut self, now: Instant) -> Vec<(bool, Turn)> {
+        let mut turns = Vec::new();
+        for key in mem::take(&mut self.work.dirty) {
+            self.work.touched.insert(key.clone());
+            let Some(record) = self.records.get_mut(&key) else {
+                continue;
+            };
+            if let Some(turn) = &record.turn {
+                self.queue.forget(turn, &mem::take(&mut record.waits));
+            }
+            let Some(known) = &record.known else {
+                self.lose(key, now);
+                continue;
+            };
+            let is_claim = !record.claim.is_empty();
+            let terms = self.allocator.terms(record.holder);
+            if terms.is_some_and(|terms| **terms != *known.request.terms) {
+                record.claim = self.allocator.lift(record.holder);
+            }
+            let holds = is_claim || !self.allocator.held(record.holder).is_empty();
+            let holds = holds || !record.claim.is_empty();
+            turns.push((is_claim, Turn::of(&known.service, holds)));
+        }
+        turns.sort();
+        turns
+    }
+
+    /// The Service's description is gone.
+    fn lose(&mut self, key: ServiceKey, now: Instant) {
+        if self.unreadable.may_hold(&key) {
+            let Some(record) = self.records.get_mut(&key) else {
+                return;
+            };
+            let addresses = self.allocator.lift(record.holder);
+            let terms = Arc::new(Terms::unknown(key));
+            self.allocator.assign(record.holder, &terms, &addresses);
+        } else if let Some(record) = self.records.remove(&key) {
+            let addresses = self.allocator.release(record.holder, &key, now);
+            self.wake(&addresses);
+        }
+    }
+
+    fn wake(&mut self, addresses: &[IpAddr]) {
+        for address in addresses {
+            let pool = self.owner(*address);
+            self.queue.released(*address, pool);
+        }
+    }
+
+    /// First half: what may stay stays.
+    fn review(&mut self, turn: Turn, joining: Joining, now: Instant) {
+        let Some((record, case)) = self.case(&turn.key) else {
+            return;
+        };
+        let held = match record.claim.as_slice() {
+            [] => self.allocator.held(record.holder),
+            claim => claim,
+        };
+        let verdict = review(&case, self.settings.class.as_deref(), held, joining);
+        let Some(record) = self.records.get_mut(&turn.key) else {
+            return;
+        };
+        record.is_ours = !matches!(verdict, Review::Ignore(_));
+        record.evicted = None;
+        record.extend_from = None;
+        match verdict {
+            Review::Ignore(standing) => {
+                record.standing = standing;
+                record.before.clear();
+                self.release(&turn.key, now);
+            }
+            Review::Keep(kept) => self.keep(turn, kept),
+            Review::Evict(why) => {
+                record.evicted = Some(why);
+                self.release(&turn.key, now);
+                self.queue.push(turn);
+            }
+            Review::Ask => self.queue.push(turn),
+        }
+    }
+
+    fn keep(&mut self, turn: Turn, kept: Kept) {
+        let Some(record) = self.records.get_mut(&turn.key) else {
+            return;
+        };
+        record.standing = kept.standing;
+        record.extend_from = kept.extend_from;
+        let claim = mem::take(&mut record.claim);
+        if let Some(known) = &record.known {
+            let terms = &known.request.terms;
+            self.allocator.assign(record.holder, terms, &claim);
+            for address in &claim {
+                let pool = match self.allocator.cover(*address) {
+                    Cover::Pool(index) => Some(index),
+                    Cover::Avoided(_) | Cover::Nothing => None,
+                };
+                self.queue.rekeyed(*address, pool, terms.sharing.as_ref());
+            }
+        }
+        if record.extend_from.is_some() {
+            self.queue.push(turn);
+        }
+    }
+
+    /// Takes from the Service what it has, or claims.
+    fn release(&mut self, key: &ServiceKey, now: Instant) {
+        let Some(record) = self.records.get_mut(key) else {
+            return;
+        };
+        let mut addresses = mem::take(&mut record.claim);
+        if addresses.is_empty() {
+            addresses = self.allocator.release(record.holder, key, now);
+        } else {
+            self.allocator.rest(&addresses, key, now);
+        }
+        self.wake(&addresses);
+    }
+
+    /// Second half: what can be given is given.
+    fn allocate(&mut self, next: &Next) {
+        let key = &next.turn.key;
+        let Some((record, case)) = self.case(key) else {
+            return;
+        };
+        let held = self.allocator.held(record.holder);
+        let given = match (held, record.extend_from) {
+            ([], _) => choose(&case),
+            ([held], Some(owner)) => extend(&case, *held, owner),
+            // It has been given everything since it was woken.
+            (_, _) => return,
+        };
+        let terms = Arc::clone(&case.request.terms);
+        self.work.touched.insert(key.clone());
+        let Some(record) = self.records.get_mut(key) else {
+            return;
+        };
+        if let Some(turn) = &record.turn {
+            self.queue.forget(turn, &mem::take(&mut record.waits));
+        }
+        match given {
+            Choice::Assign {
+                addresses,
+                standing,
+                missing,
+            } => {
+                self.allocator.assign(record.holder, &terms, &addresses);
+                for address in &addresses {
+                    // Who waits for it is told whom it waits for.
+                    self.queue.joined(*address);
+                }
+                record.standing = standing;
+                record.extend_from = missing.as_ref().map(|(owner, _)| *owner);
+                if let Some((_, wait)) = missing {
+                    record.wait(&mut self.queue, next.turn.with_holding(), vec![wait]);
+                }
+            }
+            Choice::Refuse { standing, waits } => {
+                record.standing = standing;
+                record.wait(&mut self.queue, next.turn.clone(), waits);
+                self.queue.failed(next);
+            }
+        }
+    }
+
+    fn case(&self, key: &ServiceKey) -> Option<(&Record, Case<'_>)> {
+        let record = self.records.get(key)?;
+        let known = record.known.as_ref()?;
+        let case = Case {
+            service: &known.service,
+            request: &known.request,
+            namespace_labels: self.namespaces.get(&key.namespace)?,
+            holder: record.holder,
+            allocator: &self.allocator,
+            pools_incomplete: self.config.pools_incomplete,
+        };
+        Some((record, case))
+    }
+
+    /// Puts out what differs from what is recorded.
+    fn record(&mut self, key: ServiceKey) {
+        let wanted = match self.records.get(&key) {
+            Some(record) if record.known.is_none() => return,
+            Some(record) if record.is_ours => Some(self.status(&key, record)),
+            Some(_) => None,
+            None if self.unreadable.may_hold(&key) => return,
+            None => None,
+        };
+        match wanted {
+            Some(status) if self.written.get(&key) == Some(&status) => {}
+            Some(status) => {
+                self.written.insert(key.clone(), status.clone());
+                self.outputs.push_back(Output::Write(key, status));
+            }
+            None => {
+                if self.written.remove(&key).is_some() {
+                    self.outputs.push_back(Output::Remove(key));
+                }
+            }
+        }
+    }
+
+    fn status(&self, key: &ServiceKey, record: &Record) -> Status {
+        let ingress = self.allocator.held(record.holder).to_vec();
+        let pool = match (self.pool_of(&ingress), self.written.get(key)) {
+            (Some(pool), _) => Some(pool.to_owned()),
+            // Its pool is set aside; it is still the pool its addresses came from.
+            (None, Some(written)) if !ingress.is_empty() => written.pool.clone(),
+            (None, _) => None,
+        };
+        Status {
+            pool,
+            ingress,
+            reason: record.standing.reason.as_str().to_owned(),
+            message: record.standing.message.clone(),
+        }
+    }
+}
+
+impl Record {
+    fn new(holder: Holder) -> Self {
+        Self {
+            known: None,
+            holder,
+            before: Vec::new(),
+            claim: Vec::new(),
+            is_ours: false,
+            standing: Standing::new(Reason::AllocationFailed, ""),
+            evicted: None,
+            extend_from: None,
+            turn: None,
+            waits: Vec::new(),
+        }
+    }
+
+    fn wait(&mut self, queue: &mut Queue, turn: Turn, waits: Vec<Wait>) {
+        queue.wait(&turn, &waits);
+        self.waits = waits;
+        self.turn = Some(turn);
+    }
+}
