@@ -1,14 +1,17 @@
 //! Gives addresses to Services.
 //!
 //! ```text
-//! source ──▶ Change ──▶ reconcile ──▶ Status ──▶ state directory
+//! source ──▶ Change ──▶ reconcile ──▶ ledger ──▶ state directory
 //!                        │     │
 //!                   decide ──▶ allocator
 //! ```
 
 pub mod allocator;
+pub mod cli;
 pub mod decide;
 #[cfg(test)]
 mod fixture;
+pub mod ledger;
 pub mod plan;
 pub mod reconcile;
+pub mod telemetry;

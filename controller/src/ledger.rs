@@ -1,0 +1,232 @@
+//! Which records are written next, so that no crash leaves an address in two of them.
+//!
+//! Pure. The order is: who gives an address up is recorded before who gets it. Where Services
+//! exchange addresses, first a record is written that only gives up. A record that cannot be written
+//! holds back those that want its addresses, and nobody else; it is tried again with growing pauses.
+//!
+//! After each `handle` poll until `None`, then ask for the deadline.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use ferrolb_crds::model::ServiceKey;
+
+use crate::reconcile::{Output, Status};
+
+/// One record to write, or with `None` to remove.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Write {
+    /// Of which Service.
+    pub key: ServiceKey,
+    /// What it has to say.
+    pub status: Option<Status>,
+}
+
+/// Something to tell people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Report {
+    /// Records cannot be written; said once for each cause.
+    Failed {
+        /// The first of them.
+        key: ServiceKey,
+        /// Why.
+        cause: String,
+    },
+    /// Everything is written again.
+    Recovered,
+}
+
+/// What is on disk, and what should be.
+#[derive(Debug)]
+pub struct Ledger {
+    disk: BTreeMap<ServiceKey, Status>,
+    /// Who is on disk with an address.
+    holders: BTreeMap<IpAddr, BTreeSet<ServiceKey>>,
+    /// What differs from the disk.
+    wanted: BTreeMap<ServiceKey, Option<Status>>,
+    failed: BTreeSet<ServiceKey>,
+    in_flight: BTreeSet<ServiceKey>,
+    cause: Option<String>,
+    attempt: u32,
+    retry_at: Option<Instant>,
+    reports: VecDeque<Report>,
+}
+
+impl Ledger {
+    /// With this on disk.
+    pub fn new(disk: BTreeMap<ServiceKey, Status>) -> Self {
+        let mut ledger = Self {
+            disk: BTreeMap::new(),
+            holders: BTreeMap::new(),
+            wanted: BTreeMap::new(),
+            failed: BTreeSet::new(),
+            in_flight: BTreeSet::new(),
+            cause: None,
+            attempt: 0,
+            retry_at: None,
+            reports: VecDeque::new(),
+        };
+        for (key, status) in disk {
+            ledger.replace(key, Some(status));
+        }
+        ledger
+    }
+
+    /// Something should be on disk, or should not.
+    pub fn handle(&mut self, output: Output) {
+        let (key, status) = match output {
+            Output::Write(key, status) => (key, Some(status)),
+            Output::Remove(key) => (key, None),
+        };
+        // Another record is another try.
+        self.failed.remove(&key);
+        self.wanted.insert(key, status);
+    }
+
+    /// It was written, or was not: with the cause.
+    pub fn handle_written(&mut self, now: Instant, write: Write, result: Result<(), String>) {
+        let Write { key, status } = write;
+        self.in_flight.remove(&key);
+        match result {
+            Ok(()) => {
+                self.failed.remove(&key);
+                if self.wanted.get(&key) == Some(&status) {
+                    self.wanted.remove(&key);
+                }
+                self.replace(key, status);
+            }
+            Err(cause) => self.fail(now, key, cause),
+        }
+        if self.failed.is_empty() && self.in_flight.is_empty() && self.wanted.is_empty() {
+            self.recover();
+        }
+    }
+
+    fn fail(&mut self, now: Instant, key: ServiceKey, cause: String) {
+        self.failed.insert(key.clone());
+        if self.retry_at.is_none() {
+            let pause = FIRST_PAUSE.saturating_mul(1 << self.attempt.min(6));
+            self.retry_at = Some(now + pause.min(LONGEST_PAUSE));
+            self.attempt += 1;
+        }
+        if self.cause.as_ref() != Some(&cause) {
+            self.cause = Some(cause.clone());
+            self.reports.push_back(Report::Failed { key, cause });
+        }
+    }
+
+    fn recover(&mut self) {
+        self.attempt = 0;
+        self.retry_at = None;
+        if self.cause.take().is_some() {
+            self.reports.push_back(Report::Recovered);
+        }
+    }
+
+    /// Time has passed: what failed is tried again.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if self.retry_at.is_some_and(|at| at <= now) {
+            self.retry_at = None;
+            self.failed.clear();
+        }
+    }
+
+    /// When to call [`handle_timeout`](Self::handle_timeout).
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.retry_at
+    }
+
+    /// The next thing to tell.
+    #[must_use]
+    pub fn poll_report(&mut self) -> Option<Report> {
+        self.reports.pop_front()
+    }
+
+    /// The next records to write, in any order, at most so many. Each has to be
+    /// [answered](Self::handle_written). Empty when there is nothing to do before an answer or the
+    /// deadline.
+    #[must_use]
+    pub fn poll(&mut self, limit: usize) -> Vec<Write> {
+        let mut writes: Vec<_> = self
+            .waiting()
+            .filter(|(_, status)| self.is_free(status.as_ref()))
+            .take(limit)
+            .map(|(key, status)| Write {
+                key: key.clone(),
+                status: status.clone(),
+            })
+            .collect();
+        if writes.is_empty() && self.in_flight.is_empty() {
+            let giving_up = self.waiting().filter_map(|(key, _)| self.give_up(key));
+            writes = giving_up.take(limit).collect();
+        }
+        let keys = writes.iter().map(|write| write.key.clone());
+        self.in_flight.extend(keys);
+        writes
+    }
+
+    fn waiting(&self) -> impl Iterator<Item = (&ServiceKey, &Option<Status>)> {
+        let is_idle =
+            |key: &ServiceKey| !self.failed.contains(key) && !self.in_flight.contains(key);
+        self.wanted.iter().filter(move |(key, _)| is_idle(key))
+    }
+
+    /// Whether none of the addresses is on disk with a Service that has to give it up. Those that
+    /// have it and keep it share it.
+    fn is_free(&self, status: Option<&Status>) -> bool {
+        let addresses = status.map_or(&[][..], |status| &status.ingress);
+        addresses.iter().all(|address| {
+            let mut holders = self.holders.get(address).into_iter().flatten();
+            holders.all(|holder| self.may_have(holder, *address))
+        })
+    }
+
+    fn may_have(&self, key: &ServiceKey, address: IpAddr) -> bool {
+        let truth = match self.wanted.get(key) {
+            Some(wanted) => wanted.as_ref(),
+            None => self.disk.get(key),
+        };
+        truth.is_some_and(|status| status.ingress.contains(&address))
+    }
+
+    /// The record without what the Service has to give up, if there is any.
+    fn give_up(&self, key: &ServiceKey) -> Option<Write> {
+        let mut status = self.wanted.get(key)?.clone()?;
+        let before = &self.disk.get(key)?.ingress;
+        let (kept, lost): (Vec<_>, Vec<_>) = before
+            .iter()
+            .partition(|address| status.ingress.contains(address));
+        status.ingress = kept;
+        let key = key.clone();
+        (!lost.is_empty()).then_some(Write {
+            key,
+            status: Some(status),
+        })
+    }
+
+    fn replace(&mut self, key: ServiceKey, status: Option<Status>) {
+        let before = match &status {
+            Some(status) => self.disk.insert(key.clone(), status.clone()),
+            None => self.disk.remove(&key),
+        };
+        for address in before.into_iter().flat_map(|status| status.ingress) {
+            if let Some(holders) = self.holders.get_mut(&address) {
+                holders.remove(&key);
+                if holders.is_empty() {
+                    self.holders.remove(&address);
+                }
+            }
+        }
+        for address in status.into_iter().flat_map(|status| status.ingress) {
+            self.holders.entry(address).or_default().insert(key.clone());
+        }
+    }
+}
+
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
