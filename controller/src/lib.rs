@@ -1,7 +1,7 @@
 //! Gives addresses to Services.
 //!
 //! ```text
-//! source ──▶ Change ──▶ reconcile ──▶ ledger ──▶ state directory
+//! source ──▶ Change ──▶ reconcile ──▶ ledger ──▶ status ──▶ state directory
 //!                        │     │
 //!                   decide ──▶ allocator
 //! ```
@@ -14,4 +14,6 @@ mod fixture;
 pub mod ledger;
 pub mod plan;
 pub mod reconcile;
+pub mod run;
+mod status;
 pub mod telemetry;

@@ -1,0 +1,54 @@
+//! Reads the command line and does what it says.
+
+use std::process::ExitCode;
+
+use anyhow::bail;
+use clap::Parser as _;
+use ferrolb_controller::cli::{Cli, LogFormat, LogLevel, Settings, Task};
+use ferrolb_controller::{run, telemetry};
+use tracing::level_filters::LevelFilter;
+use tracing::{error, warn};
+
+fn main() -> ExitCode {
+    let settings = Cli::parse().into_settings();
+    let level = level(settings.log_level);
+    telemetry::init(level, settings.log_format == LogFormat::Json);
+    match execute(settings) {
+        Ok(code) => code,
+        Err(error) => {
+            error!(error = format!("{error:#}"), "giving up");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn execute(settings: Settings) -> anyhow::Result<ExitCode> {
+    for flag in settings.ignored {
+        warn!(flag, "flag of MetalLB has no meaning here and is ignored");
+    }
+    match settings.task {
+        Task::Run(settings) => {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()?;
+            runtime.block_on(run::run(settings))?;
+        }
+        Task::RunInCluster => bail!(
+            "the Kubernetes source is not part of this build yet: use --manifests DIR --state DIR"
+        ),
+        Task::Plan(settings) => run::plan(settings)?,
+        Task::Check(settings) => return Ok(ExitCode::from(u8::from(!run::check(settings)?))),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn level(level: LogLevel) -> LevelFilter {
+    match level {
+        LogLevel::All => LevelFilter::TRACE,
+        LogLevel::Debug => LevelFilter::DEBUG,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::None => LevelFilter::OFF,
+    }
+}
