@@ -191,3 +191,32 @@ fn list(addresses: &[IpAddr]) -> String {
     let texts: Vec<_> = addresses.iter().map(IpAddr::to_string).collect();
     texts.join(" and ")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::ips;
+
+    #[test]
+    fn a_decision_compares_before_and_after() {
+        let (none, a, b) = (ips(&[]), ips(&["10.0.0.1"]), ips(&["10.0.0.2"]));
+        for (before, after, decision) in [
+            (&none, &none, Decision::Refuse),
+            (&none, &a, Decision::Assign),
+            (&a, &a, Decision::Keep),
+            (&a, &b, Decision::Assign),
+            (&a, &none, Decision::Clear),
+        ] {
+            assert_eq!(Decision::of(before, after), decision);
+        }
+    }
+
+    #[test]
+    fn every_reason_is_explained_to_operators() {
+        let text = include_str!("../../docs/operating.md");
+        for reason in Reason::ALL {
+            let row = format!("| `{}` |", reason.as_str());
+            assert!(text.contains(&row), "{row}");
+        }
+    }
+}

@@ -200,3 +200,94 @@ impl Queue {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ferrolb_crds::model::Family;
+
+    use super::*;
+    use crate::allocator::Allocator;
+    use crate::fixture::{With, ip, pool, pools, service};
+
+    fn first_pool() -> PoolIndex {
+        let mut allocator = Allocator::new(std::time::Duration::ZERO);
+        allocator.replace_pools(&pools(&[pool("a", &["10.0.0.0/24"])]));
+        allocator.find("a").unwrap()
+    }
+
+    fn need(family: Family, sharing: Option<SharingKey>) -> Need {
+        Need {
+            sharing,
+            families: vec![family],
+            either: false,
+        }
+    }
+
+    fn names(queue: &mut Queue) -> Vec<String> {
+        let next = std::iter::from_fn(|| queue.pop());
+        next.map(|next| next.turn.key.name).collect()
+    }
+
+    #[test]
+    fn holders_come_first_then_the_older_then_by_name() {
+        let mut queue = Queue::default();
+        queue.push(Turn::of(&service("c"), false));
+        queue.push(Turn::of(&service("b"), false));
+        queue.push(Turn::of(&service("d").created(5), false));
+        queue.push(Turn::of(&service("e"), true));
+        assert_eq!(names(&mut queue), ["e", "d", "b", "c"]);
+    }
+
+    #[test]
+    fn i11_a_release_costs_what_it_helps_and_not_what_waits() {
+        let (mut queue, pool) = (Queue::default(), first_pool());
+        for (number, family) in (0..1000).zip([Family::V4, Family::V6].into_iter().cycle()) {
+            let turn = Turn::of(&service(&format!("s{number:04}")), false);
+            queue.wait(&turn, &[Wait::Pool(pool, need(family, None))]);
+        }
+        queue.released(ip("10.0.0.1"), Some(pool));
+        let mut looked_at = Vec::new();
+        while let Some(next) = queue.pop() {
+            looked_at.push(next.turn.key.name.clone());
+            // The first gets the address, and after it everybody fails.
+            if looked_at.len() > 1 {
+                queue.failed(&next);
+            }
+        }
+        assert_eq!(looked_at, ["s0000", "s0001", "s0002"]);
+    }
+
+    #[test]
+    fn those_who_share_are_each_looked_at() {
+        let (mut queue, pool) = (Queue::default(), first_pool());
+        let sharing = crate::allocator::Terms::of(&service("s").sharing("k")).sharing;
+        for name in ["a", "b", "c"] {
+            let need = need(Family::V4, sharing.clone());
+            queue.wait(&Turn::of(&service(name), false), &[Wait::Pool(pool, need)]);
+        }
+        queue.rekeyed(ip("10.0.0.1"), Some(pool), sharing.as_ref());
+        let mut looked_at = 0;
+        while let Some(next) = queue.pop() {
+            looked_at += 1;
+            queue.failed(&next);
+        }
+        assert_eq!(looked_at, 3);
+        queue.rekeyed(ip("10.0.0.1"), Some(pool), None);
+        assert!(queue.pop().is_none());
+    }
+
+    #[test]
+    fn who_waits_no_longer_is_not_woken() {
+        let (mut queue, pool) = (Queue::default(), first_pool());
+        let turn = Turn::of(&service("a"), false);
+        let waits = [
+            Wait::Pool(pool, need(Family::V4, None)),
+            Wait::Address(ip("10.0.0.1")),
+        ];
+        queue.wait(&turn, &waits);
+        queue.forget(&turn, &waits);
+        queue.released(ip("10.0.0.1"), Some(pool));
+        assert!(queue.pop().is_none());
+        assert!(queue.by_address.is_empty());
+    }
+}
