@@ -14,6 +14,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::slice;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -86,10 +87,30 @@ struct Shelf {
     spaces: PerFamily<Space>,
 }
 
+/// What a holder has, in order. Most have one address, and take little room.
 #[derive(Debug)]
-struct Holding {
-    addresses: Vec<IpAddr>,
-    terms: Arc<Terms>,
+enum Holding {
+    One(IpAddr),
+    Many(Vec<IpAddr>),
+}
+
+impl Holding {
+    fn addresses(&self) -> &[IpAddr] {
+        match self {
+            Self::One(address) => slice::from_ref(address),
+            Self::Many(addresses) => addresses,
+        }
+    }
+
+    fn add(&mut self, address: IpAddr) {
+        if self.addresses().contains(&address) {
+            return;
+        }
+        match self {
+            Self::One(first) => *self = Self::Many(vec![*first, address]),
+            Self::Many(addresses) => addresses.push(address),
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -230,8 +251,8 @@ impl Allocator {
         terms: &Terms,
         resting: Resting,
     ) -> Option<IpAddr> {
-        let own = self.released_by(&terms.service, index);
-        if let Some(own) = own.into_iter().find(|own| Family::of(*own) == family) {
+        let mut own = self.released(&terms.service, index);
+        if let Some(own) = own.find(|own| Family::of(*own) == family) {
             return Some(own);
         }
         let space = self.shelves[index.0].spaces.of(family);
@@ -270,39 +291,33 @@ impl Allocator {
     }
 
     /// What the Service released to this pool and nobody has taken since.
-    pub fn released_by(&self, service: &ServiceKey, index: PoolIndex) -> Vec<IpAddr> {
-        let owns = |address: &IpAddr| self.cover(*address) == Cover::Pool(index);
-        self.quarantine.of(service).filter(owns).collect()
+    pub fn released(&self, service: &ServiceKey, index: PoolIndex) -> impl Iterator<Item = IpAddr> {
+        let owns = move |address: &IpAddr| self.cover(*address) == Cover::Pool(index);
+        self.quarantine.of(service).filter(owns)
     }
 
     /// What the holder has, in order.
     pub fn held(&self, holder: Holder) -> &[IpAddr] {
         let holding = self.holdings.get(&holder);
-        holding.map_or(&[], |holding| &holding.addresses)
+        holding.map_or(&[], Holding::addresses)
     }
 
     /// The terms on which the holder has it.
     pub fn terms(&self, holder: Holder) -> Option<&Arc<Terms>> {
-        self.holdings.get(&holder).map(|holding| &holding.terms)
+        let address = *self.held(holder).first()?;
+        let used = self.used.of(Family::of(address));
+        used.get(&Family::value(address))?.terms(holder)
     }
 
     /// Gives the holder these addresses in addition to what it has, on these terms. Whether it may
     /// have them has been [checked](Self::check) before.
     pub fn assign(&mut self, holder: Holder, terms: &Arc<Terms>, addresses: &[IpAddr]) {
-        if addresses.is_empty() {
-            return;
-        }
         for address in addresses {
             self.join(holder, terms, *address);
-        }
-        let holding = self.holdings.entry(holder).or_insert_with(|| Holding {
-            addresses: Vec::with_capacity(addresses.len()),
-            terms: Arc::clone(terms),
-        });
-        for address in addresses {
-            if !holding.addresses.contains(address) {
-                holding.addresses.push(*address);
-            }
+            self.holdings
+                .entry(holder)
+                .or_insert(Holding::One(*address))
+                .add(*address);
         }
     }
 
@@ -341,10 +356,11 @@ impl Allocator {
         let Some(holding) = self.holdings.remove(&holder) else {
             return Vec::new();
         };
-        for address in &holding.addresses {
+        let addresses = holding.addresses().to_vec();
+        for address in &addresses {
             self.leave(holder, *address);
         }
-        holding.addresses
+        addresses
     }
 
     fn leave(&mut self, holder: Holder, address: IpAddr) {

@@ -10,6 +10,7 @@ mod refusal;
 mod review;
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use ferrolb_crds::model::{Family, Labels, Service};
 
@@ -141,7 +142,7 @@ pub enum Wait {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Need {
     /// Present: an address in use may do, too.
-    pub sharing: Option<SharingKey>,
+    pub sharing: Option<Arc<SharingKey>>,
     /// Of which families.
     pub families: Vec<Family>,
     /// One of the families is enough.

@@ -449,7 +449,7 @@ impl Reconciler {
                     Cover::Pool(index) => Some(index),
                     Cover::Avoided(_) | Cover::Nothing => None,
                 };
-                self.queue.rekeyed(*address, pool, terms.sharing.as_ref());
+                self.queue.rekeyed(*address, pool, terms.sharing.as_deref());
             }
         }
         if record.extend_from.is_some() {

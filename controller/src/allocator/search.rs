@@ -6,6 +6,7 @@
 //! are skipped by arithmetic, not by looking at each.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use ferrolb_crds::model::{AddressRange, Family, Pool};
 
@@ -23,7 +24,7 @@ pub(super) struct Space {
     free: FreeRanges,
     resting: BTreeSet<u128>,
     /// Positions in use by Services that are willing to share, by what they ask of others.
-    shared: BTreeMap<SharingKey, BTreeSet<u128>>,
+    shared: BTreeMap<Arc<SharingKey>, BTreeSet<u128>>,
     assigned: u128,
     capacity: u128,
 }
@@ -168,8 +169,8 @@ impl Space {
     pub(super) fn reindex(
         &mut self,
         position: u128,
-        before: Option<&SharingKey>,
-        after: Option<&SharingKey>,
+        before: Option<&Arc<SharingKey>>,
+        after: Option<&Arc<SharingKey>>,
     ) {
         if before == after {
             return;
@@ -183,7 +184,10 @@ impl Space {
             }
         }
         if let Some(key) = after {
-            self.shared.entry(key.clone()).or_default().insert(position);
+            self.shared
+                .entry(Arc::clone(key))
+                .or_default()
+                .insert(position);
         }
     }
 

@@ -33,7 +33,7 @@ pub struct Terms {
     /// Whose they are.
     pub service: ServiceKey,
     /// Present: it is willing to share.
-    pub sharing: Option<SharingKey>,
+    pub sharing: Option<Arc<SharingKey>>,
     /// What it listens on; sorted, each once.
     ports: Vec<(Protocol, u16)>,
     /// False for a Service whose object could not be read: what it holds is all that is known.
@@ -52,7 +52,7 @@ impl Terms {
         ports.dedup();
         Self {
             service: service.key.clone(),
-            sharing: SharingKey::of(service),
+            sharing: SharingKey::of(service).map(Arc::new),
             ports,
             is_known: true,
         }
@@ -128,17 +128,24 @@ pub enum Joining {
     Adopted,
 }
 
-/// The Services that hold one address.
+/// The Services that hold one address. Most are alone, and take little room.
+#[derive(Debug)]
+pub(super) enum Usage {
+    Sole(Sharer),
+    Shared(Box<Sharers>),
+}
+
+/// Those who hold an address together.
 #[derive(Debug, Default)]
-pub(super) struct Usage {
+pub(super) struct Sharers {
+    /// By holder.
     sharers: Vec<Sharer>,
-    /// Who listens on what; filled while there is more than one sharer.
     ports: BTreeMap<(Protocol, u16), Holder>,
     unknown: usize,
 }
 
-#[derive(Debug)]
-struct Sharer {
+#[derive(Debug, Clone)]
+pub(super) struct Sharer {
     holder: Holder,
     terms: Arc<Terms>,
 }
@@ -146,11 +153,7 @@ struct Sharer {
 impl Usage {
     /// One Service alone.
     pub(super) fn sole(holder: Holder, terms: Arc<Terms>) -> Self {
-        Self {
-            unknown: usize::from(!terms.is_known),
-            sharers: vec![Sharer { holder, terms }],
-            ports: BTreeMap::new(),
-        }
+        Self::Sole(Sharer { holder, terms })
     }
 
     /// Whether the Service may be among the sharers.
@@ -160,57 +163,110 @@ impl Usage {
         terms: &Terms,
         joining: Joining,
     ) -> Result<(), Conflict> {
-        let mut others = self.sharers.iter().filter(|other| other.holder != holder);
-        let refuse = |other: &Sharer, cause| {
-            let other = other.terms.service.clone();
-            Err(Conflict { other, cause })
-        };
-        let first = if self.unknown == 0 {
-            others.next()
-        } else if joining == Joining::Adopted {
-            others.find(|other| other.terms.is_known)
-        } else {
-            match others.find(|other| !other.terms.is_known) {
-                Some(unknown) => return refuse(unknown, ConflictCause::NotShared),
-                None => self.sharers.iter().find(|other| other.holder != holder),
-            }
-        };
-        let Some(first) = first else { return Ok(()) };
-        // All known sharers have the same key, so one stands for all of them.
-        if let Some(cause) = key_conflict(terms.sharing.as_ref(), first.terms.sharing.as_ref()) {
-            let others = self.sharers.iter().filter(|other| other.holder != holder);
-            let least = others.min_by_key(|other| &other.terms.service);
-            return refuse(least.unwrap_or(first), cause);
+        match self {
+            Self::Sole(sharer) => sharer.check(holder, terms, joining),
+            Self::Shared(sharers) => sharers.check(holder, terms, joining),
         }
-        match self.port_conflict(holder, terms, first) {
-            Some((other, (protocol, port))) => refuse(other, ConflictCause::Port(protocol, port)),
+    }
+
+    /// Adds the Service, or replaces its terms.
+    pub(super) fn join(&mut self, holder: Holder, terms: Arc<Terms>) {
+        let newcomer = Sharer { holder, terms };
+        match self {
+            Self::Sole(sharer) if sharer.holder == holder => *sharer = newcomer,
+            Self::Sole(sharer) => {
+                let mut sharers = Sharers::default();
+                sharers.join(sharer.clone());
+                sharers.join(newcomer);
+                *self = Self::Shared(Box::new(sharers));
+            }
+            Self::Shared(sharers) => sharers.join(newcomer),
+        }
+    }
+
+    /// Takes the Service out; true when nobody is left.
+    pub(super) fn leave(&mut self, holder: Holder) -> bool {
+        let Self::Shared(sharers) = self else {
+            return true;
+        };
+        sharers.leave(holder);
+        if let [last] = sharers.sharers.as_slice() {
+            *self = Self::Sole(last.clone());
+        }
+        false
+    }
+
+    /// The terms of one of the sharers.
+    pub(super) fn terms(&self, holder: Holder) -> Option<&Arc<Terms>> {
+        let sharer = match self {
+            Self::Sole(sharer) => sharer,
+            Self::Shared(sharers) => sharers.sharers.get(sharers.position(holder).ok()?)?,
+        };
+        (sharer.holder == holder).then_some(&sharer.terms)
+    }
+
+    /// The key that a newcomer would need.
+    pub(super) fn sharing(&self) -> Option<&Arc<SharingKey>> {
+        let first = match self {
+            Self::Sole(sharer) => sharer,
+            Self::Shared(sharers) => sharers.sharers.first()?,
+        };
+        first.terms.sharing.as_ref()
+    }
+}
+
+impl Sharer {
+    fn check(&self, holder: Holder, terms: &Terms, joining: Joining) -> Result<(), Conflict> {
+        if self.holder == holder || (!self.terms.is_known && joining == Joining::Adopted) {
+            return Ok(());
+        }
+        if let Some(cause) = key_conflict(terms.sharing.as_deref(), self.terms.sharing.as_deref()) {
+            return Err(self.conflict(cause));
+        }
+        let is_taken = |port: &&(Protocol, u16)| self.terms.ports.binary_search(port).is_ok();
+        match terms.ports.iter().find(is_taken) {
+            Some((protocol, port)) => Err(self.conflict(ConflictCause::Port(*protocol, *port))),
             None => Ok(()),
         }
     }
 
-    fn port_conflict<'a>(
-        &'a self,
-        holder: Holder,
-        terms: &Terms,
-        first: &'a Sharer,
-    ) -> Option<(&'a Sharer, (Protocol, u16))> {
-        if self.sharers.len() == 1 {
-            let taken = &first.terms.ports;
-            let port = terms
-                .ports
-                .iter()
-                .find(|port| taken.binary_search(port).is_ok());
-            return port.map(|port| (first, *port));
+    fn conflict(&self, cause: ConflictCause) -> Conflict {
+        Conflict {
+            other: self.terms.service.clone(),
+            cause,
         }
-        terms.ports.iter().find_map(|port| {
-            let owner = *self.ports.get(port).filter(|owner| **owner != holder)?;
-            Some((self.sharer(owner)?, *port))
-        })
     }
+}
 
-    fn sharer(&self, holder: Holder) -> Option<&Sharer> {
-        let index = self.position(holder).ok()?;
-        self.sharers.get(index)
+impl Sharers {
+    fn check(&self, holder: Holder, terms: &Terms, joining: Joining) -> Result<(), Conflict> {
+        let others = || self.sharers.iter().filter(|other| other.holder != holder);
+        if self.unknown > 0
+            && joining == Joining::New
+            && let Some(unknown) = others().find(|other| !other.terms.is_known)
+        {
+            return Err(unknown.conflict(ConflictCause::NotShared));
+        }
+        let mut known = others().filter(|other| other.terms.is_known);
+        let Some(first) = known.next() else {
+            return Ok(());
+        };
+        // All known sharers have the same key, so one stands for all of them.
+        if let Some(cause) = key_conflict(terms.sharing.as_deref(), first.terms.sharing.as_deref())
+        {
+            let least = others().min_by_key(|other| &other.terms.service);
+            return Err(least.unwrap_or(first).conflict(cause));
+        }
+        for (protocol, port) in &terms.ports {
+            let owner = self.ports.get(&(*protocol, *port));
+            if let Some(owner) = owner.filter(|owner| **owner != holder)
+                && let Ok(index) = self.position(*owner)
+            {
+                let cause = ConflictCause::Port(*protocol, *port);
+                return Err(self.sharers[index].conflict(cause));
+            }
+        }
+        Ok(())
     }
 
     fn position(&self, holder: Holder) -> Result<usize, usize> {
@@ -218,45 +274,28 @@ impl Usage {
             .binary_search_by_key(&holder, |sharer| sharer.holder)
     }
 
-    /// Adds the Service, or replaces its terms.
-    pub(super) fn join(&mut self, holder: Holder, terms: Arc<Terms>) {
-        self.leave(holder);
-        if self.sharers.len() == 1 {
-            let first = &self.sharers[0];
-            let ports = first.terms.ports.iter();
-            self.ports = ports.map(|port| (*port, first.holder)).collect();
-        }
-        if !self.sharers.is_empty() {
-            let ports = terms.ports.iter();
-            self.ports.extend(ports.map(|port| (*port, holder)));
-        }
-        self.unknown += usize::from(!terms.is_known);
-        if let Err(index) = self.position(holder) {
-            self.sharers.insert(index, Sharer { holder, terms });
+    fn join(&mut self, newcomer: Sharer) {
+        self.leave(newcomer.holder);
+        let ports = newcomer.terms.ports.iter();
+        self.ports
+            .extend(ports.map(|port| (*port, newcomer.holder)));
+        self.unknown += usize::from(!newcomer.terms.is_known);
+        if let Err(index) = self.position(newcomer.holder) {
+            self.sharers.insert(index, newcomer);
         }
     }
 
-    /// Takes the Service out; true when nobody is left.
-    pub(super) fn leave(&mut self, holder: Holder) -> bool {
-        if let Ok(index) = self.position(holder) {
-            let gone = self.sharers.remove(index);
-            self.unknown -= usize::from(!gone.terms.is_known);
-            if self.sharers.len() < 2 {
-                self.ports.clear();
-            } else {
-                for port in &gone.terms.ports {
-                    if self.ports.get(port) == Some(&holder) {
-                        self.ports.remove(port);
-                    }
-                }
+    fn leave(&mut self, holder: Holder) {
+        let Ok(index) = self.position(holder) else {
+            return;
+        };
+        let gone = self.sharers.remove(index);
+        self.unknown -= usize::from(!gone.terms.is_known);
+        for port in &gone.terms.ports {
+            if self.ports.get(port) == Some(&holder) {
+                self.ports.remove(port);
             }
         }
-        self.sharers.is_empty()
-    }
-
-    /// The key that a newcomer would need.
-    pub(super) fn sharing(&self) -> Option<&SharingKey> {
-        self.sharers.first()?.terms.sharing.as_ref()
     }
 }
 

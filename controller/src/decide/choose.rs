@@ -196,7 +196,7 @@ fn usable(case: &Case<'_>, pools: &[PoolIndex]) -> Vec<PoolIndex> {
     // A Service that comes back finds its address again, wherever it was.
     let service = &case.service.key;
     if case.allocator.has_released(service) {
-        usable.sort_by_key(|index| case.allocator.released_by(service, *index).is_empty());
+        usable.sort_by_key(|index| case.allocator.released(service, *index).next().is_none());
     }
     usable
 }

@@ -132,7 +132,7 @@ impl Queue {
     ) {
         self.wake_address(address);
         self.wake_pool(pool, |need| {
-            need.sharing.is_some() && need.sharing.as_ref() == sharing
+            need.sharing.is_some() && need.sharing.as_deref() == sharing
         });
     }
 
@@ -203,6 +203,8 @@ impl Queue {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use ferrolb_crds::model::Family;
 
     use super::*;
@@ -215,7 +217,7 @@ mod tests {
         allocator.find("a").unwrap()
     }
 
-    fn need(family: Family, sharing: Option<SharingKey>) -> Need {
+    fn need(family: Family, sharing: Option<Arc<SharingKey>>) -> Need {
         Need {
             sharing,
             families: vec![family],
@@ -265,7 +267,7 @@ mod tests {
             let need = need(Family::V4, sharing.clone());
             queue.wait(&Turn::of(&service(name), false), &[Wait::Pool(pool, need)]);
         }
-        queue.rekeyed(ip("10.0.0.1"), Some(pool), sharing.as_ref());
+        queue.rekeyed(ip("10.0.0.1"), Some(pool), sharing.as_deref());
         let mut looked_at = 0;
         while let Some(next) = queue.pop() {
             looked_at += 1;
