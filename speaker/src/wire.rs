@@ -1,1 +1,152 @@
 //! Checked reading and writing of bytes.
+//!
+//! Everything that comes from the network is read through [`Reader`], which cannot index past its
+//! end, and everything that goes out is written through [`Writer`]. The formats live in the
+//! submodules: each has a `parse` that can fail and an `emit` that cannot.
+
+#![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+
+pub mod arp;
+pub mod ethernet;
+pub mod ndisc;
+pub mod udp;
+
+use thiserror::Error;
+
+/// Fewer bytes than the format needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("truncated")]
+pub struct Truncated;
+
+/// Reads big-endian values from the front of a slice.
+#[derive(Debug, Clone, Copy)]
+pub struct Reader<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Reader<'a> {
+    /// Starts at the first byte.
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Self { rest: bytes }
+    }
+
+    /// What has not been read yet.
+    pub fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
+    /// The next `count` bytes.
+    pub fn take(&mut self, count: usize) -> Result<&'a [u8], Truncated> {
+        let (head, tail) = self.rest.split_at_checked(count).ok_or(Truncated)?;
+        self.rest = tail;
+        Ok(head)
+    }
+
+    /// The next `N` bytes as an array.
+    pub fn array<const N: usize>(&mut self) -> Result<[u8; N], Truncated> {
+        let (head, tail) = self.rest.split_first_chunk().ok_or(Truncated)?;
+        self.rest = tail;
+        Ok(*head)
+    }
+
+    /// One byte.
+    pub fn u8(&mut self) -> Result<u8, Truncated> {
+        self.array().map(u8::from_be_bytes)
+    }
+
+    /// Two bytes.
+    pub fn u16(&mut self) -> Result<u16, Truncated> {
+        self.array().map(u16::from_be_bytes)
+    }
+
+    /// Four bytes.
+    pub fn u32(&mut self) -> Result<u32, Truncated> {
+        self.array().map(u32::from_be_bytes)
+    }
+
+    /// Eight bytes.
+    pub fn u64(&mut self) -> Result<u64, Truncated> {
+        self.array().map(u64::from_be_bytes)
+    }
+}
+
+/// Appends big-endian values to a buffer.
+#[derive(Debug, Clone, Default)]
+pub struct Writer {
+    bytes: Vec<u8>,
+}
+
+impl Writer {
+    /// Starts empty, with room for `capacity` bytes.
+    pub fn with_capacity(capacity: usize) -> Self {
+        Self {
+            bytes: Vec::with_capacity(capacity),
+        }
+    }
+
+    /// Appends bytes as they are.
+    pub fn bytes(&mut self, bytes: &[u8]) -> &mut Self {
+        self.bytes.extend_from_slice(bytes);
+        self
+    }
+
+    /// Appends one byte.
+    pub fn u8(&mut self, value: u8) -> &mut Self {
+        self.bytes(&[value])
+    }
+
+    /// Appends two bytes.
+    pub fn u16(&mut self, value: u16) -> &mut Self {
+        self.bytes(&value.to_be_bytes())
+    }
+
+    /// Appends four bytes.
+    pub fn u32(&mut self, value: u32) -> &mut Self {
+        self.bytes(&value.to_be_bytes())
+    }
+
+    /// Appends eight bytes.
+    pub fn u64(&mut self, value: u64) -> &mut Self {
+        self.bytes(&value.to_be_bytes())
+    }
+
+    /// What has been written so far.
+    pub fn as_slice(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// All that was written.
+    pub fn finish(self) -> Vec<u8> {
+        self.bytes
+    }
+}
+
+/// The Internet checksum (RFC 1071) over several pieces; all but the last have an even length.
+///
+/// Over a message that contains its own checksum the result is 0 if it is right.
+pub fn checksum(pieces: &[&[u8]]) -> u16 {
+    let sum = pieces
+        .iter()
+        .flat_map(|piece| piece.chunks(2))
+        .map(|pair| match *pair {
+            [high, low] => u32::from(u16::from_be_bytes([high, low])),
+            [high] => u32::from(u16::from_be_bytes([high, 0])),
+            _ => 0,
+        })
+        .fold(0u32, fold);
+    !u16::try_from(sum).unwrap_or(u16::MAX)
+}
+
+/// One's complement addition of 16-bit words.
+fn fold(sum: u32, word: u32) -> u32 {
+    let sum = sum.saturating_add(word);
+    (sum & 0xffff).saturating_add(sum >> 16)
+}
+
+#[cfg(test)]
+#[expect(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "a test may panic"
+)]
+pub(crate) mod tests;
