@@ -1,4 +1,28 @@
 //! Layer 2: answering ARP and NDP for the addresses this node holds, and knowing which nodes live.
+//!
+//! ```text
+//!           Desired ──▶ ┌──────── station ────────┐ ──▶ Report
+//!                       │ responder   announcer   │
+//!   netlink ─▶ links ─▶ │ heartbeat   liveness    │
+//!                       └────────▲───────┬────────┘
+//!                         driver │ frames│
+//! ```
+//!
+//! The station is a pure machine; the driver gives it frames and the time, and sends what it says.
+//! An address moves when the composition root, told by the report who is alive, ranks the nodes
+//! again ([`rank`]). Telling the others what is held, keeping it, and handing it over is the
+//! business of claims (`layer2/claims.rs`, not here yet): the heartbeat has room for it.
+
+pub mod announcer;
+pub mod driver;
+pub mod heartbeat;
+pub mod interfaces;
+pub mod liveness;
+pub mod rank;
+pub mod responder;
+pub mod station;
+
+pub use driver::{Layer2, StartError};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -38,6 +62,10 @@ pub struct Desired {
     pub heartbeat: Option<Interfaces>,
 }
 
+/// Number of a network interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LinkIndex(pub u32);
+
 /// What layer 2 knows.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Report {
@@ -53,7 +81,9 @@ pub struct Report {
 /// An interface fit for announcing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Interface {
-    /// Administratively up, with carrier.
+    /// Administratively up, with carrier, without a problem, and listened to for one down-after
+    /// time since it came up: until then it is not known who else is there, and nothing is
+    /// answered or announced on it.
     pub is_up: bool,
     /// Hardware address.
     pub mac: [u8; 6],

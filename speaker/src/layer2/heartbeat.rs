@@ -1,0 +1,337 @@
+//! The packet by which speakers of one segment know that they live.
+//!
+//! ```text
+//!  0       4         5       6        8             16         24         28       44     45
+//!  "FLHB"  version   flags   length   incarnation   sequence   interval   digest   name…  more…  tag
+//!  4       1         1       2        8             8          4 (µs)     16       1 + n         32
+//! ```
+//!
+//! All numbers are big-endian; the length is that of the whole packet. What follows the name is
+//! for later versions of this program and skipped. The tag is HMAC-SHA256 over all that precedes
+//! it, present exactly if the flag says so. A new version number means that older speakers must
+//! not read on.
+//!
+//! Sent as UDP to an IPv4 group that every switch must flood, in frames of our own making: see
+//! `docs/decisions/0002-heartbeat-transport.md`.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use ferrolb_crds::model::Secret;
+use ring::{digest, hkdf, hmac};
+use thiserror::Error;
+
+use crate::wire::ethernet::{self, Header, Mac};
+use crate::wire::udp::{Datagram, UdpError};
+use crate::wire::{Reader, Truncated, Writer};
+
+/// Where heartbeats go: a group for experiments (RFC 4727 §2.4) in the block that is never routed
+/// and always flooded (RFC 4541 §2.1.2).
+pub const GROUP: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 254);
+
+/// UDP port, source and destination.
+pub const PORT: u16 = 17946;
+
+/// What a heartbeat says beyond "I live".
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Flags {
+    /// The sender is leaving and answers no more.
+    pub is_leaving: bool,
+    /// The sender only listens yet: it lives, but holds nothing.
+    pub is_listening: bool,
+    /// The sender has not heard from you: answer at once.
+    pub is_probe: bool,
+    /// The sender had taken you for dead; others may have held your addresses.
+    pub was_missed: bool,
+}
+
+/// A digest of the addresses that a node holds.
+pub type HeldDigest = [u8; 16];
+
+/// A heartbeat.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Heartbeat {
+    /// What it says beyond "I live".
+    pub flags: Flags,
+    /// Differs each time the sender starts.
+    pub incarnation: u64,
+    /// Grows with each packet of an incarnation.
+    pub sequence: u64,
+    /// At most so long until the next one.
+    pub interval: Duration,
+    /// Digest of the addresses held.
+    pub held: HeldDigest,
+    /// Name of the sending node.
+    pub node: String,
+}
+
+/// Why a packet is not believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum HeartbeatError {
+    /// We sent it.
+    #[error("sent by this node")]
+    Own,
+    /// The frame around it.
+    #[error("no datagram")]
+    Datagram(#[from] UdpError),
+    /// Not sent to our group and port.
+    #[error("for another group or port")]
+    Elsewhere,
+    /// Fewer bytes than the format needs.
+    #[error("truncated")]
+    Truncated,
+    /// It begins with something else.
+    #[error("no heartbeat")]
+    Magic,
+    /// A version that this program does not know.
+    #[error("version {0} is unknown")]
+    Version(u8),
+    /// The length in the packet is not that of the packet.
+    #[error("wrong length")]
+    Length,
+    /// No tag, and we have a key.
+    #[error("not authenticated")]
+    Unauthenticated,
+    /// Made with another key, or changed on the way.
+    #[error("made with another key or changed on the way")]
+    Forged,
+    /// The interval is shorter than 10 ms or longer than a minute.
+    #[error("interval out of range")]
+    Interval,
+    /// The name is empty, too long or no text.
+    #[error("invalid node name")]
+    Name,
+}
+
+impl From<Truncated> for HeartbeatError {
+    fn from(_: Truncated) -> Self {
+        Self::Truncated
+    }
+}
+
+/// Makes and checks tags; without a key anybody is believed.
+#[derive(Clone)]
+pub struct Authenticator {
+    key: Option<hmac::Key>,
+}
+
+impl Authenticator {
+    /// Derives the key from the shared secret (HKDF, RFC 5869).
+    pub fn new(secret: Option<&Secret>) -> Self {
+        let derive = |secret: &Secret| {
+            let salt = hkdf::Salt::new(hkdf::HKDF_SHA256, b"ferrolb heartbeat");
+            let material = salt.extract(secret.expose().as_bytes());
+            let key = material.expand(&[b"v1"], hmac::HMAC_SHA256).map(Into::into);
+            key.expect("the output of HKDF is as long as its hash")
+        };
+        Self {
+            key: secret.map(derive),
+        }
+    }
+
+    fn tag(&self, message: &[u8]) -> Option<hmac::Tag> {
+        self.key.as_ref().map(|key| hmac::sign(key, message))
+    }
+
+    /// Splits off the tag, if the flags announce one, and checks it.
+    fn verify<'a>(&self, packet: &'a [u8], has_tag: bool) -> Result<&'a [u8], HeartbeatError> {
+        let split = match has_tag {
+            true => packet.len().checked_sub(TAG).ok_or(Truncated)?,
+            false => packet.len(),
+        };
+        let (message, tag) = packet.split_at_checked(split).ok_or(Truncated)?;
+        let Some(key) = &self.key else {
+            return Ok(message);
+        };
+        if !has_tag {
+            return Err(HeartbeatError::Unauthenticated);
+        }
+        hmac::verify(key, message, tag).map_err(|_| HeartbeatError::Forged)?;
+        Ok(message)
+    }
+}
+
+impl fmt::Debug for Authenticator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let key = self.key.as_ref().map(|_| "…");
+        f.debug_struct("Authenticator").field("key", &key).finish()
+    }
+}
+
+impl Heartbeat {
+    /// Reads a packet and checks that it comes from somebody who knows the key.
+    pub fn parse(packet: &[u8], authenticator: &Authenticator) -> Result<Self, HeartbeatError> {
+        let mut reader = Reader::new(packet);
+        if reader.array()? != MAGIC {
+            return Err(HeartbeatError::Magic);
+        }
+        match reader.u8()? {
+            VERSION => {}
+            other => return Err(HeartbeatError::Version(other)),
+        }
+        let flags = reader.u8()?;
+        if usize::from(reader.u16()?) != packet.len() {
+            return Err(HeartbeatError::Length);
+        }
+        let message = authenticator.verify(packet, flags & AUTHENTICATED != 0)?;
+        Self::parse_verified(message, flags)
+    }
+
+    /// Writes the packet.
+    pub fn emit(&self, authenticator: &Authenticator) -> Vec<u8> {
+        let name = self.node.as_bytes();
+        let name = name.get(..MAX_NAME).unwrap_or(name);
+        let tag_length = authenticator.key.as_ref().map_or(0, |_| TAG);
+        let length = HEADER + 1 + name.len() + tag_length;
+        let authenticated = if tag_length > 0 { AUTHENTICATED } else { 0 };
+        let mut writer = Writer::with_capacity(length);
+        writer
+            .bytes(&MAGIC)
+            .u8(VERSION)
+            .u8(self.flags.to_bits() | authenticated)
+            .u16(u16::try_from(length).unwrap_or(u16::MAX))
+            .u64(self.incarnation)
+            .u64(self.sequence)
+            .u32(u32::try_from(self.interval.as_micros()).unwrap_or(u32::MAX))
+            .bytes(&self.held)
+            .u8(u8::try_from(name.len()).unwrap_or(u8::MAX))
+            .bytes(name);
+        if let Some(tag) = authenticator.tag(writer.as_slice()) {
+            writer.bytes(tag.as_ref());
+        }
+        writer.finish()
+    }
+
+    fn parse_verified(message: &[u8], flags: u8) -> Result<Self, HeartbeatError> {
+        let mut reader = Reader::new(message);
+        let _checked = reader.take(8)?;
+        let (incarnation, sequence) = (reader.u64()?, reader.u64()?);
+        let interval = Duration::from_micros(reader.u32()?.into());
+        let held = reader.array()?;
+        let length = reader.u8()?;
+        let name = reader.take(length.into())?;
+        if !INTERVALS.contains(&interval) {
+            return Err(HeartbeatError::Interval);
+        }
+        let node = match str::from_utf8(name) {
+            Ok(name) if is_node_name(name) => name.to_owned(),
+            _ => return Err(HeartbeatError::Name),
+        };
+        Ok(Self {
+            flags: Flags::from_bits(flags),
+            incarnation,
+            sequence,
+            interval,
+            held,
+            node,
+        })
+    }
+}
+
+impl Flags {
+    fn to_bits(self) -> u8 {
+        let bit = |is_set, bit| if is_set { bit } else { 0 };
+        bit(self.is_leaving, LEAVING)
+            | bit(self.is_listening, LISTENING)
+            | bit(self.is_probe, PROBE)
+            | bit(self.was_missed, MISSED)
+    }
+
+    /// Bits that this version does not know are ignored.
+    fn from_bits(bits: u8) -> Self {
+        Self {
+            is_leaving: bits & LEAVING != 0,
+            is_listening: bits & LISTENING != 0,
+            is_probe: bits & PROBE != 0,
+            was_missed: bits & MISSED != 0,
+        }
+    }
+}
+
+/// The frame that carries a packet to `destination`, or to all if that is `None`.
+///
+/// An interface without an IPv4 address sends from 0.0.0.0.
+pub fn frame(
+    packet: &[u8],
+    mac: Mac,
+    source: Option<Ipv4Addr>,
+    destination: Option<Mac>,
+) -> Vec<u8> {
+    Datagram {
+        source: source.unwrap_or(Ipv4Addr::UNSPECIFIED),
+        destination: GROUP,
+        ports: (PORT, PORT),
+        payload: packet,
+    }
+    .emit(
+        mac,
+        destination.unwrap_or_else(|| Mac::of_ipv4_group(GROUP)),
+    )
+}
+
+/// The packet in a frame that came in on an interface with hardware address `mac`, and its sender.
+pub fn unframe(frame: &[u8], mac: Mac) -> Result<(Mac, &[u8]), HeartbeatError> {
+    let (header, rest) = Header::parse(frame)?;
+    if header.source == mac {
+        return Err(HeartbeatError::Own);
+    }
+    let is_ours = header.destination == mac || header.destination == Mac::of_ipv4_group(GROUP);
+    if header.ether_type != ethernet::IPV4 || !is_ours {
+        return Err(HeartbeatError::Elsewhere);
+    }
+    let datagram = Datagram::parse(rest)?;
+    if datagram.destination != GROUP || datagram.ports.1 != PORT {
+        return Err(HeartbeatError::Elsewhere);
+    }
+    Ok((header.source, datagram.payload))
+}
+
+/// The digest of the addresses held, which come in order.
+pub fn held_digest<'a>(addresses: impl Iterator<Item = &'a IpAddr>) -> HeldDigest {
+    let mut context = digest::Context::new(&digest::SHA256);
+    for address in addresses {
+        match address {
+            IpAddr::V4(v4) => context.update(&v4.to_ipv6_mapped().octets()),
+            IpAddr::V6(v6) => context.update(&v6.octets()),
+        }
+    }
+    let mut held = [0; 16];
+    for (to, from) in held.iter_mut().zip(context.finish().as_ref()) {
+        *to = *from;
+    }
+    held
+}
+
+/// What a Kubernetes node can be called (RFC 1123 subdomain); it becomes a path and a log field.
+pub(crate) fn is_node_name(name: &str) -> bool {
+    let is_allowed = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-' || c == b'.';
+    let ends = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let bytes = name.as_bytes();
+    bytes.iter().copied().all(is_allowed)
+        && bytes.first().copied().is_some_and(ends)
+        && bytes.last().copied().is_some_and(ends)
+        && bytes.len() <= MAX_NAME
+}
+
+const MAGIC: [u8; 4] = *b"FLHB";
+const VERSION: u8 = 1;
+/// Bytes before the name's length.
+const HEADER: usize = 44;
+/// Bytes of a tag.
+const TAG: usize = 32;
+/// A Kubernetes node's name is no longer.
+const MAX_NAME: usize = 253;
+/// How far heartbeats can be apart.
+pub(crate) const INTERVALS: RangeInclusive<Duration> =
+    Duration::from_millis(10)..=Duration::from_secs(60);
+
+const AUTHENTICATED: u8 = 1 << 0;
+const LEAVING: u8 = 1 << 1;
+const LISTENING: u8 = 1 << 2;
+const PROBE: u8 = 1 << 3;
+const MISSED: u8 = 1 << 4;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,547 @@
+//! Which nodes of a segment are up, by their heartbeats: VRRP's way (RFC 9568 §6), once per node.
+//!
+//! ```text
+//!             heartbeat                  5/8 of down-after, 6/8, 7/8
+//!   Down ───────────────────▶ Up ──▶ probe the speaker by unicast ──▶ Down
+//!    ▲                        │ ▲                  │            8/8
+//!    │ leaving, link lost     │ └── any heartbeat ─┘
+//!    └────────────────────────┘
+//! ```
+//!
+//! Down-after is three of the *sender's* intervals and a quarter of one as skew, and each packet
+//! says how long its sender's interval is, so that the intervals can stretch with the number of
+//! nodes: a segment carries about 500 heartbeats a second, however many nodes there are.
+//!
+//! At 5 % independent loss, silence of three intervals alone would be a false alarm every 13
+//! minutes and pair of nodes (0.05³ for each of ten windows a second); three probes, each lost
+//! with its answer once in ten, make that once in ten days.
+//!
+//! Silence is counted in time in which this process was awake: what was missed in a stall cannot
+//! be held against the others. A stalled process hears, probes and waits again before it judges.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use crate::layer2::LinkIndex;
+use crate::layer2::heartbeat::Heartbeat;
+use crate::wire::ethernet::Mac;
+
+/// What the machine is started with.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// This node's name: its heartbeats are nobody else's.
+    pub node: String,
+    /// Least time between two heartbeats of ours.
+    pub interval: Duration,
+    /// Silence after which a node is down, in place of three intervals and skew.
+    pub down_after: Option<Duration>,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Input {
+    /// An authentic heartbeat came in.
+    Heard {
+        /// Where.
+        link: LinkIndex,
+        /// From which hardware address.
+        sender: Mac,
+        /// What it says.
+        heartbeat: Heartbeat,
+    },
+    /// An interface is gone or has lost its carrier.
+    LinkLost {
+        /// Which.
+        link: LinkIndex,
+    },
+}
+
+/// Why a node is not counted as up on an interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DownReason {
+    /// It was silent for its down-after time.
+    Silence,
+    /// It said that it is leaving.
+    Leaving,
+    /// It has started again and holds nothing yet.
+    Restarted,
+    /// Our own interface is gone.
+    LinkLost,
+}
+
+/// What follows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Output {
+    /// A node is heard on an interface.
+    Up {
+        /// Who.
+        node: String,
+        /// Where.
+        link: LinkIndex,
+    },
+    /// A node is heard no more on an interface.
+    Down {
+        /// Who.
+        node: String,
+        /// Where.
+        link: LinkIndex,
+        /// Why.
+        reason: DownReason,
+    },
+    /// Send a heartbeat to one node alone.
+    Unicast {
+        /// Where.
+        link: LinkIndex,
+        /// Its hardware address.
+        to: Mac,
+        /// What to say with it.
+        why: Unicast,
+    },
+    /// Others had taken this node for dead on an interface.
+    Missed {
+        /// Where.
+        link: LinkIndex,
+    },
+    /// Another speaker uses this node's name.
+    Namesake {
+        /// Where.
+        link: LinkIndex,
+        /// Its hardware address.
+        sender: Mac,
+    },
+}
+
+/// Why a heartbeat goes to one node alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unicast {
+    /// It has been silent for long: it shall answer.
+    Probe,
+    /// It probed us.
+    Answer,
+    /// It is back, and shall know that it was missed.
+    Missed,
+}
+
+/// Another node.
+#[derive(Debug, Clone)]
+pub struct Node {
+    incarnation: u64,
+    is_leaving: bool,
+    since: Instant,
+    presences: BTreeMap<LinkIndex, Presence>,
+}
+
+/// A node on an interface.
+#[derive(Debug, Clone)]
+struct Presence {
+    standing: Standing,
+    sequence: u64,
+    sender: Mac,
+    interval: Duration,
+    heard: Instant,
+    probes: u8,
+    /// How often it is still to be told that it was missed.
+    to_tell: u8,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// It lives.
+    Up,
+    /// It lives, but holds nothing yet.
+    Listening,
+    /// It is not there.
+    Down(DownReason),
+}
+
+/// Follows the nodes of all segments that this node is on.
+///
+/// After any `handle` or `handle_timeout`: `poll` until `None`, then ask for the next deadline.
+/// What has arrived is handled before `handle_timeout` is called.
+#[derive(Debug)]
+pub struct Liveness {
+    settings: Settings,
+    incarnation: u64,
+    nodes: BTreeMap<String, Node>,
+    /// No deadline is earlier.
+    wake: Option<Instant>,
+    outputs: VecDeque<Output>,
+}
+
+impl Liveness {
+    /// Knows nobody yet; `incarnation` is that of our own heartbeats.
+    pub fn new(settings: Settings, incarnation: u64) -> Self {
+        Self {
+            settings,
+            incarnation,
+            nodes: BTreeMap::new(),
+            wake: None,
+            outputs: VecDeque::new(),
+        }
+    }
+
+    /// Takes in what happened.
+    pub fn handle(&mut self, now: Instant, input: Input) {
+        match input {
+            Input::Heard {
+                link,
+                sender,
+                heartbeat,
+            } => self.hear(now, link, sender, heartbeat),
+            Input::LinkLost { link } => self.lose_link(now, link),
+        }
+    }
+
+    /// The next thing that follows.
+    #[must_use]
+    pub fn poll(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When to call `handle_timeout`.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.wake
+    }
+
+    /// Probes and judges those who are silent.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        let Some(wake) = self.wake.filter(|wake| *wake <= now) else {
+            return;
+        };
+        let late = now.saturating_duration_since(wake);
+        if late > PUNCTUAL {
+            self.forgive(now, late);
+        }
+        let names: Vec<String> = self.nodes.keys().cloned().collect();
+        for name in names {
+            self.judge(now, &name);
+        }
+        let deadlines = self.nodes.values().flat_map(|node| {
+            let presences = node.presences.values();
+            presences.filter_map(|presence| presence.deadline(&self.settings))
+        });
+        self.wake = deadlines.min();
+    }
+
+    /// Nodes ever heard, by name.
+    pub fn nodes(&self) -> impl Iterator<Item = (&str, &Node)> {
+        self.nodes.iter().map(|(name, node)| (name.as_str(), node))
+    }
+
+    /// How long our own heartbeats on an interface are apart at most.
+    pub fn interval(&self, link: LinkIndex) -> Duration {
+        let others = self.alive(link).count();
+        let count = u32::try_from(others).unwrap_or(u32::MAX).saturating_add(1);
+        let stretched = PER_NODE.saturating_mul(count).min(LONGEST);
+        self.settings.interval.max(stretched)
+    }
+
+    /// How long to listen on an interface before anything can be said about the others.
+    pub fn listen_time(&self, link: LinkIndex) -> Duration {
+        let theirs = self.alive(link).map(|presence| presence.interval).max();
+        let longest = theirs.unwrap_or_default().max(self.interval(link));
+        self.settings.down_after(longest)
+    }
+
+    fn alive(&self, link: LinkIndex) -> impl Iterator<Item = &Presence> {
+        let presences = self
+            .nodes
+            .values()
+            .filter_map(move |node| node.presences.get(&link));
+        presences.filter(|presence| presence.is_alive())
+    }
+
+    fn hear(&mut self, now: Instant, link: LinkIndex, sender: Mac, heartbeat: Heartbeat) {
+        if heartbeat.node == self.settings.node {
+            if heartbeat.incarnation != self.incarnation {
+                self.outputs.push_back(Output::Namesake { link, sender });
+            }
+            return;
+        }
+        if !self.nodes.contains_key(&heartbeat.node) && !self.make_room() {
+            return;
+        }
+        let node = self
+            .nodes
+            .entry(heartbeat.node.clone())
+            .or_insert_with(|| Node::new(now, heartbeat.incarnation));
+        if node.is_old(link, &heartbeat) {
+            return;
+        }
+        let (name, flags) = (heartbeat.node.clone(), heartbeat.flags);
+        let changes = node.take(now, link, sender, &heartbeat);
+        let deadline = node
+            .presences
+            .get(&link)
+            .and_then(|presence| presence.deadline(&self.settings));
+        self.wake = self.wake.into_iter().chain(deadline).min();
+        self.announce(&name, changes);
+        if flags.was_missed {
+            self.outputs.push_back(Output::Missed { link });
+        }
+        if flags.is_probe {
+            self.unicast(link, sender, Unicast::Answer);
+        }
+        self.tell_missed(&name, link);
+    }
+
+    /// A node that was silent and is back learns that others may have held its addresses.
+    fn tell_missed(&mut self, name: &str, link: LinkIndex) {
+        let node = self.nodes.get_mut(name);
+        let Some(presence) = node.and_then(|node| node.presences.get_mut(&link)) else {
+            return;
+        };
+        if presence.to_tell > 0 && presence.is_alive() {
+            presence.to_tell -= 1;
+            let to = presence.sender;
+            self.unicast(link, to, Unicast::Missed);
+        }
+    }
+
+    fn unicast(&mut self, link: LinkIndex, to: Mac, why: Unicast) {
+        self.outputs.push_back(Output::Unicast { link, to, why });
+    }
+
+    fn lose_link(&mut self, now: Instant, link: LinkIndex) {
+        let mut changes = Vec::new();
+        for (name, node) in &mut self.nodes {
+            let change = node.stand(now, link, Standing::Down(DownReason::LinkLost));
+            changes.extend(change.map(|change| (name.clone(), change)));
+            node.presences.remove(&link);
+        }
+        for (name, change) in changes {
+            self.announce(&name, vec![change]);
+        }
+    }
+
+    /// What we missed in a stall of our own cannot be held against the others.
+    fn forgive(&mut self, now: Instant, late: Duration) {
+        for node in self.nodes.values_mut() {
+            for presence in node.presences.values_mut() {
+                presence.heard = (presence.heard + late).min(now);
+            }
+        }
+    }
+
+    fn judge(&mut self, now: Instant, name: &str) {
+        let Some(node) = self.nodes.get_mut(name) else {
+            return;
+        };
+        let (mut silent, mut probed) = (Vec::new(), Vec::new());
+        for (link, presence) in &mut node.presences {
+            match presence.deadline(&self.settings) {
+                Some(deadline) if deadline <= now => {}
+                _ => continue,
+            }
+            if presence.probes < PROBES {
+                presence.probes += 1;
+                probed.push((*link, presence.sender));
+            } else {
+                presence.to_tell = TELL;
+                silent.push(*link);
+            }
+        }
+        let down = Standing::Down(DownReason::Silence);
+        let changes = silent
+            .into_iter()
+            .filter_map(|link| node.stand(now, link, down));
+        let changes = changes.collect();
+        self.announce(name, changes);
+        for (link, to) in probed {
+            self.unicast(link, to, Unicast::Probe);
+        }
+    }
+
+    fn announce(&mut self, name: &str, changes: Vec<Change>) {
+        let node = || name.to_owned();
+        self.outputs
+            .extend(changes.into_iter().map(|change| match change {
+                Change::Up(link) => Output::Up { node: node(), link },
+                Change::Down(link, reason) => Output::Down {
+                    node: node(),
+                    link,
+                    reason,
+                },
+            }));
+    }
+
+    /// Names cost memory, and without a key anybody can invent them.
+    fn make_room(&mut self) -> bool {
+        if self.nodes.len() < MAX_NODES {
+            return true;
+        }
+        let gone = self
+            .nodes
+            .iter()
+            .filter(|(_, node)| node.heard_on().next().is_none());
+        let oldest = gone.min_by_key(|(_, node)| node.since);
+        let name = oldest.map(|(name, _)| name.clone());
+        name.is_some_and(|name| self.nodes.remove(&name).is_some())
+    }
+}
+
+impl Settings {
+    /// After how much silence a node is down that sends every `interval`.
+    pub fn down_after(&self, interval: Duration) -> Duration {
+        match self.down_after {
+            // Less than two intervals would take everybody for dead all the time.
+            Some(down_after) => down_after.max(interval.saturating_mul(2)),
+            None => interval.saturating_mul(3) + interval / 4,
+        }
+    }
+}
+
+/// What changed about a node on an interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Change {
+    Up(LinkIndex),
+    Down(LinkIndex, DownReason),
+}
+
+impl Node {
+    fn new(now: Instant, incarnation: u64) -> Self {
+        Self {
+            incarnation,
+            is_leaving: false,
+            since: now,
+            presences: BTreeMap::new(),
+        }
+    }
+
+    /// On which interfaces it is up.
+    pub fn heard_on(&self) -> impl Iterator<Item = LinkIndex> {
+        let up = self
+            .presences
+            .iter()
+            .filter(|(_, presence)| presence.standing == Standing::Up);
+        up.map(|(link, _)| *link)
+    }
+
+    /// It said that it is leaving.
+    pub fn is_leaving(&self) -> bool {
+        self.is_leaving
+    }
+
+    /// When it last came up or went down.
+    pub fn since(&self) -> Instant {
+        self.since
+    }
+
+    /// A packet that came twice, or was overtaken.
+    fn is_old(&self, link: LinkIndex, heartbeat: &Heartbeat) -> bool {
+        self.incarnation == heartbeat.incarnation
+            && self
+                .presences
+                .get(&link)
+                .is_some_and(|presence| heartbeat.sequence <= presence.sequence)
+    }
+
+    fn take(
+        &mut self,
+        now: Instant,
+        link: LinkIndex,
+        sender: Mac,
+        heartbeat: &Heartbeat,
+    ) -> Vec<Change> {
+        let flags = heartbeat.flags;
+        let is_restart = self.incarnation != heartbeat.incarnation;
+        if is_restart {
+            self.incarnation = heartbeat.incarnation;
+            for presence in self.presences.values_mut() {
+                presence.sequence = 0;
+                presence.to_tell = 0;
+            }
+        }
+        self.is_leaving = flags.is_leaving;
+        let presence = self.presences.entry(link).or_insert(Presence {
+            standing: Standing::Down(DownReason::Silence),
+            sequence: 0,
+            sender,
+            interval: heartbeat.interval,
+            heard: now,
+            probes: 0,
+            to_tell: 0,
+        });
+        presence.sequence = heartbeat.sequence;
+        presence.sender = sender;
+        presence.interval = heartbeat.interval;
+        presence.heard = now;
+        presence.probes = 0;
+        let standing = match (flags.is_leaving, flags.is_listening) {
+            (true, _) => Standing::Down(DownReason::Leaving),
+            (false, true) => Standing::Listening,
+            (false, false) => Standing::Up,
+        };
+        let mut changes = Vec::new();
+        if flags.is_leaving || (is_restart && flags.is_listening) {
+            // It answers nowhere, whatever was last heard of it elsewhere.
+            let others: Vec<LinkIndex> = self.heard_on().filter(|other| *other != link).collect();
+            changes.extend(
+                others
+                    .into_iter()
+                    .filter_map(|other| self.stand(now, other, standing)),
+            );
+        }
+        changes.extend(self.stand(now, link, standing));
+        changes
+    }
+
+    /// The one door between standings.
+    fn stand(&mut self, now: Instant, link: LinkIndex, standing: Standing) -> Option<Change> {
+        let was_heard = self.heard_on().next().is_some();
+        let presence = self.presences.get_mut(&link)?;
+        let before = presence.standing;
+        presence.standing = standing;
+        let is_heard = self.heard_on().next().is_some();
+        if was_heard != is_heard {
+            self.since = now;
+        }
+        match (before == Standing::Up, standing) {
+            (false, Standing::Up) => Some(Change::Up(link)),
+            (true, Standing::Listening) => Some(Change::Down(link, DownReason::Restarted)),
+            (true, Standing::Down(reason)) => Some(Change::Down(link, reason)),
+            (true, Standing::Up) | (false, Standing::Listening | Standing::Down(_)) => None,
+        }
+    }
+}
+
+impl Presence {
+    fn is_alive(&self) -> bool {
+        match self.standing {
+            Standing::Up | Standing::Listening => true,
+            Standing::Down(_) => false,
+        }
+    }
+
+    /// When to probe or judge it.
+    fn deadline(&self, settings: &Settings) -> Option<Instant> {
+        let eighths = u32::from(FIRST_PROBE) + u32::from(self.probes);
+        let silence = settings.down_after(self.interval) * eighths / 8;
+        self.is_alive().then_some(self.heard + silence)
+    }
+}
+
+/// Heartbeats of a segment are at least so far apart in the mean: 500 a second.
+const PER_NODE: Duration = Duration::from_millis(2);
+
+/// Intervals stretch no further than that.
+const LONGEST: Duration = Duration::from_secs(10);
+
+/// Probes before a node is down.
+const PROBES: u8 = 3;
+
+/// The first probe goes out after so many eighths of down-after.
+const FIRST_PROBE: u8 = 5;
+
+/// A node that was missed is told so often.
+const TELL: u8 = 3;
+
+/// Being called later than that is a stall of this process.
+const PUNCTUAL: Duration = Duration::from_millis(20);
+
+/// More nodes than a segment can have; the neighbour tables of the kernel end there too.
+const MAX_NODES: usize = 1024;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,743 @@
+//! One node on its segments: responder, announcer, heartbeat and liveness behind one deadline.
+//!
+//! An interface is used in three steps: it has carrier; it has been *listened to* for one
+//! down-after time, while heartbeats already go out, marked as listening; it is settled, and what
+//! is owned there is announced and answered for. So a node that starts, or whose carrier returns,
+//! knows who is there before it takes anything, and nobody yields to it before it can take.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::{Duration, Instant, SystemTime};
+
+use ipnet::IpNet;
+
+use crate::layer2::announcer::{self, Announcer};
+use crate::layer2::heartbeat::{self, Authenticator, Flags, Heartbeat, HeartbeatError, HeldDigest};
+use crate::layer2::liveness::{self, DownReason, Liveness, Unicast};
+use crate::layer2::responder::{self, Reason, Verdict};
+use crate::layer2::{Desired, Interface, Interfaces, LinkIndex, NodeHealth, Report, Settings};
+use crate::wire::ethernet::{self, Header, Mac};
+use crate::wire::ndisc;
+
+/// A network interface fit for announcing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    /// Its name.
+    pub name: String,
+    /// Its hardware address.
+    pub mac: Mac,
+    /// Administratively up, with carrier.
+    pub has_carrier: bool,
+    /// Its addresses, in order.
+    pub addresses: Vec<IpNet>,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Input<'a> {
+    /// What should be true.
+    Want(Desired),
+    /// The interfaces fit for announcing; one that is not named is gone.
+    Links(BTreeMap<LinkIndex, Link>),
+    /// Why an interface cannot be used, or that it can.
+    Problem {
+        /// Which.
+        link: LinkIndex,
+        /// Why, if it cannot.
+        problem: Option<String>,
+    },
+    /// A frame came in.
+    Frame {
+        /// Where.
+        link: LinkIndex,
+        /// The whole frame.
+        frame: &'a [u8],
+    },
+    /// Stop answering, tell the others, and end.
+    Leave,
+}
+
+/// What to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Output {
+    /// Send a frame.
+    Send {
+        /// Where.
+        link: LinkIndex,
+        /// The whole frame.
+        frame: Vec<u8>,
+    },
+    /// The report may have changed.
+    Changed,
+    /// A node is heard, or heard no more; for the log.
+    Node {
+        /// Who.
+        node: String,
+        /// On which interface.
+        interface: String,
+        /// `None`: it is up.
+        down: Option<DownReason>,
+    },
+    /// Somebody's heartbeats are not believed; said once for each reason.
+    Rejected {
+        /// On which interface.
+        interface: String,
+        /// From which hardware address.
+        sender: Mac,
+        /// Why.
+        error: HeartbeatError,
+    },
+    /// Another speaker uses this node's name; said once.
+    Namesake {
+        /// On which interface.
+        interface: String,
+        /// Its hardware address.
+        sender: Mac,
+    },
+    /// A frame was not answered; for the trace.
+    Silent {
+        /// Where.
+        link: LinkIndex,
+        /// Why.
+        reason: Reason,
+    },
+    /// Leaving is over.
+    Left,
+}
+
+/// What the next deadline is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Timer {
+    /// Send a heartbeat.
+    Heartbeat,
+    /// An interface has been listened to for long enough.
+    Settle,
+    /// Somebody has been silent for long.
+    Liveness,
+    /// Announce something.
+    Announce,
+    /// Say again that we are leaving.
+    Leave,
+}
+
+/// One node on its segments.
+///
+/// After any `handle` or `handle_timeout`: `poll` until `None`, then ask for the next deadline.
+/// Frames that have arrived are handled before `handle_timeout` is called.
+#[derive(Debug)]
+pub struct Station {
+    voice: Voice,
+    desired: Desired,
+    links: BTreeMap<LinkIndex, Attachment>,
+    liveness: Liveness,
+    announcer: Announcer,
+    stage: Stage,
+    epoch: (Instant, SystemTime),
+    complaints: Vec<(LinkIndex, HeartbeatError)>,
+    has_namesake: bool,
+    outputs: VecDeque<Output>,
+}
+
+/// How far this node is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// No heartbeat has been sent.
+    Silent,
+    /// The first heartbeat was sent then; the others are listened to.
+    Listening { since: Instant },
+    /// Addresses can be held.
+    Settled,
+    /// So many heartbeats still say that we are leaving.
+    Leaving { left: u8, next: Instant },
+}
+
+/// What our heartbeats are made from.
+#[derive(Debug)]
+struct Voice {
+    node: String,
+    authenticator: Authenticator,
+    incarnation: u64,
+    sequence: u64,
+    held: HeldDigest,
+    rng: fastrand::Rng,
+}
+
+/// An interface and what we do there.
+#[derive(Debug)]
+struct Attachment {
+    link: Link,
+    problem: Option<String>,
+    usable_since: Option<Instant>,
+    is_settled: bool,
+    owned: BTreeSet<IpAddr>,
+    /// Heartbeats go out here.
+    beats: bool,
+    next_beat: Option<Instant>,
+}
+
+impl Station {
+    /// Knows no interface and wants nothing yet.
+    ///
+    /// The incarnation differs each time a node starts; `wall` is what the clock on the wall says
+    /// `now`.
+    pub fn new(settings: &Settings, incarnation: u64, now: Instant, wall: SystemTime) -> Self {
+        let liveness = liveness::Settings {
+            node: settings.node.clone(),
+            interval: settings.interval,
+            down_after: settings.down_after,
+        };
+        Self {
+            voice: Voice {
+                node: settings.node.clone(),
+                authenticator: Authenticator::new(settings.key.as_ref()),
+                incarnation,
+                sequence: 0,
+                held: heartbeat::held_digest(std::iter::empty()),
+                rng: fastrand::Rng::with_seed(incarnation),
+            },
+            desired: Desired::default(),
+            links: BTreeMap::new(),
+            liveness: Liveness::new(liveness, incarnation),
+            announcer: Announcer::new(now, incarnation.rotate_left(32)),
+            stage: Stage::Silent,
+            epoch: (now, wall),
+            complaints: Vec::new(),
+            has_namesake: false,
+            outputs: VecDeque::new(),
+        }
+    }
+
+    /// Takes in what happened.
+    pub fn handle(&mut self, now: Instant, input: Input<'_>) {
+        match input {
+            Input::Want(desired) => self.want(now, desired),
+            Input::Links(links) => self.follow(now, links),
+            Input::Problem { link, problem } => self.note_problem(now, link, problem),
+            Input::Frame { link, frame } => self.receive(now, link, frame),
+            Input::Leave => self.leave(now),
+        }
+        self.drain(now);
+    }
+
+    /// The next thing to do.
+    #[must_use]
+    pub fn poll(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When to call `handle_timeout`, and what for.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<(Instant, Timer)> {
+        let beats = self
+            .links
+            .values()
+            .filter_map(|attachment| attachment.next_beat);
+        let settles = self.links.iter().filter_map(|(link, attachment)| {
+            attachment.settles_at(self.liveness.listen_time(*link))
+        });
+        let leave = match self.stage {
+            Stage::Leaving { left, next } if left > 0 => Some(next),
+            Stage::Silent | Stage::Listening { .. } | Stage::Settled | Stage::Leaving { .. } => {
+                None
+            }
+        };
+        beats
+            .map(|at| (at, Timer::Heartbeat))
+            .chain(
+                settles
+                    .chain(self.listens_until())
+                    .map(|at| (at, Timer::Settle)),
+            )
+            .chain(self.liveness.poll_timeout().map(|at| (at, Timer::Liveness)))
+            .chain(
+                self.announcer
+                    .poll_timeout()
+                    .map(|at| (at, Timer::Announce)),
+            )
+            .chain(leave.map(|at| (at, Timer::Leave)))
+            .min()
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.liveness.handle_timeout(now);
+        self.drain(now);
+        self.settle(now);
+        self.beat(now);
+        self.say_leaving(now);
+        self.announcer.handle_timeout(now);
+        self.drain(now);
+    }
+
+    /// What is known.
+    pub fn report(&self) -> Report {
+        let interfaces = self.links.values().map(|attachment| {
+            let Link {
+                name,
+                mac,
+                addresses,
+                ..
+            } = &attachment.link;
+            let interface = Interface {
+                is_up: attachment.is_settled,
+                mac: mac.0,
+                addresses: addresses.clone(),
+                problem: attachment.problem.clone(),
+            };
+            (name.clone(), interface)
+        });
+        let nodes = self.liveness.nodes().map(|(name, node)| {
+            let (began, wall) = self.epoch;
+            let health = NodeHealth {
+                heard_on: node
+                    .heard_on()
+                    .filter_map(|link| self.name_of(link))
+                    .collect(),
+                is_leaving: node.is_leaving(),
+                since: wall + node.since().saturating_duration_since(began),
+            };
+            (name.to_owned(), health)
+        });
+        Report {
+            listening: match self.stage {
+                Stage::Silent | Stage::Listening { .. } => true,
+                Stage::Settled | Stage::Leaving { .. } => false,
+            },
+            interfaces: interfaces.collect(),
+            nodes: nodes.collect(),
+        }
+    }
+
+    /// The solicited-node groups to be in on an interface.
+    pub fn groups(&self, link: LinkIndex) -> BTreeSet<Ipv6Addr> {
+        let owned = self
+            .links
+            .get(&link)
+            .into_iter()
+            .flat_map(|attachment| &attachment.owned);
+        owned
+            .filter_map(|address| match address {
+                IpAddr::V6(address) => Some(ndisc::solicited_node(*address)),
+                IpAddr::V4(_) => None,
+            })
+            .collect()
+    }
+
+    fn want(&mut self, now: Instant, desired: Desired) {
+        if desired == self.desired {
+            return;
+        }
+        self.voice.held = heartbeat::held_digest(desired.owned.keys());
+        self.desired = desired;
+        self.apply(now);
+    }
+
+    fn follow(&mut self, now: Instant, mut links: BTreeMap<LinkIndex, Link>) {
+        let gone: Vec<LinkIndex> = self
+            .links
+            .keys()
+            .filter(|link| !links.contains_key(link))
+            .copied()
+            .collect();
+        for link in gone {
+            self.detach(now, link);
+        }
+        while let Some((index, link)) = links.pop_first() {
+            self.attach(now, index, link);
+        }
+        self.apply(now);
+        self.outputs.push_back(Output::Changed);
+    }
+
+    fn attach(&mut self, now: Instant, index: LinkIndex, link: Link) {
+        let attachment = self.links.entry(index).or_insert_with(|| Attachment {
+            link: link.clone(),
+            problem: None,
+            usable_since: None,
+            is_settled: false,
+            owned: BTreeSet::new(),
+            beats: false,
+            next_beat: None,
+        });
+        let has_new_mac = attachment.link.mac != link.mac;
+        attachment.link = link;
+        if has_new_mac {
+            let refresh = announcer::Input::Refresh { link: index };
+            self.announcer.handle(now, refresh);
+        }
+    }
+
+    fn detach(&mut self, now: Instant, link: LinkIndex) {
+        self.liveness
+            .handle(now, liveness::Input::LinkLost { link });
+        self.drain(now);
+        self.links.remove(&link);
+        self.complaints.retain(|(where_, _)| *where_ != link);
+        let addresses = BTreeSet::new();
+        self.announcer
+            .handle(now, announcer::Input::Own { link, addresses });
+    }
+
+    fn note_problem(&mut self, now: Instant, link: LinkIndex, problem: Option<String>) {
+        let Some(attachment) = self.links.get_mut(&link) else {
+            return;
+        };
+        if attachment.problem != problem {
+            attachment.problem = problem;
+            self.apply(now);
+            self.outputs.push_back(Output::Changed);
+        }
+    }
+
+    /// Brings every interface in line with what is wanted and what it can do.
+    fn apply(&mut self, now: Instant) {
+        let is_leaving = matches!(self.stage, Stage::Leaving { .. });
+        for (index, attachment) in &mut self.links {
+            if attachment.note_usable(now) {
+                let lost = liveness::Input::LinkLost { link: *index };
+                self.liveness.handle(now, lost);
+            }
+            let owned = match attachment.is_settled && !is_leaving {
+                true => self.desired.owned_on(&attachment.link.name),
+                false => BTreeSet::new(),
+            };
+            if owned != attachment.owned {
+                attachment.owned.clone_from(&owned);
+                let own = announcer::Input::Own {
+                    link: *index,
+                    addresses: owned,
+                };
+                self.announcer.handle(now, own);
+            }
+            attachment.beats =
+                attachment.is_usable() && self.desired.beats_on(&attachment.link.name);
+            attachment.next_beat = match attachment.next_beat {
+                _ if !attachment.beats || is_leaving => None,
+                None => Some(now),
+                planned => planned,
+            };
+        }
+    }
+
+    fn receive(&mut self, now: Instant, link: LinkIndex, frame: &[u8]) {
+        let Some(attachment) = self.links.get(&link) else {
+            return;
+        };
+        match Header::parse(frame) {
+            Ok((header, _)) if header.ether_type == ethernet::IPV4 => {
+                let mac = attachment.link.mac;
+                self.receive_heartbeat(now, link, mac, frame);
+            }
+            _ => match responder::respond(frame, attachment.link.mac, &attachment.owned) {
+                Verdict::Reply { frame, .. } => {
+                    self.outputs.push_back(Output::Send { link, frame });
+                }
+                Verdict::Silence(reason) => {
+                    self.outputs.push_back(Output::Silent { link, reason });
+                }
+            },
+        }
+    }
+
+    fn receive_heartbeat(&mut self, now: Instant, link: LinkIndex, mac: Mac, frame: &[u8]) {
+        let Ok((sender, packet)) = heartbeat::unframe(frame, mac) else {
+            return;
+        };
+        match Heartbeat::parse(packet, &self.voice.authenticator) {
+            Ok(heartbeat) => {
+                let heard = liveness::Input::Heard {
+                    link,
+                    sender,
+                    heartbeat,
+                };
+                self.liveness.handle(now, heard);
+            }
+            Err(error) => self.complain(link, sender, error),
+        }
+    }
+
+    /// Says once for each interface and reason that somebody is not believed.
+    fn complain(&mut self, link: LinkIndex, sender: Mac, error: HeartbeatError) {
+        let is_known = self.complaints.contains(&(link, error));
+        if is_known || self.complaints.len() >= MAX_COMPLAINTS {
+            return;
+        }
+        self.complaints.push((link, error));
+        if let Some(interface) = self.name_of(link) {
+            self.outputs.push_back(Output::Rejected {
+                interface,
+                sender,
+                error,
+            });
+        }
+    }
+
+    fn leave(&mut self, now: Instant) {
+        if matches!(self.stage, Stage::Leaving { .. }) {
+            return;
+        }
+        self.stage = Stage::Leaving {
+            left: FAREWELLS,
+            next: now,
+        };
+        // Nothing is answered from here on.
+        self.apply(now);
+    }
+
+    fn say_leaving(&mut self, now: Instant) {
+        let Stage::Leaving { left, next } = self.stage else {
+            return;
+        };
+        if left == 0 || now < next {
+            return;
+        }
+        let links: Vec<LinkIndex> = self.beating().collect();
+        for link in &links {
+            self.send_heartbeat(*link, None, Flags::default());
+        }
+        let left = if links.is_empty() { 0 } else { left - 1 };
+        self.stage = Stage::Leaving {
+            left,
+            next: now + FAREWELL,
+        };
+        if left == 0 {
+            self.outputs.push_back(Output::Left);
+        }
+    }
+
+    fn beating(&self) -> impl Iterator<Item = LinkIndex> {
+        let beating = self.links.iter().filter(|(_, attachment)| attachment.beats);
+        beating.map(|(link, _)| *link)
+    }
+
+    fn beat(&mut self, now: Instant) {
+        if matches!(self.stage, Stage::Leaving { .. }) {
+            return;
+        }
+        let due: Vec<LinkIndex> = self
+            .links
+            .iter()
+            .filter(|(_, attachment)| attachment.next_beat.is_some_and(|at| at <= now))
+            .map(|(link, _)| *link)
+            .collect();
+        for link in due {
+            self.send_heartbeat(link, None, Flags::default());
+            // Jitter keeps the nodes of a segment from beating in step.
+            let share = 0.9 + 0.1 * self.voice.rng.f64();
+            let wait = self.liveness.interval(link).mul_f64(share);
+            if let Some(attachment) = self.links.get_mut(&link) {
+                attachment.next_beat = Some(now + wait);
+            }
+            if self.stage == Stage::Silent {
+                self.stage = Stage::Listening { since: now };
+            }
+        }
+    }
+
+    fn send_heartbeat(&mut self, link: LinkIndex, to: Option<Mac>, flags: Flags) {
+        let Some(attachment) = self.links.get(&link) else {
+            return;
+        };
+        let is_leaving = matches!(self.stage, Stage::Leaving { .. });
+        let flags = Flags {
+            is_leaving,
+            is_listening: self.stage != Stage::Settled || !attachment.is_settled,
+            ..flags
+        };
+        let packet = self.voice.speak(self.liveness.interval(link), flags);
+        let frame = heartbeat::frame(&packet, attachment.link.mac, attachment.link.ipv4(), to);
+        self.outputs.push_back(Output::Send { link, frame });
+    }
+
+    /// Ends listening where it has lasted long enough, and says so to the others at once.
+    fn settle(&mut self, now: Instant) {
+        let mut has_settled = false;
+        for (link, attachment) in &mut self.links {
+            let settles_at = attachment.settles_at(self.liveness.listen_time(*link));
+            if settles_at.is_some_and(|at| at <= now) {
+                attachment.is_settled = true;
+                attachment.next_beat = attachment.next_beat.map(|at| at.min(now));
+                has_settled = true;
+            }
+        }
+        if self.listens_until().is_some_and(|at| at <= now) {
+            self.stage = Stage::Settled;
+            for attachment in self.links.values_mut() {
+                attachment.next_beat = attachment.next_beat.map(|at| at.min(now));
+            }
+            has_settled = true;
+        }
+        if has_settled {
+            self.apply(now);
+            self.outputs.push_back(Output::Changed);
+        }
+    }
+
+    fn listens_until(&self) -> Option<Instant> {
+        let Stage::Listening { since } = self.stage else {
+            return None;
+        };
+        let longest = self
+            .beating()
+            .map(|link| self.liveness.listen_time(link))
+            .max();
+        longest.map(|time| since + time)
+    }
+
+    /// Moves what the inner machines say to our own outputs.
+    fn drain(&mut self, now: Instant) {
+        while let Some(output) = self.liveness.poll() {
+            self.follow_liveness(now, output);
+        }
+        while let Some(announcer::Output::Announce { link, address }) = self.announcer.poll() {
+            let Some(attachment) = self.links.get(&link) else {
+                continue;
+            };
+            let frames = announcer::frames(address, attachment.link.mac);
+            let sends = frames.into_iter().map(|frame| Output::Send { link, frame });
+            self.outputs.extend(sends);
+        }
+    }
+
+    fn follow_liveness(&mut self, now: Instant, output: liveness::Output) {
+        match output {
+            liveness::Output::Up { node, link } => self.log_node(node, link, None),
+            liveness::Output::Down { node, link, reason } => {
+                self.log_node(node, link, Some(reason));
+            }
+            liveness::Output::Unicast { link, to, why } => {
+                let flags = Flags {
+                    is_probe: why == Unicast::Probe,
+                    was_missed: why == Unicast::Missed,
+                    ..Flags::default()
+                };
+                if self
+                    .links
+                    .get(&link)
+                    .is_some_and(|attachment| attachment.beats)
+                {
+                    self.send_heartbeat(link, Some(to), flags);
+                }
+            }
+            liveness::Output::Missed { link } => {
+                self.announcer
+                    .handle(now, announcer::Input::Refresh { link });
+            }
+            liveness::Output::Namesake { link, sender } => self.note_namesake(link, sender),
+        }
+    }
+
+    fn log_node(&mut self, node: String, link: LinkIndex, down: Option<DownReason>) {
+        if let Some(interface) = self.name_of(link) {
+            self.outputs.push_back(Output::Node {
+                node,
+                interface,
+                down,
+            });
+        }
+        self.outputs.push_back(Output::Changed);
+    }
+
+    fn note_namesake(&mut self, link: LinkIndex, sender: Mac) {
+        let interface = self.name_of(link).filter(|_| !self.has_namesake);
+        if let Some(interface) = interface {
+            self.has_namesake = true;
+            self.outputs
+                .push_back(Output::Namesake { interface, sender });
+        }
+    }
+
+    fn name_of(&self, link: LinkIndex) -> Option<String> {
+        self.links
+            .get(&link)
+            .map(|attachment| attachment.link.name.clone())
+    }
+}
+
+impl Voice {
+    fn speak(&mut self, interval: Duration, flags: Flags) -> Vec<u8> {
+        self.sequence += 1;
+        Heartbeat {
+            flags,
+            incarnation: self.incarnation,
+            sequence: self.sequence,
+            interval,
+            held: self.held,
+            node: self.node.clone(),
+        }
+        .emit(&self.authenticator)
+    }
+}
+
+impl Attachment {
+    fn is_usable(&self) -> bool {
+        self.link.has_carrier && self.problem.is_none()
+    }
+
+    /// Follows carrier and problem; true if the interface can be used no more.
+    fn note_usable(&mut self, now: Instant) -> bool {
+        match (self.usable_since, self.is_usable()) {
+            (None, true) => {
+                self.usable_since = Some(now);
+                false
+            }
+            (Some(_), false) => {
+                self.usable_since = None;
+                self.is_settled = false;
+                true
+            }
+            (None, false) | (Some(_), true) => false,
+        }
+    }
+
+    fn settles_at(&self, listen_time: Duration) -> Option<Instant> {
+        let since = self.usable_since.filter(|_| !self.is_settled)?;
+        Some(since + listen_time)
+    }
+}
+
+impl Link {
+    fn ipv4(&self) -> Option<Ipv4Addr> {
+        self.addresses.iter().find_map(|net| match net {
+            IpNet::V4(net) => Some(net.addr()),
+            IpNet::V6(_) => None,
+        })
+    }
+}
+
+impl Interfaces {
+    fn contains(&self, name: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Only(names) => names.contains(name),
+        }
+    }
+}
+
+impl Desired {
+    fn owned_on(&self, name: &str) -> BTreeSet<IpAddr> {
+        let here = self
+            .owned
+            .iter()
+            .filter(|(_, interfaces)| interfaces.contains(name));
+        here.map(|(address, _)| *address).collect()
+    }
+
+    fn beats_on(&self, name: &str) -> bool {
+        self.heartbeat
+            .as_ref()
+            .is_some_and(|interfaces| interfaces.contains(name))
+    }
+}
+
+/// How often the others are told that we are leaving.
+const FAREWELLS: u8 = 3;
+
+/// Time between two farewells.
+const FAREWELL: Duration = Duration::from_millis(5);
+
+/// Complaints are worth a log line, not an open-ended list.
+const MAX_COMPLAINTS: usize = 32;
+
+#[cfg(test)]
+mod tests;
