@@ -5,7 +5,9 @@
 
 #![expect(
     clippy::disallowed_methods,
-    reason = "a test of the world: processes, clocks and sleeping"
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test of the world: processes, clocks and sleeping; what fails ends it"
 )]
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -232,7 +232,11 @@ impl Station {
             .links
             .values()
             .filter_map(|attachment| attachment.next_beat);
-        let settles = self.links.iter().filter_map(|(link, attachment)| {
+        let unsettled = self
+            .links
+            .iter()
+            .filter(|(_, attachment)| !attachment.is_settled);
+        let settles = unsettled.filter_map(|(link, attachment)| {
             attachment.settles_at(self.liveness.listen_time(*link))
         });
         let leave = match self.stage {
@@ -553,6 +557,9 @@ impl Station {
     fn settle(&mut self, now: Instant) {
         let mut has_settled = false;
         for (link, attachment) in &mut self.links {
+            if attachment.is_settled {
+                continue;
+            }
             let settles_at = attachment.settles_at(self.liveness.listen_time(*link));
             if settles_at.is_some_and(|at| at <= now) {
                 attachment.is_settled = true;

@@ -1,1 +1,433 @@
+use std::ops::RangeInclusive;
+
 use super::*;
+use crate::layer2::heartbeat::GROUP;
+use crate::wire::arp::{Operation, Packet};
+use crate::wire::tests::mutate;
+
+mod segment;
+
+const LINK: LinkIndex = LinkIndex(2);
+const OTHER_LINK: LinkIndex = LinkIndex(3);
+const PEER: Mac = Mac([2, 0, 0, 0, 0, 0x0b]);
+const VIP: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 240);
+const VIP6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 0x240);
+
+fn milliseconds(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+fn mac(n: u8) -> Mac {
+    Mac([2, 0, 0, 0, 1, n])
+}
+
+fn link(name: &str, n: u8) -> Link {
+    Link {
+        name: name.to_owned(),
+        mac: mac(n),
+        has_carrier: true,
+        addresses: vec!["10.0.0.1/24".parse().unwrap()],
+    }
+}
+
+fn settings(node: &str) -> Settings {
+    Settings {
+        node: node.to_owned(),
+        key: None,
+        interval: milliseconds(100),
+        down_after: None,
+    }
+}
+
+fn wanted(interfaces: &Interfaces) -> Desired {
+    let owned = [VIP.into(), VIP6.into()].map(|address: IpAddr| (address, interfaces.clone()));
+    Desired {
+        owned: owned.into(),
+        heartbeat: Some(Interfaces::All),
+    }
+}
+
+struct Bench {
+    start: Instant,
+    now: Instant,
+    station: Station,
+    sequence: u64,
+}
+
+#[expect(clippy::disallowed_methods, reason = "where virtual time begins")]
+fn bench_with(settings: &Settings) -> Bench {
+    let now = Instant::now();
+    Bench {
+        start: now,
+        now,
+        station: Station::new(settings, 1, now, SystemTime::UNIX_EPOCH),
+        sequence: 0,
+    }
+}
+
+/// One interface, and everything wanted on it; nothing has happened yet.
+fn bench() -> Bench {
+    let mut bench = bench_with(&settings("self"));
+    bench.links(&[(LINK, link("eth0", 1))]);
+    bench.handle(Input::Want(wanted(&Interfaces::All)));
+    bench
+}
+
+/// The same, after it has listened.
+fn settled_bench() -> Bench {
+    let mut bench = bench();
+    bench.run_for(milliseconds(400));
+    bench
+}
+
+impl Bench {
+    fn handle(&mut self, input: Input<'_>) -> Vec<Output> {
+        self.station.handle(self.now, input);
+        self.station.handle_timeout(self.now);
+        std::iter::from_fn(|| self.station.poll()).collect()
+    }
+
+    fn links(&mut self, links: &[(LinkIndex, Link)]) -> Vec<Output> {
+        self.handle(Input::Links(links.iter().cloned().collect()))
+    }
+
+    fn run_for(&mut self, time: Duration) -> Vec<Output> {
+        let end = self.now + time;
+        let mut said = Vec::new();
+        while let Some((at, _)) = self.station.poll_timeout().filter(|(at, _)| *at <= end) {
+            self.now = at.max(self.now);
+            self.station.handle_timeout(self.now);
+            said.extend(std::iter::from_fn(|| self.station.poll()));
+        }
+        self.now = end;
+        said
+    }
+
+    fn hear(&mut self, link: LinkIndex, flags: Flags) -> Vec<Output> {
+        self.sequence += 1;
+        let packet = Heartbeat {
+            flags,
+            incarnation: 7,
+            sequence: self.sequence,
+            interval: milliseconds(100),
+            held: [0; 16],
+            node: "peer".to_owned(),
+        }
+        .emit(&Authenticator::new(None));
+        let frame = heartbeat::frame(&packet, PEER, None, None);
+        self.handle(Input::Frame {
+            link,
+            frame: &frame,
+        })
+    }
+
+    fn answers(&mut self, link: LinkIndex) -> bool {
+        let frame = arp_request();
+        let said = self.handle(Input::Frame {
+            link,
+            frame: &frame,
+        });
+        frames(&said).any(|(_, frame)| frame[12..14] == [0x08, 0x06] && frame[..6] == PEER.0)
+    }
+
+    fn is_up(&self, name: &str) -> bool {
+        self.station.report().interfaces[name].is_up
+    }
+}
+
+fn arp_request() -> Vec<u8> {
+    Packet {
+        operation: Operation::Request,
+        sender_hw: PEER,
+        sender_ip: Ipv4Addr::new(10, 0, 0, 9),
+        target_hw: Mac::ZERO,
+        target_ip: VIP,
+    }
+    .emit(Mac::BROADCAST)
+}
+
+fn frames(said: &[Output]) -> impl Iterator<Item = (LinkIndex, &Vec<u8>)> {
+    said.iter().filter_map(|output| {
+        let Output::Send { link, frame } = output else {
+            return None;
+        };
+        Some((*link, frame))
+    })
+}
+
+fn heartbeats(said: &[Output]) -> Vec<(LinkIndex, Heartbeat)> {
+    let open = Authenticator::new(None);
+    let packets = frames(said).filter_map(|(link, frame)| {
+        let (_, packet) = heartbeat::unframe(frame, PEER).ok()?;
+        Some((link, Heartbeat::parse(packet, &open).ok()?))
+    });
+    packets.collect()
+}
+
+/// How many frames announce an address, and from which hardware address.
+fn announcements(said: &[Output]) -> BTreeMap<(LinkIndex, Mac), usize> {
+    let mut counts = BTreeMap::new();
+    for (link, frame) in frames(said) {
+        let (header, _) = Header::parse(frame).unwrap();
+        if header.ether_type != ethernet::IPV4 && header.destination.is_group() {
+            *counts.entry((link, header.source)).or_default() += 1;
+        }
+    }
+    counts
+}
+
+#[test]
+fn listens_before_it_answers_and_says_so() {
+    let mut bench = bench();
+    assert!(bench.station.report().listening);
+    let said = bench.run_for(milliseconds(324));
+    let beats = heartbeats(&said);
+    assert!(!beats.is_empty() && beats.iter().all(|(_, beat)| beat.flags.is_listening));
+    assert!(!bench.answers(LINK) && !bench.is_up("eth0"));
+    let said = bench.run_for(milliseconds(1));
+    assert!(!bench.station.report().listening);
+    assert!(bench.answers(LINK) && bench.is_up("eth0"));
+    // The others learn it at once, and so do the caches: three frames for two addresses.
+    assert!(
+        heartbeats(&said)
+            .iter()
+            .any(|(_, beat)| !beat.flags.is_listening)
+    );
+    assert_eq!(announcements(&said), BTreeMap::from([((LINK, mac(1)), 3)]));
+}
+
+#[test]
+fn listens_for_as_long_as_the_slowest_node_it_hears() {
+    let mut bench = bench();
+    bench.run_for(milliseconds(50));
+    let packet = Heartbeat {
+        flags: Flags::default(),
+        incarnation: 7,
+        sequence: 1,
+        interval: milliseconds(500),
+        held: [0; 16],
+        node: "slow".to_owned(),
+    }
+    .emit(&Authenticator::new(None));
+    let frame = heartbeat::frame(&packet, PEER, None, None);
+    bench.handle(Input::Frame {
+        link: LINK,
+        frame: &frame,
+    });
+    bench.run_for(milliseconds(1500));
+    assert!(bench.station.report().listening);
+    bench.run_for(milliseconds(100));
+    assert!(!bench.station.report().listening);
+}
+
+#[test]
+fn an_address_that_is_lost_is_not_answered_for_any_more() {
+    let mut bench = settled_bench();
+    assert!(bench.answers(LINK));
+    bench.handle(Input::Want(Desired {
+        owned: BTreeMap::new(),
+        heartbeat: Some(Interfaces::All),
+    }));
+    assert!(!bench.answers(LINK));
+    assert_eq!(
+        announcements(&bench.run_for(Duration::from_secs(100))),
+        BTreeMap::new()
+    );
+}
+
+#[test]
+fn answers_only_on_the_interfaces_that_are_wanted() {
+    let mut bench = bench();
+    bench.links(&[(LINK, link("eth0", 1)), (OTHER_LINK, link("eth1", 2))]);
+    let only = Interfaces::Only(BTreeSet::from(["eth1".to_owned(), "eth9".to_owned()]));
+    bench.handle(Input::Want(wanted(&only)));
+    bench.run_for(milliseconds(400));
+    assert!(!bench.answers(LINK) && bench.answers(OTHER_LINK));
+    assert_eq!(bench.station.groups(LINK), BTreeSet::new());
+    let groups = bench.station.groups(OTHER_LINK);
+    assert_eq!(groups, BTreeSet::from([ndisc::solicited_node(VIP6)]));
+}
+
+#[test]
+fn a_node_that_is_no_candidate_sends_no_heartbeats() {
+    let mut bench = bench_with(&settings("self"));
+    bench.links(&[(LINK, link("eth0", 1))]);
+    assert_eq!(heartbeats(&bench.run_for(Duration::from_secs(10))), []);
+    assert!(bench.station.report().listening);
+    bench.hear(LINK, Flags::default());
+    assert_eq!(heartbeats(&bench.run_for(milliseconds(300))), []);
+}
+
+#[test]
+fn carrier_lost_and_returned_is_silence_listening_and_a_new_burst() {
+    let mut bench = settled_bench();
+    bench.hear(LINK, Flags::default());
+    bench.run_for(milliseconds(200));
+    let mut cut = link("eth0", 1);
+    cut.has_carrier = false;
+    bench.links(&[(LINK, cut)]);
+    assert!(!bench.is_up("eth0") && !bench.answers(LINK));
+    assert!(bench.station.report().nodes["peer"].heard_on.is_empty());
+    assert_eq!(bench.run_for(Duration::from_secs(10)), []);
+    bench.links(&[(LINK, link("eth0", 1))]);
+    let said = bench.run_for(milliseconds(324));
+    assert!(
+        heartbeats(&said)
+            .iter()
+            .all(|(_, beat)| beat.flags.is_listening)
+    );
+    assert!(!bench.answers(LINK));
+    let said = bench.run_for(milliseconds(20));
+    assert!(bench.answers(LINK));
+    assert_eq!(announcements(&said), BTreeMap::from([((LINK, mac(1)), 3)]));
+}
+
+#[test]
+fn an_interface_that_appears_is_announced_on() {
+    let mut bench = settled_bench();
+    bench.links(&[(LINK, link("eth0", 1)), (OTHER_LINK, link("eth1", 2))]);
+    let said = bench.run_for(milliseconds(400));
+    assert!(announcements(&said).contains_key(&(OTHER_LINK, mac(2))));
+    bench.links(&[(LINK, link("eth0", 1))]);
+    assert!(!bench.answers(OTHER_LINK));
+    assert_eq!(bench.station.report().interfaces.len(), 1);
+}
+
+#[test]
+fn a_new_hardware_address_is_announced_and_answered_with() {
+    let mut bench = settled_bench();
+    bench.run_for(Duration::from_secs(10));
+    bench.links(&[(LINK, link("eth0", 9))]);
+    let said = bench.run_for(milliseconds(60));
+    assert_eq!(announcements(&said), BTreeMap::from([((LINK, mac(9)), 3)]));
+    let frame = arp_request();
+    let said = bench.handle(Input::Frame {
+        link: LINK,
+        frame: &frame,
+    });
+    let (_, reply) = frames(&said).next().unwrap();
+    assert_eq!(reply[6..12], mac(9).0);
+}
+
+#[test]
+fn an_interface_with_a_problem_is_not_used_and_the_others_are() {
+    let mut bench = bench();
+    bench.links(&[(LINK, link("eth0", 1)), (OTHER_LINK, link("eth1", 2))]);
+    let problem = Some("no socket".to_owned());
+    bench.handle(Input::Problem {
+        link: LINK,
+        problem: problem.clone(),
+    });
+    bench.run_for(milliseconds(400));
+    assert!(!bench.is_up("eth0") && bench.is_up("eth1"));
+    assert_eq!(bench.station.report().interfaces["eth0"].problem, problem);
+    assert!(!bench.answers(LINK) && bench.answers(OTHER_LINK));
+    bench.handle(Input::Problem {
+        link: LINK,
+        problem: None,
+    });
+    bench.run_for(milliseconds(400));
+    assert!(bench.is_up("eth0") && bench.answers(LINK));
+}
+
+#[test]
+fn having_been_missed_announces_everything_again() {
+    let mut bench = settled_bench();
+    bench.run_for(Duration::from_secs(10));
+    bench.hear(LINK, Flags::default());
+    let missed = Flags {
+        was_missed: true,
+        ..Flags::default()
+    };
+    for _ in 0..3 {
+        bench.hear(LINK, missed);
+    }
+    let said = bench.run_for(milliseconds(100));
+    assert_eq!(announcements(&said), BTreeMap::from([((LINK, mac(1)), 3)]));
+}
+
+#[test]
+fn a_probe_is_answered_by_unicast() {
+    let mut bench = settled_bench();
+    let probe = Flags {
+        is_probe: true,
+        ..Flags::default()
+    };
+    let said = bench.hear(LINK, probe);
+    let (_, frame) = frames(&said).next().unwrap();
+    assert_eq!(frame[..6], PEER.0);
+    assert_eq!(frame[30..34], GROUP.octets());
+    assert_eq!(heartbeats(&said).len(), 1);
+}
+
+#[test]
+fn leaving_is_silence_and_three_farewells() {
+    let mut bench = settled_bench();
+    let said = bench.handle(Input::Leave);
+    assert!(!bench.answers(LINK));
+    let rest = bench.run_for(milliseconds(100));
+    let said: Vec<Output> = said.into_iter().chain(rest).collect();
+    let beats = heartbeats(&said);
+    assert_eq!(beats.len(), 3);
+    assert!(beats.iter().all(|(_, beat)| beat.flags.is_leaving));
+    assert_eq!(said.last(), Some(&Output::Left));
+    assert_eq!(announcements(&said), BTreeMap::new());
+    assert_eq!(bench.station.poll_timeout(), None);
+}
+
+#[test]
+fn leaving_ends_at_once_where_nobody_can_be_told() {
+    let mut bench = bench_with(&settings("self"));
+    assert_eq!(bench.handle(Input::Leave), [Output::Left]);
+}
+
+#[test]
+fn somebody_with_another_key_is_complained_about_once() {
+    let mut bench = bench_with(&Settings {
+        key: Some(ferrolb_crds::model::Secret::new("key".to_owned())),
+        ..settings("self")
+    });
+    bench.links(&[(LINK, link("eth0", 1))]);
+    let complaints: Vec<Output> = (0..100)
+        .flat_map(|_| bench.hear(LINK, Flags::default()))
+        .collect();
+    let expected = Output::Rejected {
+        interface: "eth0".to_owned(),
+        sender: PEER,
+        error: HeartbeatError::Unauthenticated,
+    };
+    assert_eq!(complaints, [expected]);
+    assert!(bench.station.report().nodes.is_empty());
+}
+
+#[test]
+fn the_report_says_since_when() {
+    let mut bench = settled_bench();
+    bench.hear(LINK, Flags::default());
+    bench.run_for(milliseconds(1000));
+    let report = bench.station.report();
+    let health = &report.nodes["peer"];
+    let since = health.since.duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    assert_eq!(since, milliseconds(400 + 325));
+    assert!(health.heard_on.is_empty() && bench.now > bench.start);
+}
+
+#[test]
+fn no_frame_panics_a_station() {
+    let mut bench = settled_bench();
+    let packet = Heartbeat {
+        flags: Flags::default(),
+        incarnation: 7,
+        sequence: 1,
+        interval: milliseconds(100),
+        held: [0; 16],
+        node: "peer".to_owned(),
+    }
+    .emit(&Authenticator::new(None));
+    let seeds = [arp_request(), heartbeat::frame(&packet, PEER, None, None)];
+    mutate(&seeds, |frame| {
+        bench.now += Duration::from_micros(100);
+        bench.handle(Input::Frame { link: LINK, frame });
+    });
+    assert!(bench.station.report().nodes.len() <= 1024);
+}

@@ -1,0 +1,414 @@
+//! Many stations on one virtual segment and one virtual clock, with loss, pauses and partitions.
+
+use super::*;
+use crate::layer2::rank;
+
+/// Virtual addresses that the stations share out among themselves by rank.
+const ADDRESSES: u32 = 5;
+
+fn address(n: u32) -> IpAddr {
+    Ipv4Addr::from(0x0a00_0100 + n).into()
+}
+
+fn name(n: usize) -> String {
+    format!("node-{n}")
+}
+
+struct Host {
+    station: Station,
+    mac: Mac,
+    is_alive: bool,
+    paused_until: Option<Instant>,
+    waiting: Vec<Vec<u8>>,
+    side: u8,
+    deadline: Option<Instant>,
+}
+
+struct Segment {
+    start: Instant,
+    now: Instant,
+    hosts: Vec<Host>,
+    rng: fastrand::Rng,
+    loss: f64,
+    /// Frames on their way: when, in which order sent, to whom.
+    wire: BTreeMap<(Instant, u64), (usize, Vec<u8>)>,
+    deadlines: BTreeSet<(Instant, usize)>,
+    sent: u64,
+    /// When whom took whom for down.
+    downs: Vec<(Duration, usize, String)>,
+    ups: usize,
+}
+
+impl Segment {
+    #[expect(clippy::disallowed_methods, reason = "where virtual time begins")]
+    fn new(count: usize, loss: f64, seed: u64) -> Self {
+        let start = Instant::now();
+        let mut segment = Self {
+            start,
+            now: start,
+            hosts: Vec::new(),
+            rng: fastrand::Rng::with_seed(seed),
+            loss,
+            wire: BTreeMap::new(),
+            deadlines: BTreeSet::new(),
+            sent: 0,
+            downs: Vec::new(),
+            ups: 0,
+        };
+        for n in 0..count {
+            let host = segment.host(n, 1);
+            segment.hosts.push(host);
+            segment.turn(n, &[]);
+        }
+        segment
+    }
+
+    fn host(&self, n: usize, incarnation: u64) -> Host {
+        let [.., high, low] = n.to_be_bytes();
+        let mac = Mac([2, 0, 0, 9, high, low]);
+        let seed = incarnation * 10_000 + n as u64;
+        let mut station = Station::new(&settings(&name(n)), seed, self.now, SystemTime::UNIX_EPOCH);
+        let eth0 = Link {
+            mac,
+            ..link("eth0", 0)
+        };
+        station.handle(self.now, Input::Links(BTreeMap::from([(LINK, eth0)])));
+        station.handle(self.now, Input::Want(decide(n, &station)));
+        Host {
+            station,
+            mac,
+            is_alive: true,
+            paused_until: None,
+            waiting: Vec::new(),
+            side: 0,
+            deadline: None,
+        }
+    }
+
+    /// One turn of a host's driver: frames, what is due, and what follows.
+    fn turn(&mut self, n: usize, frames: &[Vec<u8>]) {
+        let now = self.now;
+        let host = &mut self.hosts[n];
+        for frame in frames {
+            host.station.handle(now, Input::Frame { link: LINK, frame });
+        }
+        host.station.handle_timeout(now);
+        let mut has_changed = true;
+        let mut said = Vec::new();
+        while has_changed {
+            has_changed = false;
+            while let Some(output) = self.hosts[n].station.poll() {
+                has_changed |= output == Output::Changed;
+                said.push(output);
+            }
+            let station = &mut self.hosts[n].station;
+            if has_changed {
+                let desired = decide(n, station);
+                station.handle(now, Input::Want(desired));
+                station.handle_timeout(now);
+            }
+        }
+        for output in said {
+            if let Output::Send { frame, .. } = output {
+                self.send(n, frame);
+            } else if let Output::Node { node, down, .. } = output {
+                match down {
+                    Some(_) => self.downs.push((now - self.start, n, node)),
+                    None => self.ups += 1,
+                }
+            }
+        }
+        self.plan(n);
+    }
+
+    fn plan(&mut self, n: usize) {
+        let host = &mut self.hosts[n];
+        if let Some(old) = host.deadline.take() {
+            self.deadlines.remove(&(old, n));
+        }
+        let due = host.station.poll_timeout().map(|(at, _)| at);
+        host.deadline = match host.paused_until {
+            Some(until) => Some(until),
+            None => due.filter(|_| host.is_alive),
+        };
+        self.deadlines.extend(host.deadline.map(|at| (at, n)));
+    }
+
+    fn send(&mut self, from: usize, frame: Vec<u8>) {
+        self.sent += 1;
+        let to = Mac(frame[..6].try_into().unwrap());
+        for n in 0..self.hosts.len() {
+            let host = &self.hosts[n];
+            let is_for = n != from && (to.is_group() || to == host.mac);
+            if !is_for || !host.is_alive || self.rng.f64() < self.loss {
+                continue;
+            }
+            let delay = Duration::from_micros(self.rng.u64(200..1000));
+            let at = self.now + delay;
+            let order = self.sent * 1000 + n as u64;
+            self.wire.insert((at, order), (n, frame.clone()));
+        }
+    }
+
+    fn run_for(&mut self, time: Duration) {
+        let end = self.now + time;
+        loop {
+            let frame = self.wire.first_key_value().map(|((at, _), _)| *at);
+            let timer = self.deadlines.first().map(|(at, _)| *at);
+            let Some(next) = frame.into_iter().chain(timer).min().filter(|at| *at <= end) else {
+                break;
+            };
+            self.now = next.max(self.now);
+            if frame.is_some_and(|at| at <= next) {
+                let (_, (n, frame)) = self.wire.pop_first().unwrap();
+                self.deliver(n, frame);
+            } else if let Some((_, n)) = self.deadlines.pop_first() {
+                self.hosts[n].deadline = None;
+                self.wake(n);
+            }
+        }
+        self.now = end;
+    }
+
+    fn deliver(&mut self, n: usize, frame: Vec<u8>) {
+        let sender = usize::from(u16::from_be_bytes([frame[10], frame[11]]));
+        if self.hosts[sender].side != self.hosts[n].side {
+            return;
+        }
+        let host = &mut self.hosts[n];
+        if host.paused_until.is_some() {
+            host.waiting.push(frame);
+        } else if host.is_alive {
+            self.turn(n, &[frame]);
+        }
+    }
+
+    fn wake(&mut self, n: usize) {
+        let host = &mut self.hosts[n];
+        if host.paused_until.is_some_and(|until| until <= self.now) {
+            host.paused_until = None;
+        }
+        let frames = std::mem::take(&mut host.waiting);
+        self.turn(n, &frames);
+    }
+
+    fn kill(&mut self, n: usize) {
+        self.hosts[n].is_alive = false;
+        self.plan(n);
+    }
+
+    fn restart(&mut self, n: usize) {
+        self.hosts[n] = self.host(n, 2);
+        self.turn(n, &[]);
+    }
+
+    fn pause(&mut self, n: usize, time: Duration) {
+        self.hosts[n].paused_until = Some(self.now + time);
+        self.plan(n);
+    }
+
+    /// Which hosts answer for an address.
+    fn answering(&mut self, n: u32) -> Vec<usize> {
+        let IpAddr::V4(target_ip) = address(n) else {
+            return Vec::new();
+        };
+        let request = Packet {
+            operation: Operation::Request,
+            sender_hw: PEER,
+            sender_ip: Ipv4Addr::new(10, 0, 0, 9),
+            target_hw: Mac::ZERO,
+            target_ip,
+        }
+        .emit(Mac::BROADCAST);
+        let mut answering = Vec::new();
+        for (n, host) in self
+            .hosts
+            .iter_mut()
+            .enumerate()
+            .filter(|(_, host)| host.is_alive)
+        {
+            let input = Input::Frame {
+                link: LINK,
+                frame: &request,
+            };
+            host.station.handle(self.now, input);
+            let said: Vec<Output> = std::iter::from_fn(|| host.station.poll()).collect();
+            if frames(&said).any(|(_, frame)| frame[..6] == PEER.0) {
+                answering.push(n);
+            }
+        }
+        answering
+    }
+
+    fn exactly_one_answers_for_each_address(&mut self) {
+        for n in 0..ADDRESSES {
+            let answering = self.answering(n);
+            assert_eq!(answering.len(), 1, "{} by {answering:?}", address(n));
+        }
+    }
+
+    /// How long after `since` the others had taken a host for down.
+    fn detection(&self, n: usize, since: Duration) -> RangeInclusive<Duration> {
+        let downs = self
+            .downs
+            .iter()
+            .filter(|(at, _, node)| *at >= since && *node == name(n));
+        let times: Vec<Duration> = downs.map(|(at, ..)| *at - since).collect();
+        assert_eq!(times.len(), self.hosts.len() - 1, "all others notice, once");
+        *times.iter().min().unwrap()..=*times.iter().max().unwrap()
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.now - self.start
+    }
+}
+
+/// What the composition root does: rank over those alive, once it knows who is.
+fn decide(n: usize, station: &Station) -> Desired {
+    let report = station.report();
+    let node = name(n);
+    let is_fit = !report.listening && report.interfaces.values().all(|link| link.is_up);
+    let live = report
+        .nodes
+        .iter()
+        .filter(|(_, health)| !health.heard_on.is_empty());
+    let mut candidates: Vec<&str> = live.map(|(name, _)| name.as_str()).collect();
+    candidates.extend(is_fit.then_some(node.as_str()));
+    let owned = (0..ADDRESSES).map(address).filter(|address| {
+        let weighed = candidates.iter().map(|name| (*name, 0));
+        rank::first(*address, weighed) == Some(node.as_str())
+    });
+    Desired {
+        owned: owned.map(|address| (address, Interfaces::All)).collect(),
+        heartbeat: Some(Interfaces::All),
+    }
+}
+
+#[test]
+fn nodes_that_start_together_share_the_addresses_out() {
+    let mut segment = Segment::new(10, 0.0, 1);
+    segment.run_for(milliseconds(600));
+    assert_eq!(segment.ups, 90);
+    assert_eq!(segment.downs, []);
+    segment.exactly_one_answers_for_each_address();
+}
+
+#[test]
+fn a_crash_is_noticed_in_time_on_segments_of_any_size() {
+    // Up to fifty nodes beat every 100 ms; at eighty it is 160 ms.
+    for (count, most) in [(2, 325), (10, 325), (50, 325), (80, 520)] {
+        let mut segment = Segment::new(count, 0.0, 2);
+        segment.run_for(milliseconds(3000));
+        let since = segment.elapsed();
+        segment.kill(1);
+        segment.run_for(milliseconds(2000));
+        let times = segment.detection(1, since);
+        assert!(
+            *times.end() <= milliseconds(most + 1),
+            "{count} nodes: {times:?}"
+        );
+        assert!(
+            *times.start() >= milliseconds(200),
+            "{count} nodes: {times:?}"
+        );
+        segment.exactly_one_answers_for_each_address();
+    }
+}
+
+#[test]
+fn a_segment_carries_no_more_than_about_500_heartbeats_a_second() {
+    let mut segment = Segment::new(80, 0.0, 3);
+    segment.run_for(milliseconds(3000));
+    let before = segment.sent;
+    segment.run_for(Duration::from_secs(3));
+    let rate = (segment.sent - before) / 3;
+    assert!((450..=560).contains(&rate), "{rate}");
+}
+
+#[test]
+fn no_false_downs_at_five_percent_loss() {
+    // 380 pairs for 60 s: silence alone would be some 28 false alarms, probes leave 0.03.
+    let mut segment = Segment::new(20, 0.05, 4);
+    segment.run_for(Duration::from_secs(60));
+    assert_eq!(segment.ups, 380);
+    assert_eq!(segment.downs, []);
+    segment.exactly_one_answers_for_each_address();
+    // And the dead are still found.
+    let since = segment.elapsed();
+    segment.kill(3);
+    segment.run_for(milliseconds(1000));
+    assert!(*segment.detection(3, since).end() <= milliseconds(330));
+}
+
+#[test]
+fn a_stalled_process_takes_nobody_for_dead_and_gets_its_own_back() {
+    let mut segment = Segment::new(5, 0.0, 5);
+    segment.run_for(milliseconds(1000));
+    let held: Vec<Vec<usize>> = (0..ADDRESSES).map(|n| segment.answering(n)).collect();
+    segment.pause(2, Duration::from_secs(3));
+    segment.run_for(milliseconds(2900));
+    let others = segment
+        .downs
+        .iter()
+        .filter(|(_, n, node)| *n != 2 && *node == name(2));
+    assert_eq!(others.count(), 4);
+    segment.run_for(milliseconds(500));
+    let judged: Vec<_> = segment.downs.iter().filter(|(_, n, _)| *n == 2).collect();
+    assert_eq!(judged, Vec::<&(Duration, usize, String)>::new());
+    let after: Vec<Vec<usize>> = (0..ADDRESSES).map(|n| segment.answering(n)).collect();
+    assert_eq!(after, held);
+}
+
+#[test]
+fn after_a_partition_heals_exactly_one_answers_for_each_address() {
+    let mut segment = Segment::new(9, 0.01, 6);
+    segment.run_for(milliseconds(1000));
+    for host in &mut segment.hosts[..4] {
+        host.side = 1;
+    }
+    segment.run_for(milliseconds(1000));
+    // Each side serves everything.
+    for n in 0..ADDRESSES {
+        let sides: Vec<u8> = segment
+            .answering(n)
+            .iter()
+            .map(|n| segment.hosts[*n].side)
+            .collect();
+        assert!(sides == [0, 1] || sides == [1, 0], "{sides:?}");
+    }
+    for host in &mut segment.hosts {
+        host.side = 0;
+    }
+    segment.run_for(milliseconds(325));
+    segment.exactly_one_answers_for_each_address();
+}
+
+#[test]
+fn a_node_that_starts_again_at_once_leaves_no_address_unanswered_for_long() {
+    let mut segment = Segment::new(4, 0.0, 7);
+    segment.run_for(milliseconds(1000));
+    segment.restart(1);
+    // It listens, says so, and the others take over at once.
+    segment.run_for(milliseconds(5));
+    segment.exactly_one_answers_for_each_address();
+    segment.run_for(milliseconds(400));
+    segment.exactly_one_answers_for_each_address();
+}
+
+#[test]
+fn a_segment_at_rest_changes_nothing() {
+    let mut segment = Segment::new(5, 0.0, 8);
+    segment.run_for(Duration::from_secs(10));
+    let (ups, reports) = (segment.ups, reports(&segment));
+    segment.run_for(Duration::from_secs(600));
+    assert_eq!((segment.ups, segment.downs.len()), (ups, 0));
+    assert_eq!(self::reports(&segment), reports);
+}
+
+fn reports(segment: &Segment) -> Vec<Report> {
+    segment
+        .hosts
+        .iter()
+        .map(|host| host.station.report())
+        .collect()
+}
