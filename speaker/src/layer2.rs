@@ -15,6 +15,7 @@
 
 pub mod announcer;
 pub mod driver;
+pub mod filter;
 pub mod heartbeat;
 pub mod interfaces;
 pub mod liveness;

@@ -70,7 +70,7 @@ impl Lab {
     }
 
     fn start(&mut self, n: u8) {
-        self.nodes.insert(n, Node::start(n));
+        self.nodes.insert(n, Node::start(&name(n)));
     }
 
     fn remove() {
@@ -155,9 +155,9 @@ struct Node {
 }
 
 impl Node {
-    fn start(n: u8) -> Self {
+    fn start(namespace: &str) -> Self {
         let mut child = Command::new("ip")
-            .args(["netns", "exec", &name(n)])
+            .args(["netns", "exec", namespace])
             .arg(env::current_exe().unwrap())
             .args([
                 "--exact",
@@ -165,7 +165,7 @@ impl Node {
                 "--ignored",
                 "--nocapture",
             ])
-            .env("FERROLB_LAYER2_TEST_NODE", name(n))
+            .env("FERROLB_LAYER2_TEST_NODE", namespace)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -209,6 +209,12 @@ impl Node {
     fn leave(&mut self) {
         drop(self.stdin.take());
         self.child.wait().unwrap();
+    }
+
+    fn signal(&self, name: &str) {
+        let process = self.child.id().to_string();
+        let sent = Command::new("kill").args(["-s", name, &process]).status();
+        assert!(sent.unwrap().success());
     }
 
     fn kill(&mut self) {
@@ -308,15 +314,21 @@ fn a_node_in_its_namespace() {
     runtime.unwrap().block_on(be_a_node(node));
 }
 
-/// Does something and measures until each of those left says that only they live.
-fn detection(lab: &mut Lab, left: &[u8], what: &str, act: impl FnOnce(&mut Lab)) -> f64 {
+/// Does something and measures until each observer says that these and only these live.
+fn detection(
+    lab: &mut Lab,
+    observers: &[u8],
+    live: &[u8],
+    what: &str,
+    act: impl FnOnce(&mut Lab),
+) -> f64 {
     for node in lab.nodes.values() {
         while node.lines.try_recv().is_ok() {}
     }
     let since = micros();
     act(lab);
-    let waits = left.iter().map(|n| {
-        let at = lab.nodes[n].wait(&live_line(left, *n));
+    let waits = observers.iter().map(|n| {
+        let at = lab.nodes[n].wait(&live_line(live, *n));
         at.saturating_sub(since) as f64 / 1000.0
     });
     let times: Vec<f64> = waits.collect();
@@ -341,7 +353,8 @@ fn three_nodes_answer_fail_over_and_come_back() {
         assert_eq!(lab.answers(at), BTreeSet::from([mac(first)]));
     }
 
-    let victim = holder(0, &[1, 2, 3]);
+    let all = [1, 2, 3];
+    let victim = holder(0, &all);
     let left: Vec<u8> = (1..=3).filter(|n| *n != victim).collect();
     let heir = holder(0, &left);
     for address in [V4[0], V6[0]] {
@@ -349,7 +362,7 @@ fn three_nodes_answer_fail_over_and_come_back() {
     }
     lab.expect_neighbour(0, victim);
 
-    let time = detection(&mut lab, &left, "killed", |lab| {
+    let time = detection(&mut lab, &left, &left, "killed", |lab| {
         lab.nodes.get_mut(&victim).unwrap().kill();
     });
     assert!(time < 500.0, "{time}");
@@ -363,23 +376,135 @@ fn three_nodes_answer_fail_over_and_come_back() {
     lab.expect_neighbour(0, victim);
 
     for (cut, mend) in [("down", "up"), ("nomaster", "master br0")] {
-        let time = detection(&mut lab, &left, cut, |_| {
+        let time = detection(&mut lab, &left, &left, cut, |_| {
             must(&format!("-n {SWITCH} link set p{victim} {cut}"));
         });
         assert!(time < 500.0, "{time}");
         pause(50);
         lab.expect_neighbour(0, heir);
         lab.nodes[&victim].wait("live ");
-        let all = [1, 2, 3];
-        detection(&mut lab, &all, mend, |_| {
+        detection(&mut lab, &all, &all, mend, |_| {
             must(&format!("-n {SWITCH} link set p{victim} {mend}"));
         });
         pause(500);
         lab.expect_neighbour(0, victim);
     }
 
-    let time = detection(&mut lab, &left, "left", |lab| {
+    // Stopped for a while, it takes nobody for dead, and gets its addresses back with the caches.
+    let time = detection(&mut lab, &left, &left, "stopped", |lab| {
+        lab.nodes[&victim].signal("STOP");
+    });
+    assert!(time < 500.0, "{time}");
+    pause(2000);
+    lab.expect_neighbour(0, heir);
+    detection(&mut lab, &left, &all, "continued", |lab| {
+        lab.nodes[&victim].signal("CONT");
+    });
+    pause(500);
+    lab.expect_neighbour(0, victim);
+    assert!(lab.nodes[&victim].lines.try_recv().is_err());
+
+    let time = detection(&mut lab, &left, &left, "left", |lab| {
         lab.nodes.get_mut(&victim).unwrap().leave();
     });
     assert!(time < 100.0, "{time}");
+}
+
+/// Two namespaces without a bridge between them; removed when dropped.
+struct Pair;
+
+impl Pair {
+    const NODE: &str = "fl2-p-node";
+    const CLIENT: &str = "fl2-p-client";
+
+    fn up() -> Self {
+        Self::remove();
+        must(&format!("netns add {}", Self::NODE));
+        must(&format!("netns add {}", Self::CLIENT));
+        Self::connect("eth0", "02:00:00:00:77:a0", "10.78.0");
+        Self
+    }
+
+    fn connect(link: &str, mac: &str, net: &str) {
+        let (node, client) = (Self::NODE, Self::CLIENT);
+        must(&format!(
+            "link add {link} netns {node} type veth peer name {link} netns {client}"
+        ));
+        must(&format!("-n {node} link set {link} address {mac}"));
+        for (namespace, host) in [(node, 1), (client, 9)] {
+            must(&format!(
+                "-n {namespace} addr add {net}.{host}/24 dev {link}"
+            ));
+            must(&format!("-n {namespace} link set {link} up"));
+        }
+    }
+
+    fn remove() {
+        ip(&format!("netns del {}", Self::NODE));
+        ip(&format!("netns del {}", Self::CLIENT));
+    }
+
+    fn arping(link: &str) -> BTreeSet<String> {
+        let client = Self::CLIENT;
+        let command = format!("netns exec {client} arping -c 1 -w 1 -I {link} {}", V4[0]);
+        macs(&String::from_utf8_lossy(&ip(&command).stdout).to_lowercase())
+    }
+}
+
+impl Drop for Pair {
+    fn drop(&mut self) {
+        Self::remove();
+    }
+}
+
+#[test]
+fn a_node_follows_its_interfaces() {
+    let pair = Pair::up();
+    let none = BTreeSet::new();
+    let one = |mac: &str| BTreeSet::from([mac.to_owned()]);
+    let node = Node::start(Pair::NODE);
+    node.wait("live ");
+    pause(500);
+    // The only candidate holds everything.
+    assert_eq!(Pair::arping("eth0"), one("02:00:00:00:77:a0"));
+
+    must(&format!(
+        "-n {} link set eth0 address 02:00:00:00:77:a1",
+        Pair::NODE
+    ));
+    pause(100);
+    assert_eq!(Pair::arping("eth0"), one("02:00:00:00:77:a1"));
+
+    Pair::connect("eth1", "02:00:00:00:77:b0", "10.79.0");
+    assert_eq!(Pair::arping("eth1"), none, "it listens first");
+    assert_eq!(Pair::arping("eth1"), one("02:00:00:00:77:b0"));
+    assert_eq!(Pair::arping("eth0"), one("02:00:00:00:77:a1"));
+
+    // A bridge takes the port over: the bridge answers, with the port's address.
+    let namespace = Pair::NODE;
+    must(&format!(
+        "-n {namespace} link add br0 type bridge forward_delay 0"
+    ));
+    must(&format!("-n {namespace} link set eth1 master br0"));
+    must(&format!(
+        "-n {namespace} link set br0 address 02:00:00:00:77:bb up"
+    ));
+    pause(600);
+    assert_eq!(Pair::arping("eth1"), one("02:00:00:00:77:bb"));
+
+    must(&format!("-n {namespace} link del br0"));
+    pause(600);
+    assert_eq!(Pair::arping("eth1"), one("02:00:00:00:77:b0"));
+
+    // Excluded by its name, and fit again.
+    must(&format!("-n {namespace} link set eth1 down"));
+    must(&format!("-n {namespace} link set eth1 name veth1"));
+    must(&format!("-n {namespace} link set veth1 up"));
+    pause(600);
+    assert_eq!(Pair::arping("eth1"), none);
+    must(&format!("-n {namespace} link del veth1"));
+    Pair::connect("eth1", "02:00:00:00:77:b1", "10.79.0");
+    pause(600);
+    assert_eq!(Pair::arping("eth1"), one("02:00:00:00:77:b1"));
+    drop((node, pair));
 }

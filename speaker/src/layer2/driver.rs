@@ -29,7 +29,8 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::layer2::heartbeat::{self, GROUP, PORT};
+use crate::layer2::filter::{self, Instruction};
+use crate::layer2::heartbeat::{self, GROUP};
 use crate::layer2::interfaces::{InterfacesError, Watch};
 use crate::layer2::station::{Input, Output, Station};
 use crate::layer2::{Desired, LinkIndex, Report, Settings};
@@ -508,15 +509,15 @@ struct PortError {
 
 impl Port {
     fn open(link: LinkIndex, name: &str) -> Result<Self, PortError> {
-        let open = |ether_type, filter: &[SockFilter]| {
+        let open = |ether_type, filter: &[Instruction]| {
             packet_socket(link, ether_type, filter).map_err(|source| PortError {
                 interface: name.to_owned(),
                 source,
             })
         };
-        let arp = open(ethernet::ARP, &arp_filter())?;
-        let solicitations = open(ethernet::IPV6, &solicitation_filter())?;
-        let heartbeats = open(ethernet::IPV4, &heartbeat_filter())?;
+        let arp = open(ethernet::ARP, &filter::arp_requests())?;
+        let solicitations = open(ethernet::IPV6, &filter::solicitations())?;
+        let heartbeats = open(ethernet::IPV4, &filter::heartbeats())?;
         let group = Mac::of_ipv4_group(GROUP);
         let join = packet_membership(&heartbeats, link, group, libc::PACKET_ADD_MEMBERSHIP);
         join.map_err(|source| PortError {
@@ -563,7 +564,7 @@ impl Port {
                 continue;
             }
             self.groups.join(link, *group)?;
-            // The interface's own filter is ours to open even where IPv6 is switched off later.
+            // For the interface's own filter, while our frames are still to come in.
             let mac = Mac::of_ipv6_group(*group);
             packet_membership(solicitations, link, mac, libc::PACKET_ADD_MEMBERSHIP)?;
         }
@@ -600,11 +601,14 @@ impl Groups {
 fn packet_socket(
     link: LinkIndex,
     ether_type: u16,
-    filter: &[SockFilter],
+    filter: &[Instruction],
 ) -> io::Result<AsyncFd<Socket>> {
     // Protocol 0 until it is bound: nothing comes in before the filter is there.
     let socket = Socket::new(Domain::PACKET, Type::RAW, None)?;
-    socket.attach_filter(filter)?;
+    let filter = filter
+        .iter()
+        .map(|i| SockFilter::new(i.code, i.on_true, i.on_false, i.value));
+    socket.attach_filter(&filter.collect::<Vec<_>>())?;
     socket.set_nonblocking(true)?;
     socket.bind(&packet_address(link, ether_type)?)?;
     // SAFETY: a Socket owns its descriptor, which stays open and the same until it is dropped, and
@@ -672,81 +676,6 @@ fn packet_membership(
         _ => Err(io::Error::last_os_error()),
     }
 }
-
-/// One condition of a filter; all of them must hold.
-enum Test {
-    /// The byte, half-word or word at an offset is this.
-    Byte(u32, u8),
-    Half(u32, u16),
-    Word(u32, u32),
-    /// None of these bits is set in the half-word at an offset.
-    Clear(u32, u16),
-    /// To this host, to all or to a group: not to somebody else, not to another VLAN (both are
-    /// marked as another host's), and not sent by us.
-    ForUs,
-}
-
-/// ARP requests.
-fn arp_filter() -> Vec<SockFilter> {
-    filter(&[Test::ForUs, Test::Half(20, 1)])
-}
-
-/// Neighbour solicitations that came through no router.
-fn solicitation_filter() -> Vec<SockFilter> {
-    filter(&[
-        Test::ForUs,
-        Test::Byte(20, 58),
-        Test::Byte(21, 255),
-        Test::Byte(54, 135),
-    ])
-}
-
-/// Heartbeats: UDP, no options, no fragment, to our group and port.
-fn heartbeat_filter() -> Vec<SockFilter> {
-    filter(&[
-        Test::ForUs,
-        Test::Byte(14, 0x45),
-        Test::Clear(20, 0x3fff),
-        Test::Byte(23, 17),
-        Test::Word(30, GROUP.to_bits()),
-        Test::Half(36, PORT),
-    ])
-}
-
-/// Classic BPF (`bpf(4)` of the BSDs): two instructions a test, then "all of it", then "nothing".
-fn filter(tests: &[Test]) -> Vec<SockFilter> {
-    const LOAD_WORD: u16 = 0x20;
-    const LOAD_HALF: u16 = 0x28;
-    const LOAD_BYTE: u16 = 0x30;
-    const EQUAL: u16 = 0x15;
-    const GREATER: u16 = 0x25;
-    const ANY_BIT: u16 = 0x45;
-    const RETURN: u16 = 0x06;
-    let mut program = Vec::new();
-    for (done, test) in tests.iter().enumerate() {
-        let (load, at, jump, value, holds_if) = match *test {
-            Test::Byte(at, value) => (LOAD_BYTE, at, EQUAL, value.into(), true),
-            Test::Half(at, value) => (LOAD_HALF, at, EQUAL, value.into(), true),
-            Test::Word(at, value) => (LOAD_WORD, at, EQUAL, value, true),
-            Test::Clear(at, bits) => (LOAD_HALF, at, ANY_BIT, bits.into(), false),
-            Test::ForUs => (LOAD_BYTE, PACKET_TYPE, GREATER, HIGHEST_FOR_US, false),
-        };
-        // Over the tests that are left, and over "all of it".
-        let reject = u8::try_from(2 * (tests.len() - done) - 1).unwrap_or(u8::MAX);
-        let (on_true, on_false) = if holds_if { (0, reject) } else { (reject, 0) };
-        program.push(SockFilter::new(load, 0, 0, at));
-        program.push(SockFilter::new(jump, on_true, on_false, value));
-    }
-    program.push(SockFilter::new(RETURN, 0, 0, u32::MAX));
-    program.push(SockFilter::new(RETURN, 0, 0, 0));
-    program
-}
-
-/// Where a filter finds the type of the packet (`SKF_AD_OFF + SKF_AD_PKTTYPE`).
-const PACKET_TYPE: u32 = (libc::SKF_AD_OFF + libc::SKF_AD_PKTTYPE) as u32;
-
-/// `PACKET_MULTICAST`; `PACKET_HOST` and `PACKET_BROADCAST` are below, others above.
-const HIGHEST_FOR_US: u32 = 2;
 
 /// Longer than any frame that is answered or believed.
 const MAX_FRAME: usize = 2048;

@@ -6,31 +6,21 @@
 //! knows who is there before it takes anything, and nobody yields to it before it can take.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr};
 use std::time::{Duration, Instant, SystemTime};
-
-use ipnet::IpNet;
 
 use crate::layer2::announcer::{self, Announcer};
 use crate::layer2::heartbeat::{self, Authenticator, Flags, Heartbeat, HeartbeatError, HeldDigest};
 use crate::layer2::liveness::{self, DownReason, Liveness, Unicast};
 use crate::layer2::responder::{self, Reason, Verdict};
-use crate::layer2::{Desired, Interface, Interfaces, LinkIndex, NodeHealth, Report, Settings};
+use crate::layer2::{Desired, Interface, LinkIndex, NodeHealth, Report, Settings};
 use crate::wire::ethernet::{self, Header, Mac};
 use crate::wire::ndisc;
 
-/// A network interface fit for announcing.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Link {
-    /// Its name.
-    pub name: String,
-    /// Its hardware address.
-    pub mac: Mac,
-    /// Administratively up, with carrier.
-    pub has_carrier: bool,
-    /// Its addresses, in order.
-    pub addresses: Vec<IpNet>,
-}
+mod attachment;
+
+use attachment::Attachment;
+pub use attachment::Link;
 
 /// What happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -160,19 +150,6 @@ struct Voice {
     sequence: u64,
     held: HeldDigest,
     rng: fastrand::Rng,
-}
-
-/// An interface and what we do there.
-#[derive(Debug)]
-struct Attachment {
-    link: Link,
-    problem: Option<String>,
-    usable_since: Option<Instant>,
-    is_settled: bool,
-    owned: BTreeSet<IpAddr>,
-    /// Heartbeats go out here.
-    beats: bool,
-    next_beat: Option<Instant>,
 }
 
 impl Station {
@@ -354,15 +331,8 @@ impl Station {
     }
 
     fn attach(&mut self, now: Instant, index: LinkIndex, link: Link) {
-        let attachment = self.links.entry(index).or_insert_with(|| Attachment {
-            link: link.clone(),
-            problem: None,
-            usable_since: None,
-            is_settled: false,
-            owned: BTreeSet::new(),
-            beats: false,
-            next_beat: None,
-        });
+        let attachment = self.links.entry(index);
+        let attachment = attachment.or_insert_with(|| Attachment::new(link.clone()));
         let has_new_mac = attachment.link.mac != link.mac;
         attachment.link = link;
         if has_new_mac {
@@ -676,67 +646,6 @@ impl Voice {
     }
 }
 
-impl Attachment {
-    fn is_usable(&self) -> bool {
-        self.link.has_carrier && self.problem.is_none()
-    }
-
-    /// Follows carrier and problem; true if the interface can be used no more.
-    fn note_usable(&mut self, now: Instant) -> bool {
-        match (self.usable_since, self.is_usable()) {
-            (None, true) => {
-                self.usable_since = Some(now);
-                false
-            }
-            (Some(_), false) => {
-                self.usable_since = None;
-                self.is_settled = false;
-                true
-            }
-            (None, false) | (Some(_), true) => false,
-        }
-    }
-
-    fn settles_at(&self, listen_time: Duration) -> Option<Instant> {
-        let since = self.usable_since.filter(|_| !self.is_settled)?;
-        Some(since + listen_time)
-    }
-}
-
-impl Link {
-    fn ipv4(&self) -> Option<Ipv4Addr> {
-        self.addresses.iter().find_map(|net| match net {
-            IpNet::V4(net) => Some(net.addr()),
-            IpNet::V6(_) => None,
-        })
-    }
-}
-
-impl Interfaces {
-    fn contains(&self, name: &str) -> bool {
-        match self {
-            Self::All => true,
-            Self::Only(names) => names.contains(name),
-        }
-    }
-}
-
-impl Desired {
-    fn owned_on(&self, name: &str) -> BTreeSet<IpAddr> {
-        let here = self
-            .owned
-            .iter()
-            .filter(|(_, interfaces)| interfaces.contains(name));
-        here.map(|(address, _)| *address).collect()
-    }
-
-    fn beats_on(&self, name: &str) -> bool {
-        self.heartbeat
-            .as_ref()
-            .is_some_and(|interfaces| interfaces.contains(name))
-    }
-}
-
 /// How often the others are told that we are leaving.
 const FAREWELLS: u8 = 3;
 
@@ -746,5 +655,7 @@ const FAREWELL: Duration = Duration::from_millis(5);
 /// Complaints are worth a log line, not an open-ended list.
 const MAX_COMPLAINTS: usize = 32;
 
+#[cfg(test)]
+mod segment;
 #[cfg(test)]
 mod tests;

@@ -1,19 +1,18 @@
-use std::ops::RangeInclusive;
+use std::net::Ipv4Addr;
 
 use super::*;
+use crate::layer2::Interfaces;
 use crate::layer2::heartbeat::GROUP;
 use crate::wire::arp::{Operation, Packet};
 use crate::wire::tests::mutate;
 
-mod segment;
-
-const LINK: LinkIndex = LinkIndex(2);
+pub(super) const LINK: LinkIndex = LinkIndex(2);
 const OTHER_LINK: LinkIndex = LinkIndex(3);
-const PEER: Mac = Mac([2, 0, 0, 0, 0, 0x0b]);
+pub(super) const PEER: Mac = Mac([2, 0, 0, 0, 0, 0x0b]);
 const VIP: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 240);
 const VIP6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 0x240);
 
-fn milliseconds(n: u64) -> Duration {
+pub(super) fn milliseconds(n: u64) -> Duration {
     Duration::from_millis(n)
 }
 
@@ -21,7 +20,7 @@ fn mac(n: u8) -> Mac {
     Mac([2, 0, 0, 0, 1, n])
 }
 
-fn link(name: &str, n: u8) -> Link {
+pub(super) fn link(name: &str, n: u8) -> Link {
     Link {
         name: name.to_owned(),
         mac: mac(n),
@@ -30,7 +29,7 @@ fn link(name: &str, n: u8) -> Link {
     }
 }
 
-fn settings(node: &str) -> Settings {
+pub(super) fn settings(node: &str) -> Settings {
     Settings {
         node: node.to_owned(),
         key: None,
@@ -146,7 +145,7 @@ fn arp_request() -> Vec<u8> {
     .emit(Mac::BROADCAST)
 }
 
-fn frames(said: &[Output]) -> impl Iterator<Item = (LinkIndex, &Vec<u8>)> {
+pub(super) fn frames(said: &[Output]) -> impl Iterator<Item = (LinkIndex, &Vec<u8>)> {
     said.iter().filter_map(|output| {
         let Output::Send { link, frame } = output else {
             return None;

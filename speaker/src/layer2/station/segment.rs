@@ -1,7 +1,13 @@
 //! Many stations on one virtual segment and one virtual clock, with loss, pauses and partitions.
 
+use std::net::Ipv4Addr;
+use std::ops::RangeInclusive;
+
+use super::tests::{LINK, PEER, frames, link, milliseconds, settings};
 use super::*;
+use crate::layer2::Interfaces;
 use crate::layer2::rank;
+use crate::wire::arp::{Operation, Packet};
 
 /// Virtual addresses that the stations share out among themselves by rank.
 const ADDRESSES: u32 = 5;

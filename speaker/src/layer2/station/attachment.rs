@@ -1,0 +1,110 @@
+//! An interface, and how far a station has come with it.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::{Duration, Instant};
+
+use ipnet::IpNet;
+
+use crate::layer2::{Desired, Interfaces};
+use crate::wire::ethernet::Mac;
+
+/// A network interface fit for announcing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    /// Its name.
+    pub name: String,
+    /// Its hardware address.
+    pub mac: Mac,
+    /// Administratively up, with carrier.
+    pub has_carrier: bool,
+    /// Its addresses, in order.
+    pub addresses: Vec<IpNet>,
+}
+
+/// An interface and what we do there.
+#[derive(Debug)]
+pub(super) struct Attachment {
+    pub(super) link: Link,
+    pub(super) problem: Option<String>,
+    pub(super) usable_since: Option<Instant>,
+    pub(super) is_settled: bool,
+    pub(super) owned: BTreeSet<IpAddr>,
+    /// Heartbeats go out here.
+    pub(super) beats: bool,
+    pub(super) next_beat: Option<Instant>,
+}
+
+impl Attachment {
+    /// Nothing is known of it yet but what it is.
+    pub(super) fn new(link: Link) -> Self {
+        Self {
+            link,
+            problem: None,
+            usable_since: None,
+            is_settled: false,
+            owned: BTreeSet::new(),
+            beats: false,
+            next_beat: None,
+        }
+    }
+
+    pub(super) fn is_usable(&self) -> bool {
+        self.link.has_carrier && self.problem.is_none()
+    }
+
+    /// Follows carrier and problem; true if the interface can be used no more.
+    pub(super) fn note_usable(&mut self, now: Instant) -> bool {
+        match (self.usable_since, self.is_usable()) {
+            (None, true) => {
+                self.usable_since = Some(now);
+                false
+            }
+            (Some(_), false) => {
+                self.usable_since = None;
+                self.is_settled = false;
+                true
+            }
+            (None, false) | (Some(_), true) => false,
+        }
+    }
+
+    pub(super) fn settles_at(&self, listen_time: Duration) -> Option<Instant> {
+        let since = self.usable_since.filter(|_| !self.is_settled)?;
+        Some(since + listen_time)
+    }
+}
+
+impl Link {
+    pub(super) fn ipv4(&self) -> Option<Ipv4Addr> {
+        self.addresses.iter().find_map(|net| match net {
+            IpNet::V4(net) => Some(net.addr()),
+            IpNet::V6(_) => None,
+        })
+    }
+}
+
+impl Interfaces {
+    fn contains(&self, name: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Only(names) => names.contains(name),
+        }
+    }
+}
+
+impl Desired {
+    pub(super) fn owned_on(&self, name: &str) -> BTreeSet<IpAddr> {
+        let here = self
+            .owned
+            .iter()
+            .filter(|(_, interfaces)| interfaces.contains(name));
+        here.map(|(address, _)| *address).collect()
+    }
+
+    pub(super) fn beats_on(&self, name: &str) -> bool {
+        self.heartbeat
+            .as_ref()
+            .is_some_and(|interfaces| interfaces.contains(name))
+    }
+}
