@@ -564,7 +564,7 @@ impl Port {
                 continue;
             }
             self.groups.join(link, *group)?;
-            // For the interface's own filter, while our frames are still to come in.
+            // Opens the interface's own filter, whatever becomes of IPv6 there.
             let mac = Mac::of_ipv6_group(*group);
             packet_membership(solicitations, link, mac, libc::PACKET_ADD_MEMBERSHIP)?;
         }
