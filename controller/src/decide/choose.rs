@@ -172,7 +172,7 @@ fn pick(case: &Case<'_>) -> Result<Vec<IpAddr>, Refusal> {
     }
     [Resting::Spared, Resting::Taken]
         .into_iter()
-        .find_map(|resting| from_first(case, &[index], resting))
+        .find_map(|resting| from_first(case, [index].into_iter(), resting))
         .ok_or_else(|| refusal::exhausted(case, index))
 }
 
@@ -183,37 +183,46 @@ fn automatic(case: &Case<'_>) -> Option<Vec<IpAddr>> {
     [Resting::Spared, Resting::Taken]
         .into_iter()
         .find_map(|resting| {
-            from_first(case, &pinned, resting).or_else(|| from_first(case, &general, resting))
+            from_first(case, pinned.clone(), resting)
+                .or_else(|| from_first(case, general.clone(), resting))
         })
 }
 
-fn usable(case: &Case<'_>, pools: &[PoolIndex]) -> Vec<PoolIndex> {
-    let mut usable: Vec<_> = pools
-        .iter()
-        .copied()
-        .filter(|index| case.allocator.pool(*index).auto_assign && case.admits(*index))
-        .collect();
-    // A Service that comes back finds its address again, wherever it was.
+/// The pools that may serve the Service unasked, in order. One that comes back finds its address
+/// again, wherever it was.
+fn usable<'a>(
+    case: &'a Case<'_>,
+    pools: &'a [PoolIndex],
+) -> impl Iterator<Item = PoolIndex> + Clone {
+    let allocator = case.allocator;
     let service = &case.service.key;
-    if case.allocator.has_released(service) {
-        usable.sort_by_key(|index| case.allocator.released(service, *index).next().is_none());
-    }
-    usable
+    let returns = allocator.has_released(service);
+    let had = move |index| returns && allocator.released(service, index).next().is_some();
+    let known = if returns { pools } else { &[] };
+    let known = known.iter().copied().filter(move |index| had(*index));
+    let others = pools.iter().copied().filter(move |index| !had(*index));
+    let is_automatic = move |index: &PoolIndex| allocator.pool(*index).auto_assign;
+    known
+        .chain(others)
+        .filter(move |index| is_automatic(index) && case.admits(*index))
 }
 
-fn from_first(case: &Case<'_>, pools: &[PoolIndex], resting: Resting) -> Option<Vec<IpAddr>> {
+fn from_first(
+    case: &Case<'_>,
+    mut pools: impl Iterator<Item = PoolIndex> + Clone,
+    resting: Resting,
+) -> Option<Vec<IpAddr>> {
     let families = &case.request.families;
-    let whole = pools
-        .iter()
-        .find_map(|index| all_families(case, *index, resting));
+    let again = pools.clone();
+    let whole = pools.find_map(|index| all_families(case, index, resting));
     if whole.is_some() || !case.request.prefers_both {
         return whole;
     }
     // One address then: of the primary family if any pool has it.
     families.iter().find_map(|family| {
-        let address = pools
-            .iter()
-            .find_map(|index| next(case, *index, *family, resting));
+        let address = again
+            .clone()
+            .find_map(|index| next(case, index, *family, resting));
         address.map(|address| vec![address])
     })
 }
