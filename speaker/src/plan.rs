@@ -1,1 +1,111 @@
 //! Everything that should be true on this node.
+//!
+//! The unit is the address: [`plan_address`] decides one address with all the Services that share
+//! it, [`plan`] is the loop over them. Both are pure functions of the [`World`]; planning again only
+//! what a change touched gives the same as planning everything.
+
+mod bgp;
+mod eligibility;
+mod layer2;
+mod nat;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use ferrolb_crds::model::ServiceKey;
+
+pub use bgp::{Advertised, Attributes, PeerPlan, Session, peers, routes};
+pub use eligibility::Reason;
+pub use layer2::{Holding, Interfaces, Layer2, heartbeat};
+pub use nat::{Frontend, HandOff, RefusedPort, Target};
+
+use crate::world::World;
+use eligibility::Claim;
+
+/// Everything that should be true on this node.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Plan {
+    /// Every address that some Service holds.
+    pub addresses: BTreeMap<IpAddr, AddressPlan>,
+    /// The BGP peers of this node, by name.
+    pub peers: BTreeMap<String, PeerPlan>,
+    /// Where to send heartbeats; `None`: this node is no layer-2 candidate.
+    pub heartbeat: Option<Interfaces>,
+}
+
+/// What should be true of one address.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AddressPlan {
+    /// At layer 2.
+    pub layer2: Layer2,
+    /// By BGP: the prefixes that stand for it.
+    pub advertised: BTreeSet<Advertised>,
+    /// Which ports are handed to which NodePort.
+    pub hand_off: HandOff,
+    /// How each Service that holds it fares.
+    pub services: BTreeMap<ServiceKey, ServicePlan>,
+}
+
+/// How one Service fares at one address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServicePlan {
+    /// Layer 2: `None` when this node announces it, else why not.
+    pub layer2: Option<Reason>,
+    /// BGP: `None` when this node announces it, else why not.
+    pub bgp: Option<Reason>,
+}
+
+impl AddressPlan {
+    /// Whether this node announces the address in any way.
+    pub fn is_announced(&self) -> bool {
+        self.layer2.is_held() || !self.advertised.is_empty()
+    }
+}
+
+impl ServicePlan {
+    /// Whether this node announces the Service in any way.
+    pub fn is_announced(&self) -> bool {
+        self.layer2.is_none() || self.bgp.is_none()
+    }
+}
+
+/// Plans everything.
+pub fn plan(world: &World) -> Plan {
+    let addresses = world.addresses();
+    Plan {
+        addresses: addresses
+            .filter_map(|address| Some((address, plan_address(world, address)?)))
+            .collect(),
+        peers: peers(world),
+        heartbeat: heartbeat(world),
+    }
+}
+
+/// Plans one address; `None` when no Service holds it.
+pub fn plan_address(world: &World, address: IpAddr) -> Option<AddressPlan> {
+    let claims: Vec<Claim<'_>> = world
+        .services_at(address)
+        .map(|service| Claim::of(world, service, address))
+        .collect();
+    if claims.is_empty() {
+        return None;
+    }
+    let (layer2, by_layer2) = layer2::plan(world, address, &claims);
+    let (advertised, by_bgp) = bgp::plan(world, address, &claims);
+    let keys = claims.iter().map(|claim| claim.service.key.clone());
+    let fates = by_layer2.into_iter().zip(by_bgp);
+    let services: BTreeMap<_, _> = keys
+        .zip(fates.map(|(layer2, bgp)| ServicePlan { layer2, bgp }))
+        .collect();
+    let announced = claims.iter().map(|claim| claim.service);
+    let announced = announced.filter(|service| services[&service.key].is_announced());
+    Some(AddressPlan {
+        hand_off: nat::plan(address, announced),
+        layer2,
+        advertised,
+        services,
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,343 @@
-//! What this speaker knows.
+//! What this speaker knows: the objects a source handed out and what layer 2 hears.
+//!
+//! A pure index. Every change answers with the addresses whose plan it may have altered, so that
+//! work grows with the change and not with the cluster (design invariant I11). What a machine knows
+//! comes in as this module's own values: the world knows no machine.
+//!
+//! A node without a Node object is taken to carry the one label every kubelet sets,
+//! `kubernetes.io/hostname`, with its name.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ferrolb_crds::model::{Config, EndpointSlice, Labels, Node, Peer, Pool, Service, ServiceKey};
+use ferrolb_crds::source::Change;
+
+/// The label by which a kubelet names its node.
+pub const HOSTNAME_LABEL: &str = "kubernetes.io/hostname";
+
+/// Who this speaker is, and which Services are its business.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// Name of this node.
+    pub node: String,
+    /// The loadBalancerClass served; `None`: Services without one.
+    pub class: Option<String>,
+    /// Whether the exclude label of nodes is disregarded.
+    pub ignore_exclude_label: bool,
+}
+
+/// What layer 2 hears and could use, as far as planning depends on it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Segment {
+    /// Layer 2 does not run, and why.
+    Off(String),
+    /// Layer 2 runs but nothing is known of the others yet: nothing may be taken.
+    Listening {
+        /// Usable interfaces by name, and whether each is up.
+        links: BTreeMap<String, bool>,
+    },
+    /// Layer 2 runs.
+    Known {
+        /// Usable interfaces by name, and whether each is up.
+        links: BTreeMap<String, bool>,
+        /// Live nodes that are not leaving, and on which interfaces of ours each is heard.
+        heard: BTreeMap<String, BTreeSet<String>>,
+    },
+}
+
+/// Everything this speaker knows.
+#[derive(Debug, Clone)]
+pub struct World {
+    identity: Identity,
+    config: Arc<Config>,
+    services: BTreeMap<ServiceKey, Arc<Service>>,
+    by_address: BTreeMap<IpAddr, BTreeSet<ServiceKey>>,
+    /// By Service, then by name of the slice.
+    slices: BTreeMap<ServiceKey, BTreeMap<String, EndpointSlice>>,
+    slice_owners: BTreeMap<ServiceKey, ServiceKey>,
+    nodes: BTreeMap<String, Node>,
+    segment: Segment,
+    /// Where each pool range begins: its end and the pool's name. Ranges never overlap.
+    ranges: BTreeMap<IpAddr, (IpAddr, String)>,
+    /// Peers whose node selectors select this node.
+    peers_here: BTreeSet<String>,
+}
+
+impl World {
+    /// A world in which nothing has been read and layer 2 has not been started.
+    pub fn new(identity: Identity) -> Self {
+        let mut world = Self {
+            identity,
+            config: Arc::new(Config::default()),
+            services: BTreeMap::new(),
+            by_address: BTreeMap::new(),
+            slices: BTreeMap::new(),
+            slice_owners: BTreeMap::new(),
+            nodes: BTreeMap::new(),
+            segment: Segment::Off("layer 2 has not been started".to_owned()),
+            ranges: BTreeMap::new(),
+            peers_here: BTreeSet::new(),
+        };
+        world.select_peers();
+        world
+    }
+
+    /// Takes in one change and says which addresses have to be planned again.
+    #[must_use = "the addresses named have to be planned again"]
+    pub fn apply(&mut self, change: Change) -> BTreeSet<IpAddr> {
+        match change {
+            Change::Config(config) => self.apply_config(config),
+            Change::Service(key, service) => self.apply_service(key, service),
+            Change::EndpointSlice(key, slice) => self.apply_slice(key, slice),
+            Change::Node(name, node) => self.apply_node(name, node),
+            // Only the controller asks which namespace a pool is for; a Service that could not be
+            // read has no ports and no policy to announce it by; and orphans have no Service.
+            Change::Namespace(..) | Change::Unreadable(_) | Change::Orphans(_) | Change::Synced => {
+                BTreeSet::new()
+            }
+        }
+    }
+
+    /// Takes in what layer 2 reports.
+    #[must_use = "the addresses named have to be planned again"]
+    pub fn hear(&mut self, segment: Segment) -> BTreeSet<IpAddr> {
+        if self.segment == segment {
+            return BTreeSet::new();
+        }
+        self.segment = segment;
+        self.all_addresses()
+    }
+
+    /// Who this speaker is.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// The configuration in force.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// What layer 2 hears.
+    pub fn segment(&self) -> &Segment {
+        &self.segment
+    }
+
+    /// All Services, by key.
+    pub fn services(&self) -> impl Iterator<Item = &Service> {
+        self.services.values().map(AsRef::as_ref)
+    }
+
+    /// Every address some Service holds, ascending.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        self.by_address.keys().copied()
+    }
+
+    /// The Services that hold the address, by key.
+    pub fn services_at(&self, address: IpAddr) -> impl Iterator<Item = &Service> {
+        let keys = self.by_address.get(&address).into_iter().flatten();
+        keys.filter_map(|key| self.services.get(key).map(AsRef::as_ref))
+    }
+
+    /// The EndpointSlices of a Service; `None`: there is none, which means ready on every node.
+    pub fn slices_of(&self, service: &ServiceKey) -> Option<impl Iterator<Item = &EndpointSlice>> {
+        self.slices.get(service).map(BTreeMap::values)
+    }
+
+    /// The pool whose ranges hold the address.
+    pub fn pool_of(&self, address: IpAddr) -> Option<&Pool> {
+        let (_, (last, name)) = self.ranges.range(..=address).next_back()?;
+        // IpAddr sorts all of IPv4 before IPv6, so an end of the other family is too small.
+        (address <= *last && address.is_ipv4() == last.is_ipv4())
+            .then(|| self.config.pools.get(name))
+            .flatten()
+    }
+
+    /// This node, as its object has it or as implied.
+    pub fn this_node(&self) -> Cow<'_, Node> {
+        self.node(&self.identity.node)
+    }
+
+    /// A node, as its object has it or as implied.
+    pub fn node(&self, name: &str) -> Cow<'_, Node> {
+        match self.nodes.get(name) {
+            Some(node) => Cow::Borrowed(node),
+            None => Cow::Owned(implied(name)),
+        }
+    }
+
+    /// Whether there are Node objects, and this node is not among them.
+    pub fn is_stranger(&self) -> bool {
+        !self.nodes.is_empty() && !self.nodes.contains_key(&self.identity.node)
+    }
+
+    /// Every node that may announce at layer 2 as far as its existence goes: those with a Node
+    /// object, or else, where there are no Node objects at all, this one and those heard.
+    pub fn nodes(&self) -> Vec<Cow<'_, Node>> {
+        if !self.nodes.is_empty() {
+            return self.nodes.values().map(Cow::Borrowed).collect();
+        }
+        let heard: Vec<&String> = match &self.segment {
+            Segment::Known { heard, .. } => heard.keys().collect(),
+            Segment::Listening { .. } | Segment::Off(_) => Vec::new(),
+        };
+        let mut names = BTreeSet::from([&self.identity.node]);
+        names.extend(heard);
+        names.iter().map(|name| self.node(name)).collect()
+    }
+
+    /// The peers that have a session with this node, by name.
+    pub fn peers_here(&self) -> impl Iterator<Item = &Peer> {
+        self.peers_here
+            .iter()
+            .filter_map(|name| self.config.peers.get(name))
+    }
+
+    fn apply_config(&mut self, config: Arc<Config>) -> BTreeSet<IpAddr> {
+        if self.config == config {
+            return BTreeSet::new();
+        }
+        self.config = config;
+        self.ranges = ranges(&self.config);
+        self.select_peers();
+        self.all_addresses()
+    }
+
+    fn apply_service(
+        &mut self,
+        key: ServiceKey,
+        service: Option<Arc<Service>>,
+    ) -> BTreeSet<IpAddr> {
+        let before = self.services.get(&key);
+        if before == service.as_ref() {
+            return BTreeSet::new();
+        }
+        let old: BTreeSet<IpAddr> = addresses_of(before);
+        let new: BTreeSet<IpAddr> = addresses_of(service.as_ref());
+        for address in &old {
+            self.forget_address(*address, &key);
+        }
+        for address in &new {
+            let keys = self.by_address.entry(*address).or_default();
+            keys.insert(key.clone());
+        }
+        match service {
+            Some(service) => self.services.insert(key, service),
+            None => self.services.remove(&key),
+        };
+        &old | &new
+    }
+
+    fn forget_address(&mut self, address: IpAddr, key: &ServiceKey) {
+        if let Some(keys) = self.by_address.get_mut(&address) {
+            keys.remove(key);
+            if keys.is_empty() {
+                self.by_address.remove(&address);
+            }
+        }
+    }
+
+    fn apply_slice(&mut self, key: ServiceKey, slice: Option<EndpointSlice>) -> BTreeSet<IpAddr> {
+        let mut touched = BTreeSet::new();
+        if let Some(owner) = self.slice_owners.get(&key).cloned() {
+            let held = self.slices.get(&owner).and_then(|held| held.get(&key.name));
+            if held == slice.as_ref() {
+                return touched;
+            }
+            touched = addresses_of(self.services.get(&owner));
+            self.forget_slice(&key, &owner);
+        }
+        if let Some(slice) = slice {
+            let owner = ServiceKey::new(&key.namespace, &slice.service);
+            touched.extend(addresses_of(self.services.get(&owner)));
+            let slices = self.slices.entry(owner.clone()).or_default();
+            slices.insert(key.name.clone(), slice);
+            self.slice_owners.insert(key, owner);
+        }
+        touched
+    }
+
+    fn forget_slice(&mut self, key: &ServiceKey, owner: &ServiceKey) {
+        self.slice_owners.remove(key);
+        if let Some(slices) = self.slices.get_mut(owner) {
+            slices.remove(&key.name);
+            if slices.is_empty() {
+                self.slices.remove(owner);
+            }
+        }
+    }
+
+    fn apply_node(&mut self, name: String, node: Option<Node>) -> BTreeSet<IpAddr> {
+        let before = self.nodes.get(&name);
+        let is_same = match (before, &node) {
+            (Some(before), Some(node)) => {
+                before.labels == node.labels
+                    && before.network_unavailable == node.network_unavailable
+            }
+            (None, None) => true,
+            (Some(_), None) | (None, Some(_)) => false,
+        };
+        let is_this = name == self.identity.node;
+        match node {
+            Some(node) => self.nodes.insert(name, node),
+            None => self.nodes.remove(&name),
+        };
+        if is_same {
+            return BTreeSet::new();
+        }
+        if is_this {
+            self.select_peers();
+        }
+        self.all_addresses()
+    }
+
+    fn select_peers(&mut self) {
+        let node = self.this_node().into_owned();
+        let peers = self.config.peers.values();
+        self.peers_here = peers
+            .filter(|peer| peer.selects_node(&node.labels))
+            .map(|peer| peer.name.clone())
+            .collect();
+    }
+
+    fn all_addresses(&self) -> BTreeSet<IpAddr> {
+        self.addresses().collect()
+    }
+}
+
+impl Segment {
+    /// Usable interfaces by name, and whether each is up; none while layer 2 is off.
+    pub fn links(&self) -> Option<&BTreeMap<String, bool>> {
+        match self {
+            Self::Off(_) => None,
+            Self::Listening { links } | Self::Known { links, .. } => Some(links),
+        }
+    }
+}
+
+fn implied(name: &str) -> Node {
+    Node {
+        name: name.to_owned(),
+        labels: Labels::from([(HOSTNAME_LABEL.to_owned(), name.to_owned())]),
+        ..Node::default()
+    }
+}
+
+fn addresses_of(service: Option<&Arc<Service>>) -> BTreeSet<IpAddr> {
+    let held = service.map(|service| service.ingress.iter().copied());
+    held.into_iter().flatten().collect()
+}
+
+fn ranges(config: &Config) -> BTreeMap<IpAddr, (IpAddr, String)> {
+    let all = config.pools.values().flat_map(|pool| {
+        let of_pool = pool.ranges.iter();
+        of_pool.map(|range| (range.first(), (range.last(), pool.name.clone())))
+    });
+    all.collect()
+}
+
+#[cfg(test)]
+mod tests;

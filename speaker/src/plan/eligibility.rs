@@ -1,0 +1,209 @@
+//! May a node announce a Service? Its type, class and address, the node's state, the endpoints and
+//! the traffic policy.
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::fmt;
+use std::net::IpAddr;
+
+use ferrolb_crds::model::{Node, Pool, Service, TrafficPolicy};
+
+use crate::world::World;
+
+/// Why a Service is not announced. The words are what operators know from MetalLB where it has
+/// them; the others are FerroLB's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reason {
+    /// Its type is not LoadBalancer.
+    NotLoadBalancer,
+    /// Its loadBalancerClass is not the one served.
+    OtherLoadBalancerClass,
+    /// It holds no address.
+    NoIpAllocated,
+    /// Its address is in no pool.
+    IpNotAllowed,
+    /// No advertisement selects its pool, it, and this node.
+    NoMatchingAdvertisement,
+    /// It may share its address, and an L2Advertisement picks it by serviceSelectors.
+    SharedIpWithServiceSelector,
+    /// Two of its BGPAdvertisements contradict each other in localPref.
+    ConflictingAdvertisements,
+    /// The node has the condition NetworkUnavailable.
+    NodeNetworkUnavailable,
+    /// The node carries the exclude label.
+    NodeLabeledExcludeBalancers,
+    /// Traffic policy Local, and no usable endpoint on the node.
+    NoLocalEndpoints,
+    /// No usable endpoint anywhere.
+    NoEndpoints,
+    /// There are Node objects, but none of this node.
+    NodeUnknown,
+    /// Layer 2 does not run on this node.
+    Layer2Off,
+    /// Layer 2 has not yet listened long enough to know who else is alive.
+    Listening,
+    /// None of the chosen interfaces exists here and is up.
+    AnnounceFailed,
+    /// Another node holds the address.
+    NotOwner,
+    /// No BGPPeer of this node takes it.
+    NoMatchingPeer,
+}
+
+impl Reason {
+    /// Every reason, for the documentation to be held against.
+    pub const ALL: [Self; 17] = [
+        Self::NotLoadBalancer,
+        Self::OtherLoadBalancerClass,
+        Self::NoIpAllocated,
+        Self::IpNotAllowed,
+        Self::NoMatchingAdvertisement,
+        Self::SharedIpWithServiceSelector,
+        Self::ConflictingAdvertisements,
+        Self::NodeNetworkUnavailable,
+        Self::NodeLabeledExcludeBalancers,
+        Self::NoLocalEndpoints,
+        Self::NoEndpoints,
+        Self::NodeUnknown,
+        Self::Layer2Off,
+        Self::Listening,
+        Self::AnnounceFailed,
+        Self::NotOwner,
+        Self::NoMatchingPeer,
+    ];
+
+    /// The constant that logs and status carry.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NotLoadBalancer => "notLoadBalancer",
+            Self::OtherLoadBalancerClass => "otherLoadBalancerClass",
+            Self::NoIpAllocated => "noIPAllocated",
+            Self::IpNotAllowed => "ipNotAllowed",
+            Self::NoMatchingAdvertisement => "noMatchingAdvertisement",
+            Self::SharedIpWithServiceSelector => "sharedIPWithServiceSelector",
+            Self::ConflictingAdvertisements => "conflictingAdvertisements",
+            Self::NodeNetworkUnavailable => "nodeNetworkUnavailable",
+            Self::NodeLabeledExcludeBalancers => "nodeLabeledExcludeBalancers",
+            Self::NoLocalEndpoints => "noLocalEndpoints",
+            Self::NoEndpoints => "noEndpoints",
+            Self::NodeUnknown => "nodeUnknown",
+            Self::Layer2Off => "layer2Off",
+            Self::Listening => "listening",
+            Self::AnnounceFailed => "announceFailed",
+            Self::NotOwner => "notOwner",
+            Self::NoMatchingPeer => "noMatchingPeer",
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// One Service's claim to one address: what both protocols ask first, answered once.
+pub(super) struct Claim<'a> {
+    pub(super) service: &'a Service,
+    /// The pool of the address, or why nobody may announce it.
+    pub(super) pool: Result<Cow<'a, Pool>, Reason>,
+}
+
+impl<'a> Claim<'a> {
+    pub(super) fn of(world: &'a World, service: &'a Service, address: IpAddr) -> Self {
+        let pool = may_be_announced(world, service)
+            .and_then(|()| pool(world, service, address).ok_or(Reason::IpNotAllowed));
+        Self { service, pool }
+    }
+}
+
+/// Whether the Service is one for this program at all.
+fn may_be_announced(world: &World, service: &Service) -> Result<(), Reason> {
+    if !service.is_load_balancer {
+        return Err(Reason::NotLoadBalancer);
+    }
+    if service.class != world.identity().class {
+        return Err(Reason::OtherLoadBalancerClass);
+    }
+    Ok(())
+}
+
+/// The pool the address belongs to. While a pool is set aside, an address that no valid pool covers
+/// is kept (design invariant I5): then the pool it was taken from is known by name only.
+fn pool<'a>(world: &'a World, service: &Service, address: IpAddr) -> Option<Cow<'a, Pool>> {
+    if let Some(pool) = world.pool_of(address) {
+        return Some(Cow::Borrowed(pool));
+    }
+    world.config().pools_incomplete.then(|| {
+        Cow::Owned(Pool {
+            name: service.allocated_from.clone().unwrap_or_default(),
+            labels: Default::default(),
+            ranges: Vec::new(),
+            auto_assign: false,
+            avoid_buggy_ips: false,
+            allocation: None,
+        })
+    })
+}
+
+/// Whether the node is fit to take traffic from outside.
+pub(super) fn node_is_fit(world: &World, node: &Node) -> Result<(), Reason> {
+    if node.is_excluded() && !world.identity().ignore_exclude_label {
+        return Err(Reason::NodeLabeledExcludeBalancers);
+    }
+    if node.network_unavailable {
+        return Err(Reason::NodeNetworkUnavailable);
+    }
+    Ok(())
+}
+
+/// Where a Service's usable endpoints are.
+pub(super) struct Endpoints<'a> {
+    policy: TrafficPolicy,
+    is_assumed: bool,
+    exist: bool,
+    nodes: BTreeSet<&'a str>,
+}
+
+impl<'a> Endpoints<'a> {
+    /// Those that layer 2 counts.
+    pub(super) fn for_layer2(world: &'a World, service: &Service) -> Self {
+        Self::of(world, service, false)
+    }
+
+    /// Those that BGP counts: with an address.
+    pub(super) fn for_bgp(world: &'a World, service: &Service) -> Self {
+        Self::of(world, service, true)
+    }
+
+    fn of(world: &'a World, service: &Service, need_address: bool) -> Self {
+        let mut found = Self {
+            policy: service.traffic_policy,
+            is_assumed: true,
+            exist: false,
+            nodes: BTreeSet::new(),
+        };
+        if let Some(slices) = world.slices_of(&service.key) {
+            found.is_assumed = false;
+            let endpoints = slices.flat_map(|slice| &slice.endpoints);
+            let usable = endpoints
+                .filter(|endpoint| endpoint.is_usable() && (endpoint.has_address || !need_address));
+            for endpoint in usable {
+                found.exist = true;
+                found.nodes.extend(endpoint.node.as_deref());
+            }
+        }
+        found
+    }
+
+    /// Whether traffic that reaches the node gets to an endpoint.
+    pub(super) fn serve(&self, node: &str) -> Result<(), Reason> {
+        match self.policy {
+            _ if self.is_assumed => Ok(()),
+            TrafficPolicy::Cluster if self.exist => Ok(()),
+            TrafficPolicy::Cluster => Err(Reason::NoEndpoints),
+            TrafficPolicy::Local if self.nodes.contains(node) => Ok(()),
+            TrafficPolicy::Local => Err(Reason::NoLocalEndpoints),
+        }
+    }
+}

@@ -1,0 +1,312 @@
+//! Which addresses this node answers for, and on which interfaces.
+//!
+//! Every node plans with what it hears, and ranks the same candidates the same way: that is what
+//! makes exactly one of them answer. A candidate is a node that an advertisement selects, that is
+//! fit, that has endpoints as the traffic policy wants them, and that is alive: this node while one
+//! of its chosen interfaces is up, another while it is heard on one. A node never heard counts as
+//! down, so the only candidate never falls silent.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use ferrolb_crds::model::{L2Advertisement, Labels, Node};
+
+use super::eligibility::{Claim, Endpoints, Reason, node_is_fit};
+use crate::layer2::rank;
+use crate::world::{Segment, World};
+
+/// On which interfaces.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Interfaces {
+    /// On all that can.
+    All,
+    /// On those named, as far as they can.
+    Only(BTreeSet<String>),
+}
+
+/// What this node does for an address at layer 2.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Layer2 {
+    /// It answers.
+    Held(Holding),
+    /// It is silent.
+    NotHeld {
+        /// Why.
+        reason: Reason,
+        /// What exactly, where the reason alone does not tell.
+        detail: Option<String>,
+        /// Who answers instead, as far as is known.
+        holder: Option<String>,
+    },
+}
+
+/// How an address is held.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holding {
+    /// Where this node answers.
+    pub interfaces: Interfaces,
+    /// Interfaces that an advertisement names and that this node cannot use.
+    pub missing: BTreeSet<String>,
+}
+
+impl Layer2 {
+    /// Whether this node answers.
+    pub fn is_held(&self) -> bool {
+        matches!(self, Self::Held(_))
+    }
+}
+
+impl Interfaces {
+    /// The union of what some advertisements name: one without a list means all.
+    fn union<'a>(advertisements: impl Iterator<Item = &'a L2Advertisement>) -> Option<Self> {
+        let mut union: Option<BTreeSet<String>> = None;
+        for advertisement in advertisements {
+            if advertisement.interfaces.is_empty() {
+                return Some(Self::All);
+            }
+            let names = union.get_or_insert_default();
+            names.extend(advertisement.interfaces.iter().cloned());
+        }
+        union.map(Self::Only)
+    }
+
+    /// Whether the interface of this name is meant.
+    pub fn include(&self, name: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Only(names) => names.contains(name),
+        }
+    }
+
+    fn missing(&self, links: &BTreeMap<String, bool>) -> BTreeSet<String> {
+        match self {
+            Self::All => BTreeSet::new(),
+            Self::Only(names) => {
+                let missing = names.iter().filter(|name| !links.contains_key(*name));
+                missing.cloned().collect()
+            }
+        }
+    }
+}
+
+/// Where this node sends heartbeats: wherever some L2Advertisement may ever have it announce, so
+/// that who is alive is known before there is anything to announce.
+pub fn heartbeat(world: &World) -> Option<Interfaces> {
+    let node = world.this_node();
+    if world.is_stranger() || node_is_fit(world, &node).is_err() {
+        return None;
+    }
+    let advertisements = world.config().l2_advertisements.values();
+    Interfaces::union(advertisements.filter(|ad| ad.selects_node(&node.labels)))
+}
+
+/// Plans one address, and says for each claim why this node does not announce it, if it does not.
+pub(super) fn plan(
+    world: &World,
+    address: IpAddr,
+    claims: &[Claim<'_>],
+) -> (Layer2, Vec<Option<Reason>>) {
+    let askings: Vec<Result<Asking<'_>, Reason>> = claims
+        .iter()
+        .map(|claim| Asking::of(world, claim))
+        .collect();
+    let this = world.this_node();
+    let fates: Vec<Result<(), Reason>> = askings
+        .iter()
+        .map(|asking| match asking {
+            Ok(asking) => asking.may_be_announced_by(world, &this),
+            Err(reason) => Err(*reason),
+        })
+        .collect();
+    let ballot = Ballot {
+        world,
+        address,
+        askings: askings.iter().flatten().collect(),
+    };
+    let layer2 = ballot.outcome(&this, &fates);
+    let reasons = fates
+        .into_iter()
+        .map(|fate| match (fate, &layer2) {
+            (Err(reason), _) => Some(reason),
+            (Ok(()), Layer2::NotHeld { reason, .. }) => Some(*reason),
+            (Ok(()), Layer2::Held(_)) => None,
+        })
+        .collect();
+    (layer2, reasons)
+}
+
+/// A Service that some L2Advertisement speaks for.
+struct Asking<'a> {
+    advertisements: Vec<&'a L2Advertisement>,
+    endpoints: Endpoints<'a>,
+}
+
+impl<'a> Asking<'a> {
+    fn of(world: &'a World, claim: &Claim<'a>) -> Result<Self, Reason> {
+        let pool = claim.pool.as_deref().map_err(|reason| *reason)?;
+        let labels = &claim.service.labels;
+        let all = world.config().l2_advertisements.values();
+        let advertisements: Vec<_> = all
+            .filter(|ad| ad.pools.selects(pool) && ad.selects_service(labels))
+            .collect();
+        if advertisements.is_empty() {
+            return Err(Reason::NoMatchingAdvertisement);
+        }
+        let is_selective = advertisements.iter().any(|ad| !ad.services.is_empty());
+        if is_selective && claim.service.requests.sharing_key.is_some() {
+            return Err(Reason::SharedIpWithServiceSelector);
+        }
+        Ok(Self {
+            advertisements,
+            endpoints: Endpoints::for_layer2(world, claim.service),
+        })
+    }
+
+    /// Whether the node may announce the Service, if it is alive.
+    fn may_be_announced_by(&self, world: &World, node: &Node) -> Result<(), Reason> {
+        node_is_fit(world, node)?;
+        if self.on(&node.labels).next().is_none() {
+            return Err(Reason::NoMatchingAdvertisement);
+        }
+        self.endpoints.serve(&node.name)
+    }
+
+    /// The advertisements that select a node.
+    fn on(&self, labels: &Labels) -> impl Iterator<Item = &'a L2Advertisement> {
+        let all = self.advertisements.iter().copied();
+        all.filter(|ad| ad.selects_node(labels))
+    }
+}
+
+/// The question who holds one address. Sharing Services have one holder: a node that may announce
+/// any of them is a candidate.
+struct Ballot<'a> {
+    world: &'a World,
+    address: IpAddr,
+    askings: Vec<&'a Asking<'a>>,
+}
+
+impl Ballot<'_> {
+    fn outcome(&self, this: &Node, fates: &[Result<(), Reason>]) -> Layer2 {
+        let holder = self.holder();
+        let refuse = |reason, detail| Layer2::NotHeld {
+            reason,
+            detail,
+            holder: holder.clone(),
+        };
+        // The first Service's reason stands for the address; each has its own beside it.
+        if let Some(Err(reason)) = fates.first()
+            && fates.iter().all(Result::is_err)
+        {
+            return refuse(*reason, None);
+        }
+        if self.world.is_stranger() {
+            let detail = format!("there are Node objects, but none named {}", this.name);
+            return refuse(Reason::NodeUnknown, Some(detail));
+        }
+        let links = match self.world.segment() {
+            Segment::Off(why) => return refuse(Reason::Layer2Off, Some(why.clone())),
+            Segment::Listening { .. } => return refuse(Reason::Listening, None),
+            Segment::Known { links, .. } => links,
+        };
+        let interfaces = self.interfaces(this).unwrap_or(Interfaces::All);
+        if !is_up(&interfaces, links) {
+            let detail = why_down(&interfaces, links);
+            return refuse(Reason::AnnounceFailed, Some(detail));
+        }
+        if holder.as_deref() != Some(&this.name) {
+            return refuse(Reason::NotOwner, None);
+        }
+        Layer2::Held(Holding {
+            missing: interfaces.missing(links),
+            interfaces,
+        })
+    }
+
+    /// The first of the live candidates; `None` while it is not known who is alive.
+    fn holder(&self) -> Option<String> {
+        let Segment::Known { links, heard } = self.world.segment() else {
+            return None;
+        };
+        let nodes = self.world.nodes();
+        let candidates: Vec<(&str, u32)> = nodes
+            .iter()
+            .filter(|node| {
+                let interfaces = self.interfaces(node);
+                interfaces.is_some_and(|on| self.is_alive(&node.name, &on, links, heard))
+            })
+            .map(|node| (node.name.as_str(), self.weight(node)))
+            .collect();
+        rank::first(self.address, candidates.into_iter()).map(str::to_owned)
+    }
+
+    /// Where the node would announce; `None`: it may not.
+    fn interfaces(&self, node: &Node) -> Option<Interfaces> {
+        Interfaces::union(self.advertisements(node).into_values())
+    }
+
+    /// The sum of the preferences for a node, over the advertisements that have it announce.
+    fn weight(&self, node: &Node) -> u32 {
+        let advertisements = self.advertisements(node).into_values();
+        let preferences = advertisements.flat_map(|ad| &ad.preferences);
+        preferences
+            .filter(|preference| preference.nodes.matches(&node.labels))
+            .fold(0, |sum, preference| sum.saturating_add(preference.weight))
+    }
+
+    /// The advertisements that have a node announce, each once however many Services share it.
+    fn advertisements(&self, node: &Node) -> BTreeMap<&str, &L2Advertisement> {
+        let may = self
+            .askings
+            .iter()
+            .filter(|asking| asking.may_be_announced_by(self.world, node).is_ok());
+        may.flat_map(|asking| asking.on(&node.labels))
+            .map(|ad| (ad.name.as_str(), ad))
+            .collect()
+    }
+
+    fn is_alive(
+        &self,
+        node: &str,
+        interfaces: &Interfaces,
+        links: &BTreeMap<String, bool>,
+        heard: &BTreeMap<String, BTreeSet<String>>,
+    ) -> bool {
+        if node == self.world.identity().node {
+            return is_up(interfaces, links);
+        }
+        let on = heard.get(node).into_iter().flatten();
+        on.into_iter().any(|name| interfaces.include(name))
+    }
+}
+
+fn is_up(interfaces: &Interfaces, links: &BTreeMap<String, bool>) -> bool {
+    let mut links = links.iter();
+    links.any(|(name, is_up)| *is_up && interfaces.include(name))
+}
+
+fn why_down(interfaces: &Interfaces, links: &BTreeMap<String, bool>) -> String {
+    let names = |names: &[&String]| {
+        let names: Vec<&str> = names.iter().map(|name| name.as_str()).collect();
+        names.join(", ")
+    };
+    let missing = interfaces.missing(links);
+    let missing: Vec<&String> = missing.iter().collect();
+    let down: Vec<&String> = links
+        .keys()
+        .filter(|name| interfaces.include(name))
+        .collect();
+    match (missing.is_empty(), down.is_empty()) {
+        (true, true) => "this node has no interface fit for announcing".to_owned(),
+        (true, false) => format!("down: {}", names(&down)),
+        (false, true) => format!(
+            "not on this node, or not fit for announcing: {}",
+            names(&missing)
+        ),
+        (false, false) => format!(
+            "down: {}; not on this node, or not fit for announcing: {}",
+            names(&down),
+            names(&missing)
+        ),
+    }
+}

@@ -1,0 +1,510 @@
+//! Tables of what is announced and why not, and the two properties that planning rests on.
+
+mod fixture;
+mod incremental;
+
+use std::collections::BTreeSet;
+
+use ferrolb_crds::model::{
+    Asn, Community, Family, Neighbor, Node, PeerAsn, Preference, Protocol, Secret, TrafficPolicy,
+};
+
+use super::*;
+use crate::world::Segment;
+use fixture::*;
+
+/// What this node does with the first Service at the first address.
+fn reasons(world: &World) -> (Option<Reason>, Option<Reason>) {
+    let plan = plan_address(world, ip(VIP)).unwrap();
+    let service = &plan.services[&key("web")];
+    (service.layer2, service.bgp)
+}
+
+const ANNOUNCED: (Option<Reason>, Option<Reason>) = (None, None);
+
+fn both(reason: Reason) -> (Option<Reason>, Option<Reason>) {
+    (Some(reason), Some(reason))
+}
+
+#[test]
+fn a_service_with_both_advertisements_is_announced_both_ways() {
+    let world = Fixture::new().world();
+    assert_eq!(reasons(&world), ANNOUNCED);
+    let plan = plan(&world);
+    let address = &plan.addresses[&ip(VIP)];
+    assert!(address.layer2.is_held());
+    let advertised = address.advertised.first().unwrap();
+    assert_eq!(advertised.prefix, net("10.0.0.1/32"));
+    assert_eq!(advertised.peers, names(&["tor"]));
+    assert_eq!(plan.heartbeat, Some(Interfaces::All));
+}
+
+#[test]
+fn each_reason_that_keeps_a_service_from_both_protocols() {
+    type Edit = fn(&mut Fixture);
+    let cases: [(Reason, Edit); 9] = [
+        (Reason::NotLoadBalancer, |f| f.web.is_load_balancer = false),
+        (Reason::OtherLoadBalancerClass, |f| {
+            f.web.class = Some("other.example/lb".to_owned());
+        }),
+        (Reason::OtherLoadBalancerClass, |f| {
+            f.identity.class = Some("ours.example/lb".to_owned());
+        }),
+        (Reason::IpNotAllowed, |f| {
+            f.pool().ranges = vec![range("10.9.0.0/24")];
+        }),
+        (Reason::NoMatchingAdvertisement, |f| {
+            f.l2().pools.names = names(&["elsewhere"]);
+            f.bgp().pools.names = names(&["elsewhere"]);
+        }),
+        (Reason::NoMatchingAdvertisement, |f| {
+            f.l2().nodes = vec![selector("rack", "b")];
+            f.bgp().nodes = vec![selector("rack", "b")];
+        }),
+        (Reason::NodeNetworkUnavailable, |f| {
+            f.node("n1").network_unavailable = true;
+        }),
+        (Reason::NodeLabeledExcludeBalancers, |f| {
+            label(f.node("n1"), Node::EXCLUDE_LABEL, "");
+        }),
+        (Reason::NoEndpoints, |f| f.endpoints(&[])),
+    ];
+    for (reason, edit) in cases {
+        let mut fixture = Fixture::new();
+        edit(&mut fixture);
+        assert_eq!(reasons(&fixture.world()), both(reason), "{reason}");
+    }
+}
+
+#[test]
+fn each_reason_of_layer_2_alone() {
+    type Edit = fn(&mut Fixture);
+    let cases: [(Reason, Edit); 6] = [
+        (Reason::SharedIpWithServiceSelector, |f| {
+            f.web.requests.sharing_key = Some("k".to_owned());
+            f.l2().services = vec![selector("app", "web")];
+        }),
+        (Reason::Layer2Off, |f| {
+            f.segment = Segment::Off("no heartbeat key".to_owned());
+        }),
+        (Reason::Listening, |f| {
+            f.segment = Segment::Listening {
+                links: links(&[("eth0", true)]),
+            };
+        }),
+        (Reason::AnnounceFailed, |f| {
+            f.l2().interfaces = names(&["eth9"]);
+        }),
+        (Reason::AnnounceFailed, |f| f.hear(&[("eth0", false)], &[])),
+        (Reason::NodeUnknown, |f| {
+            f.nodes.remove("n1");
+            f.add_node("n2");
+        }),
+    ];
+    for (reason, edit) in cases {
+        let mut fixture = Fixture::new();
+        edit(&mut fixture);
+        assert_eq!(reasons(&fixture.world()), (Some(reason), None), "{reason}");
+    }
+}
+
+#[test]
+fn a_named_interface_that_does_not_exist_is_named() {
+    let mut fixture = Fixture::new();
+    fixture.l2().interfaces = names(&["eth9"]);
+    let plan = plan_address(&fixture.world(), ip(VIP)).unwrap();
+    let Layer2::NotHeld { reason, detail, .. } = plan.layer2 else {
+        panic!("held on an interface that does not exist");
+    };
+    assert_eq!(reason, Reason::AnnounceFailed);
+    assert!(detail.unwrap().contains("eth9"));
+
+    fixture.l2().interfaces = names(&["eth0", "eth9"]);
+    let plan = plan_address(&fixture.world(), ip(VIP)).unwrap();
+    let Layer2::Held(holding) = plan.layer2 else {
+        panic!("one of the interfaces is there");
+    };
+    assert_eq!(holding.missing, names(&["eth9"]));
+}
+
+#[test]
+fn the_interfaces_are_the_union_and_one_advertisement_without_a_list_means_all() {
+    let mut fixture = Fixture::new();
+    fixture.l2().interfaces = names(&["eth0"]);
+    fixture.add_l2("second").interfaces = names(&["eth1"]);
+    let held_on = |fixture: &Fixture| {
+        let plan = plan_address(&fixture.world(), ip(VIP)).unwrap();
+        match plan.layer2 {
+            Layer2::Held(holding) => holding.interfaces,
+            Layer2::NotHeld { reason, .. } => panic!("{reason}"),
+        }
+    };
+    assert_eq!(
+        held_on(&fixture),
+        Interfaces::Only(names(&["eth0", "eth1"]))
+    );
+    fixture.add_l2("third");
+    assert_eq!(held_on(&fixture), Interfaces::All);
+}
+
+/// Who holds the address as this node sees it.
+fn holder(world: &World) -> Option<String> {
+    match plan_address(world, ip(VIP)).unwrap().layer2 {
+        Layer2::Held(_) => Some(world.identity().node.clone()),
+        Layer2::NotHeld { holder, .. } => holder,
+    }
+}
+
+#[test]
+fn only_nodes_heard_on_a_chosen_interface_are_alive() {
+    let mut fixture = Fixture::new();
+    fixture.add_node("n2");
+    fixture.prefer("n2");
+    assert_eq!(holder(&fixture.world()).unwrap(), "n1", "never heard: down");
+    fixture.hear(&[("eth0", true)], &[("n2", &["eth0"])]);
+    assert_eq!(holder(&fixture.world()).unwrap(), "n2");
+    assert_eq!(reasons(&fixture.world()).0, Some(Reason::NotOwner));
+    fixture.l2().interfaces = names(&["eth0"]);
+    fixture.hear(&[("eth0", true), ("eth1", true)], &[("n2", &["eth1"])]);
+    assert_eq!(
+        holder(&fixture.world()).unwrap(),
+        "n1",
+        "heard elsewhere only"
+    );
+}
+
+#[test]
+fn i6_the_only_candidate_never_falls_silent() {
+    let mut fixture = Fixture::new();
+    fixture.hear(&[("eth0", true)], &[]);
+    assert_eq!(reasons(&fixture.world()).0, None);
+    fixture.nodes.clear();
+    assert_eq!(
+        reasons(&fixture.world()).0,
+        None,
+        "without Node objects too"
+    );
+}
+
+#[test]
+fn i6_all_nodes_that_hear_each_other_agree_on_one_holder() {
+    let all = ["n1", "n2", "n3", "n4"];
+    for last_octet in 1..50 {
+        let vip = format!("10.0.0.{last_octet}");
+        let mut holders = BTreeSet::new();
+        for this in all {
+            let mut fixture = Fixture::new();
+            fixture.identity.node = this.to_owned();
+            fixture.web.ingress = vec![ip(&vip)];
+            let others = all.iter().filter(|name| **name != this);
+            let heard: Vec<(&str, &[&str])> =
+                others.map(|name| (*name, ["eth0"].as_slice())).collect();
+            all.iter().for_each(|name| fixture.add_node(name));
+            fixture.hear(&[("eth0", true)], &heard);
+            let plan = plan_address(&fixture.world(), ip(&vip)).unwrap();
+            match plan.layer2 {
+                Layer2::Held(_) => holders.insert((this.to_owned(), true)),
+                Layer2::NotHeld { holder, .. } => holders.insert((holder.unwrap(), true)),
+            };
+        }
+        assert_eq!(holders.len(), 1, "{vip}: {holders:?}");
+    }
+}
+
+#[test]
+fn preferences_are_summed_over_advertisements_and_never_outweigh_eligibility() {
+    let mut fixture = Fixture::new();
+    for (name, rack) in [("n1", "a"), ("n2", "b"), ("n3", "c")] {
+        fixture.add_node(name);
+        label(fixture.node(name), "rack", rack);
+    }
+    fixture.hear(&[("eth0", true)], &[("n2", &["eth0"]), ("n3", &["eth0"])]);
+    let prefer = |rack: &str, weight| Preference {
+        weight,
+        nodes: selector("rack", rack),
+    };
+    fixture.l2().preferences = vec![prefer("b", 60), prefer("c", 50)];
+    assert_eq!(holder(&fixture.world()).unwrap(), "n2");
+    fixture.add_l2("second").preferences = vec![prefer("c", 20)];
+    assert_eq!(holder(&fixture.world()).unwrap(), "n3");
+    label(fixture.node("n3"), Node::EXCLUDE_LABEL, "true");
+    assert_eq!(holder(&fixture.world()).unwrap(), "n2");
+}
+
+#[test]
+fn with_traffic_policy_local_only_nodes_with_a_usable_endpoint_announce() {
+    let mut fixture = Fixture::new();
+    fixture.add_node("n2");
+    fixture.hear(&[("eth0", true)], &[("n2", &["eth0"])]);
+    fixture.web.traffic_policy = TrafficPolicy::Local;
+    fixture.endpoints(&[endpoint("n2")]);
+    assert_eq!(reasons(&fixture.world()), both(Reason::NoLocalEndpoints));
+    assert_eq!(holder(&fixture.world()).unwrap(), "n2");
+    fixture.endpoints(&[endpoint("n1")]);
+    assert_eq!(reasons(&fixture.world()), ANNOUNCED);
+}
+
+#[test]
+fn an_endpoint_counts_when_ready_is_unset_or_it_still_serves() {
+    for (ready, serving, has_address, expected) in [
+        (None, None, true, ANNOUNCED),
+        (Some(true), None, true, ANNOUNCED),
+        (Some(false), Some(true), true, ANNOUNCED),
+        (Some(false), Some(false), true, both(Reason::NoEndpoints)),
+        (Some(false), None, true, both(Reason::NoEndpoints)),
+        (Some(true), None, false, (None, Some(Reason::NoEndpoints))),
+    ] {
+        let mut fixture = Fixture::new();
+        let mut only = endpoint("n1");
+        (only.ready, only.serving, only.has_address) = (ready, serving, has_address);
+        fixture.endpoints(&[only]);
+        assert_eq!(
+            reasons(&fixture.world()),
+            expected,
+            "{ready:?} {serving:?} {has_address}"
+        );
+    }
+}
+
+#[test]
+fn a_service_without_slices_is_ready_on_every_node_also_with_policy_local() {
+    let mut fixture = Fixture::new();
+    fixture.web.traffic_policy = TrafficPolicy::Local;
+    fixture.slice = None;
+    assert_eq!(reasons(&fixture.world()), ANNOUNCED);
+}
+
+#[test]
+fn a_shared_address_is_announced_when_any_of_its_services_may_be() {
+    let mut fixture = Fixture::new();
+    fixture.endpoints(&[]);
+    fixture.add_service("api", 8080);
+    let plan = plan_address(&fixture.world(), ip(VIP)).unwrap();
+    assert!(plan.layer2.is_held());
+    assert_eq!(plan.services[&key("web")].layer2, Some(Reason::NoEndpoints));
+    assert_eq!(plan.services[&key("api")].layer2, None);
+    let ports: Vec<u16> = plan
+        .hand_off
+        .frontends
+        .keys()
+        .map(|f| f.port.get())
+        .collect();
+    assert_eq!(ports, [8080], "only of the Service that is announced");
+}
+
+#[test]
+fn a_port_is_handed_off_only_where_that_is_possible_and_asked_for() {
+    let mut fixture = Fixture::new();
+    fixture.web.ports.push(port(Protocol::Tcp, 443, None));
+    fixture
+        .web
+        .ports
+        .push(port(Protocol::Sctp, 99, Some(30099)));
+    fixture.web.source_ranges = vec![net("192.0.2.0/24"), net("2001:db8::/32")];
+    let plan = plan_address(&fixture.world(), ip(VIP)).unwrap();
+    let (frontend, target) = plan.hand_off.frontends.first_key_value().unwrap();
+    assert_eq!((frontend.port.get(), target.node_port.get()), (80, 30080));
+    assert_eq!(target.source_ranges, BTreeSet::from([net("192.0.2.0/24")]));
+    let refused: Vec<(u16, &str)> = plan
+        .hand_off
+        .refused
+        .iter()
+        .map(|refused| (refused.frontend.port.get(), refused.reason.as_str()))
+        .collect();
+    assert_eq!(
+        refused,
+        [
+            (443, "it has no nodePort: give it one"),
+            (99, "SCTP is not handed off")
+        ]
+    );
+}
+
+#[test]
+fn source_ranges_that_leave_nobody_do_not_admit_everybody() {
+    for (good, bad) in [
+        (vec![net("2001:db8::/32")], vec![]),
+        (vec![], vec!["x".to_owned()]),
+    ] {
+        let mut fixture = Fixture::new();
+        (fixture.web.source_ranges, fixture.web.bad_source_ranges) = (good, bad);
+        let plan = plan_address(&fixture.world(), ip(VIP)).unwrap();
+        assert!(plan.hand_off.frontends.is_empty());
+        assert_eq!(plan.hand_off.refused.len(), 1);
+    }
+}
+
+#[test]
+fn i5_while_a_pool_is_set_aside_what_no_pool_covers_stays_announced() {
+    let mut fixture = Fixture::new();
+    fixture.web.allocated_from = Some("pool".to_owned());
+    fixture.l2().pools.names = names(&["pool"]);
+    fixture.config.pools.clear();
+    assert_eq!(reasons(&fixture.world()), both(Reason::IpNotAllowed));
+    fixture.config.pools_incomplete = true;
+    assert_eq!(reasons(&fixture.world()), ANNOUNCED);
+    fixture.l2().pools.names = names(&["other"]);
+    assert_eq!(
+        reasons(&fixture.world()).0,
+        Some(Reason::NoMatchingAdvertisement)
+    );
+}
+
+#[test]
+fn local_preferences_conflict_only_where_two_advertisements_meet() {
+    type Edit = fn(&mut Fixture);
+    let conflict = Some(Reason::ConflictingAdvertisements);
+    let cases: [(&str, Option<Reason>, Edit); 6] = [
+        ("same prefix, same peers", conflict, |_| {}),
+        ("other length in both families", None, |f| {
+            f.add_bgp("second").aggregation_length_v4 = 24;
+            f.add_bgp("second").aggregation_length_v6 = 120;
+        }),
+        ("other length in one family of the pool", conflict, |f| {
+            f.add_bgp("second").aggregation_length_v4 = 24;
+        }),
+        ("other node", None, |f| {
+            f.add_bgp("second").nodes = vec![selector("rack", "z")];
+        }),
+        ("one peer list only", conflict, |f| {
+            f.add_bgp("second").peers = names(&["tor"]);
+        }),
+        ("disjoint peers", None, |f| {
+            f.add_peer("spine");
+            f.bgp().peers = names(&["tor"]);
+            f.add_bgp("second").peers = names(&["spine"]);
+        }),
+    ];
+    for (name, expected, edit) in cases {
+        let mut fixture = Fixture::new();
+        fixture.bgp().local_pref = Some(100);
+        fixture.add_bgp("second").local_pref = Some(200);
+        edit(&mut fixture);
+        assert_eq!(reasons(&fixture.world()).1, expected, "{name}");
+    }
+}
+
+#[test]
+fn addresses_of_one_aggregate_share_a_route_with_all_communities() {
+    let mut fixture = Fixture::new();
+    fixture.bgp().aggregation_length_v4 = 24;
+    fixture.bgp().services = vec![selector("app", "web")];
+    fixture.bgp().communities = BTreeSet::from([Community::Standard(65000, 1)]);
+    let second = fixture.add_bgp("second");
+    second.aggregation_length_v4 = 24;
+    second.local_pref = Some(200);
+    second.services = vec![selector("app", "api")];
+    second.communities = BTreeSet::from([Community::Large(65000, 1, 2)]);
+    fixture.add_service("api", 8080).ingress = vec![ip("10.0.0.77")];
+    let plan = plan(&fixture.world());
+    let routes = routes(&plan.addresses, "tor");
+    assert_eq!(routes.keys().collect::<Vec<_>>(), [&net("10.0.0.0/24")]);
+    let route = &routes[&net("10.0.0.0/24")];
+    assert_eq!(route.local_pref, Some(200));
+    assert_eq!(route.communities.len(), 2);
+}
+
+#[test]
+fn a_session_carries_its_own_family_and_the_other_only_when_dual_stack() {
+    let mut fixture = Fixture::new();
+    fixture.web.ingress = vec![ip("fc00::1")];
+    let at_v6 = |fixture: &Fixture| {
+        let plan = plan_address(&fixture.world(), ip("fc00::1")).unwrap();
+        plan.services[&key("web")].bgp
+    };
+    assert_eq!(at_v6(&fixture), Some(Reason::NoMatchingPeer));
+    fixture.peer("tor").dual_stack = true;
+    assert_eq!(at_v6(&fixture), None);
+    fixture.peer("tor").dual_stack = false;
+    fixture.peer("tor").neighbor = Neighbor::Address(ip("fc00::ffff"));
+    assert_eq!(at_v6(&fixture), None);
+    let PeerPlan::Run(session) = &plan(&fixture.world()).peers["tor"] else {
+        panic!("nothing stands in the way");
+    };
+    assert_eq!(session.families, BTreeSet::from([Family::V6]));
+}
+
+#[test]
+fn an_advertisement_goes_to_the_peers_it_names_and_peers_of_other_nodes_have_no_session() {
+    let mut fixture = Fixture::new();
+    fixture.add_peer("spine");
+    fixture.add_peer("far").nodes = vec![selector("rack", "z")];
+    fixture.bgp().peers = names(&["spine", "far", "nowhere"]);
+    let plan = plan(&fixture.world());
+    assert_eq!(plan.peers.keys().collect::<Vec<_>>(), ["spine", "tor"]);
+    assert!(routes(&plan.addresses, "tor").is_empty());
+    assert_eq!(routes(&plan.addresses, "spine").len(), 1);
+    fixture.bgp().peers = names(&["far"]);
+    assert_eq!(reasons(&fixture.world()).1, Some(Reason::NoMatchingPeer));
+}
+
+#[test]
+fn a_peer_with_a_field_that_is_not_built_has_no_session_and_the_field_is_named() {
+    type Edit = fn(&mut ferrolb_crds::model::Peer);
+    let cases: [(&str, Edit); 8] = [
+        ("spec.password", |p| {
+            p.password = Some(Secret::new("x".to_owned()));
+        }),
+        ("spec.passwordSecret", |p| {
+            p.password_secret = Some(ferrolb_crds::model::SecretRef {
+                namespace: "metallb-system".to_owned(),
+                name: "md5".to_owned(),
+            });
+        }),
+        ("spec.bfdProfile", |p| {
+            p.bfd_profile = Some("fast".to_owned());
+        }),
+        ("spec.enableGracefulRestart", |p| p.graceful_restart = true),
+        ("spec.vrf", |p| p.vrf = Some("red".to_owned())),
+        ("spec.interface", |p| {
+            p.neighbor = Neighbor::Interface("eth1".to_owned());
+        }),
+        ("spec.localASN", |p| p.local_asn = p_asn(p.peer_asn)),
+        ("spec.localASN", |p| {
+            p.local_asn = Asn::new(64600);
+            p.peer_asn = PeerAsn::Internal;
+        }),
+    ];
+    for (field, edit) in cases {
+        let mut fixture = Fixture::new();
+        edit(fixture.peer("tor"));
+        let world = fixture.world();
+        let PeerPlan::Refused { fields, .. } = &plan(&world).peers["tor"] else {
+            panic!("{field} is not built");
+        };
+        assert_eq!(fields.as_slice(), [field]);
+        assert_eq!(reasons(&world).1, Some(Reason::NoMatchingPeer));
+    }
+}
+
+fn p_asn(asn: PeerAsn) -> Option<Asn> {
+    match asn {
+        PeerAsn::Exact(asn) => Some(asn),
+        PeerAsn::Internal | PeerAsn::External => None,
+    }
+}
+
+#[test]
+fn an_external_peer_is_shown_local_asn() {
+    let mut fixture = Fixture::new();
+    fixture.peer("tor").local_asn = Asn::new(64999);
+    let PeerPlan::Run(session) = &plan(&fixture.world()).peers["tor"] else {
+        panic!("localASN toward an external peer is built");
+    };
+    assert_eq!(session.local_asn.get(), 64999);
+}
+
+#[test]
+fn the_exclude_label_can_be_disregarded() {
+    let mut fixture = Fixture::new();
+    label(fixture.node("n1"), Node::EXCLUDE_LABEL, "");
+    assert_eq!(plan(&fixture.world()).heartbeat, None);
+    fixture.identity.ignore_exclude_label = true;
+    assert_eq!(reasons(&fixture.world()), ANNOUNCED);
+}
+
+#[test]
+fn reasons_are_distinct_words() {
+    let words: BTreeSet<&str> = Reason::ALL.iter().map(|reason| reason.as_str()).collect();
+    assert_eq!(words.len(), Reason::ALL.len());
+}

@@ -1,0 +1,199 @@
+//! Planning what a change touched equals planning everything, and the order of changes of different
+//! objects does not matter.
+
+use std::sync::Arc;
+
+use ferrolb_crds::model::{Config, EndpointSlice, TrafficPolicy};
+use ferrolb_crds::source::Change;
+use proptest::prelude::*;
+
+use super::fixture::*;
+use crate::plan::{Plan, heartbeat, peers, plan, plan_address};
+use crate::world::{Identity, Segment, World};
+
+/// A change of the world, small enough that changes meet each other.
+#[derive(Debug, Clone)]
+enum Op {
+    Objects(Change),
+    Segment(Segment),
+}
+
+fn service_change() -> impl Strategy<Value = Change> {
+    let shape = (0..3u8, 0..4u8, any::<bool>(), any::<bool>(), any::<bool>());
+    (shape, any::<bool>()).prop_map(|((which, at, is_local, shares, is_ours), exists)| {
+        let name = ["web", "api", "dns"][usize::from(which)];
+        let mut value = service(name, 80 + u16::from(which));
+        value.ingress = match at {
+            0 => Vec::new(),
+            1 => vec![ip("10.0.0.1")],
+            2 => vec![ip("10.0.0.2"), ip("fc00::1")],
+            _ => vec![ip("10.0.1.1"), ip("10.0.0.1")],
+        };
+        value.is_load_balancer = is_ours;
+        value.requests.sharing_key = shares.then(|| "k".to_owned());
+        if is_local {
+            value.traffic_policy = TrafficPolicy::Local;
+        }
+        Change::Service(key(name), exists.then(|| Arc::new(value)))
+    })
+}
+
+fn slice_change() -> impl Strategy<Value = Change> {
+    let shape = (0..2u8, 0..2u8, 0..3u8, any::<bool>(), any::<bool>());
+    shape.prop_map(|(which, owner, node, is_usable, exists)| {
+        let name = ["s1", "s2"][usize::from(which)];
+        let mut only = endpoint(["n1", "n2", "n3"][usize::from(node)]);
+        only.ready = Some(is_usable);
+        let slice = EndpointSlice {
+            key: key(name),
+            service: ["web", "api"][usize::from(owner)].to_owned(),
+            endpoints: vec![only],
+        };
+        Change::EndpointSlice(key(name), exists.then_some(slice))
+    })
+}
+
+fn node_change() -> impl Strategy<Value = Change> {
+    (0..3u8, 0..3u8, any::<bool>()).prop_map(|(which, state, exists)| {
+        let name = ["n1", "n2", "n3"][usize::from(which)];
+        let mut fixture = Fixture::new();
+        fixture.add_node(name);
+        let mut node = fixture.node(name).clone();
+        node.network_unavailable = state == 1;
+        if state == 2 {
+            label(&mut node, "rack", "b");
+        }
+        Change::Node(name.to_owned(), exists.then_some(node))
+    })
+}
+
+fn config_change() -> impl Strategy<Value = Change> {
+    any::<[bool; 6]>().prop_map(|[by_service, by_node, wide, prefers, other_pool, dual]| {
+        let mut fixture = Fixture::new();
+        if by_service {
+            fixture.l2().services = vec![selector("app", "web")];
+        }
+        if by_node {
+            fixture.peer("tor").nodes = vec![selector("rack", "b")];
+            fixture.bgp().nodes = vec![selector("rack", "b")];
+        }
+        if wide {
+            fixture.add_bgp("wide").aggregation_length_v4 = 24;
+        }
+        if prefers {
+            fixture.add_node("n2");
+            fixture.prefer("n2");
+        }
+        if other_pool {
+            fixture.pool().ranges = vec![range("10.0.1.0/24")];
+        }
+        fixture.peer("tor").dual_stack = dual;
+        Change::Config(Arc::new(fixture.config))
+    })
+}
+
+fn segment() -> impl Strategy<Value = Op> {
+    (0..3u8, any::<[bool; 3]>()).prop_map(|(state, [is_up, n2, n3])| {
+        let links = links(&[("eth0", is_up)]);
+        Op::Segment(match state {
+            0 => Segment::Off("off".to_owned()),
+            1 => Segment::Listening { links },
+            _ => Segment::Known {
+                links,
+                heard: [("n2", n2), ("n3", n3)]
+                    .iter()
+                    .filter(|(_, is_heard)| *is_heard)
+                    .map(|(name, _)| ((*name).to_owned(), names(&["eth0"])))
+                    .collect(),
+            },
+        })
+    })
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        4 => service_change().prop_map(Op::Objects),
+        2 => slice_change().prop_map(Op::Objects),
+        1 => node_change().prop_map(Op::Objects),
+        1 => config_change().prop_map(Op::Objects),
+        1 => segment(),
+    ]
+}
+
+fn empty() -> World {
+    World::new(Identity {
+        node: "n1".to_owned(),
+        ..Identity::default()
+    })
+}
+
+/// Feeds one change and plans only what it touched.
+fn step(world: &mut World, held: &mut Plan, op: Op) {
+    let touched = match op {
+        Op::Objects(change) => world.apply(change),
+        Op::Segment(segment) => world.hear(segment),
+    };
+    for address in touched {
+        match plan_address(world, address) {
+            Some(plan) => held.addresses.insert(address, plan),
+            None => held.addresses.remove(&address),
+        };
+    }
+    held.peers = peers(world);
+    held.heartbeat = heartbeat(world);
+}
+
+/// Names the object of a change: only the last change of each counts.
+fn object(op: &Op) -> String {
+    match op {
+        Op::Objects(Change::Service(key, _)) => format!("service {key}"),
+        Op::Objects(Change::EndpointSlice(key, _)) => format!("slice {key}"),
+        Op::Objects(Change::Node(name, _)) => format!("node {name}"),
+        Op::Objects(_) => "config".to_owned(),
+        Op::Segment(_) => "segment".to_owned(),
+    }
+}
+
+proptest! {
+    #[test]
+    fn i11_planning_what_was_touched_equals_planning_everything(
+        ops in prop::collection::vec(op(), 1..40)
+    ) {
+        let mut world = empty();
+        let mut held = plan(&world);
+        for op in ops {
+            step(&mut world, &mut held, op);
+            prop_assert_eq!(&held, &plan(&world));
+        }
+    }
+
+    #[test]
+    fn the_order_of_changes_of_different_objects_does_not_matter(
+        ops in prop::collection::vec(op(), 1..20),
+        seed in any::<u64>(),
+    ) {
+        let mut last = std::collections::BTreeMap::new();
+        for op in ops {
+            last.insert(object(&op), op);
+        }
+        let sorted: Vec<Op> = last.into_values().collect();
+        let mut shuffled = sorted.clone();
+        fastrand::Rng::with_seed(seed).shuffle(&mut shuffled);
+        let plans = [sorted, shuffled].map(|ops| {
+            let (mut world, mut held) = (empty(), Plan::default());
+            for op in ops {
+                step(&mut world, &mut held, op);
+            }
+            held
+        });
+        prop_assert_eq!(&plans[0], &plans[1]);
+    }
+}
+
+#[test]
+fn an_empty_world_has_an_empty_plan() {
+    let mut world = empty();
+    assert_eq!(plan(&world), Plan::default());
+    let _ = world.apply(Change::Config(Arc::new(Config::default())));
+    assert_eq!(plan(&world), Plan::default());
+}

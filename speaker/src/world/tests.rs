@@ -1,0 +1,124 @@
+use ferrolb_crds::model::{Endpoint, FamilyPolicy, Requests, TrafficPolicy};
+
+use super::*;
+
+fn key(name: &str) -> ServiceKey {
+    ServiceKey::new("default", name)
+}
+
+fn service(name: &str, ingress: &[&str]) -> Option<Arc<Service>> {
+    Some(Arc::new(Service {
+        key: key(name),
+        labels: Labels::new(),
+        created: None,
+        is_load_balancer: true,
+        class: None,
+        families: Vec::new(),
+        family_policy: FamilyPolicy::Single,
+        ports: Vec::new(),
+        traffic_policy: TrafficPolicy::Cluster,
+        selector: Labels::new(),
+        source_ranges: Vec::new(),
+        bad_source_ranges: Vec::new(),
+        requests: Requests::default(),
+        ingress: ingress.iter().map(|a| a.parse().unwrap()).collect(),
+        allocated_from: None,
+    }))
+}
+
+fn slice(name: &str, service: &str) -> Option<EndpointSlice> {
+    Some(EndpointSlice {
+        key: key(name),
+        service: service.to_owned(),
+        endpoints: vec![Endpoint {
+            node: None,
+            has_address: true,
+            ready: None,
+            serving: None,
+        }],
+    })
+}
+
+fn world() -> World {
+    World::new(Identity {
+        node: "n1".to_owned(),
+        ..Identity::default()
+    })
+}
+
+fn addresses(list: &[&str]) -> BTreeSet<IpAddr> {
+    list.iter().map(|a| a.parse().unwrap()).collect()
+}
+
+#[test]
+fn i11_a_service_touches_its_old_and_new_addresses_and_no_others() {
+    let mut world = world();
+    let _ = world.apply(Change::Service(
+        key("other"),
+        service("other", &["10.0.0.9"]),
+    ));
+    let web = Change::Service(key("web"), service("web", &["10.0.0.1"]));
+    assert_eq!(world.apply(web.clone()), addresses(&["10.0.0.1"]));
+    assert_eq!(world.apply(web), addresses(&[]), "the same again");
+    let moved = Change::Service(key("web"), service("web", &["10.0.0.2"]));
+    assert_eq!(world.apply(moved), addresses(&["10.0.0.1", "10.0.0.2"]));
+    let gone = world.apply(Change::Service(key("web"), None));
+    assert_eq!(gone, addresses(&["10.0.0.2"]));
+    assert_eq!(
+        world.addresses().collect::<BTreeSet<_>>(),
+        addresses(&["10.0.0.9"])
+    );
+}
+
+#[test]
+fn a_slice_that_changes_its_service_touches_both() {
+    let mut world = world();
+    let _ = world.apply(Change::Service(key("a"), service("a", &["10.0.0.1"])));
+    let _ = world.apply(Change::Service(key("b"), service("b", &["10.0.0.2"])));
+    let touched = world.apply(Change::EndpointSlice(key("s"), slice("s", "a")));
+    assert_eq!(touched, addresses(&["10.0.0.1"]));
+    let touched = world.apply(Change::EndpointSlice(key("s"), slice("s", "b")));
+    assert_eq!(touched, addresses(&["10.0.0.1", "10.0.0.2"]));
+    assert!(world.slices_of(&key("a")).is_none());
+    let touched = world.apply(Change::EndpointSlice(key("s"), None));
+    assert_eq!(touched, addresses(&["10.0.0.2"]));
+    assert!(world.slices_of(&key("b")).is_none());
+}
+
+#[test]
+fn a_node_that_only_changes_its_addresses_touches_nothing() {
+    let mut world = world();
+    let _ = world.apply(Change::Service(key("a"), service("a", &["10.0.0.1"])));
+    let mut node = Node {
+        name: "n2".to_owned(),
+        ..Node::default()
+    };
+    let appeared = Change::Node("n2".to_owned(), Some(node.clone()));
+    assert_eq!(world.apply(appeared), addresses(&["10.0.0.1"]));
+    node.addresses = vec!["192.168.1.2".parse().unwrap()];
+    let readdressed = Change::Node("n2".to_owned(), Some(node));
+    assert_eq!(world.apply(readdressed), addresses(&[]));
+}
+
+#[test]
+fn without_node_objects_the_candidates_are_this_node_and_those_heard() {
+    let mut world = world();
+    let names = |world: &World| -> Vec<String> {
+        let nodes = world.nodes();
+        nodes.iter().map(|node| node.name.clone()).collect()
+    };
+    let _ = world.hear(Segment::Known {
+        links: BTreeMap::new(),
+        heard: BTreeMap::from([("n7".to_owned(), BTreeSet::from(["eth0".to_owned()]))]),
+    });
+    assert_eq!(names(&world), ["n1", "n7"]);
+    assert_eq!(world.node("n7").labels[HOSTNAME_LABEL], "n7");
+    assert!(!world.is_stranger());
+    let n2 = Node {
+        name: "n2".to_owned(),
+        ..Node::default()
+    };
+    let _ = world.apply(Change::Node("n2".to_owned(), Some(n2)));
+    assert_eq!(names(&world), ["n2"]);
+    assert!(world.is_stranger());
+}
