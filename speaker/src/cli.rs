@@ -1,1 +1,240 @@
-//! Command line to settings.
+//! Command line to settings: `run` and `status`, and MetalLB's flags, which are accepted so that
+//! nobody's manifests stop working.
+
+mod duration;
+mod metallb;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::run::{Heartbeat, Settings};
+use crate::status::{Place, View};
+use crate::telemetry::Format;
+use crate::world::Identity;
+use metallb::MetallbFlags;
+
+/// Announces the addresses of LoadBalancer Services from this node.
+#[derive(Debug, Parser)]
+#[command(name = "ferrolb-speaker", version, about)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What the program can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run until SIGTERM.
+    Run(Box<RunArguments>),
+    /// Show what this node holds and announces, its sessions, and who else is alive.
+    Status(StatusArguments),
+}
+
+/// The command line of `run`.
+#[derive(Debug, Args)]
+pub struct RunArguments {
+    /// Directory with the objects as *.yaml files.
+    #[arg(long, value_name = "DIR", requires = "state")]
+    manifests: Option<PathBuf>,
+    /// State directory: what the controller assigned, and this node's own status.
+    #[arg(long, value_name = "DIR", requires = "manifests")]
+    state: Option<PathBuf>,
+    /// Kubeconfig of the cluster to watch.
+    #[arg(long, value_name = "FILE", conflicts_with = "manifests")]
+    kubeconfig: Option<PathBuf>,
+    /// Name of this node; METALLB_NODE_NAME is read, too.
+    #[arg(long, value_name = "NODE", env = "FERROLB_NODE_NAME", value_parser = node_name)]
+    node_name: Option<String>,
+    /// Namespace of the metallb.io objects; METALLB_NAMESPACE is read, too [default:
+    /// metallb-system].
+    #[arg(long, value_name = "NS", env = "FERROLB_NAMESPACE")]
+    namespace: Option<String>,
+    /// Serve the Services of this loadBalancerClass; without it, those that have none.
+    #[arg(long, value_name = "NAME")]
+    lb_class: Option<String>,
+    /// File with the key that authenticates heartbeats; the same on every node.
+    #[arg(long, value_name = "FILE", conflicts_with = "heartbeat_insecure")]
+    heartbeat_key_file: Option<PathBuf>,
+    /// Believe anybody's heartbeats.
+    #[arg(long)]
+    heartbeat_insecure: bool,
+    /// Least time between two heartbeats.
+    #[arg(long, value_name = "DURATION", default_value = "100ms", value_parser = interval)]
+    heartbeat_interval: Duration,
+    /// Silence after which a node is down [default: three intervals plus skew].
+    #[arg(long, value_name = "DURATION", value_parser = interval)]
+    heartbeat_down_after: Option<Duration>,
+    /// Unix socket that `status` asks [default: /run/ferrolb/speaker-NODE.sock].
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+    /// How log lines look.
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    log_format: LogFormat,
+    #[command(flatten)]
+    metallb: MetallbFlags,
+}
+
+/// The command line of `status`.
+#[derive(Debug, Args)]
+pub struct StatusArguments {
+    /// The speaker's socket [default: the only one in /run/ferrolb].
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+    /// The speaker's node, where several run on this host; METALLB_NODE_NAME is read, too.
+    #[arg(long, value_name = "NODE", env = "FERROLB_NODE_NAME", value_parser = node_name)]
+    node_name: Option<String>,
+    #[arg(long, hide = true, env = "METALLB_NODE_NAME", value_parser = node_name)]
+    metallb_node_name: Option<String>,
+    /// For people or for programs.
+    #[arg(short, long, value_enum, default_value_t = Output::Text)]
+    output: Output,
+}
+
+/// How `status` answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// Short sections for people.
+    Text,
+    /// One document for programs.
+    Json,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// A command line that is well formed and yet cannot be obeyed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unusable {
+    /// No source of objects that this build has.
+    #[error(
+        "the Kubernetes source is not part of this build yet: \
+         give --manifests DIR and --state DIR"
+    )]
+    NoSource,
+    /// The node has no name.
+    #[error("this node's name is missing: give --node-name NODE or set METALLB_NODE_NAME")]
+    NoNodeName,
+    /// Every node would be down between two heartbeats.
+    #[error("--heartbeat-down-after must be longer than --heartbeat-interval")]
+    DownAfterTooShort,
+}
+
+impl RunArguments {
+    /// How log lines look.
+    pub fn log_format(&self) -> Format {
+        match self.log_format {
+            LogFormat::Text => Format::Text,
+            LogFormat::Json => Format::Json,
+        }
+    }
+
+    /// The log filter that holds when RUST_LOG is not set.
+    pub fn log_level(&self) -> &'static str {
+        self.metallb.log_level()
+    }
+
+    /// Flags and variables of MetalLB that are set and mean nothing here.
+    pub fn ignored(&self) -> Vec<&'static str> {
+        self.metallb.ignored()
+    }
+
+    /// What `run` is started with.
+    pub fn settings(self) -> Result<Settings, Unusable> {
+        let (Some(manifests), Some(state)) = (self.manifests, self.state) else {
+            return Err(Unusable::NoSource);
+        };
+        let node = self.node_name.or(self.metallb.node_name);
+        let node = node.ok_or(Unusable::NoNodeName)?;
+        let too_short = |down_after: Duration| down_after <= self.heartbeat_interval;
+        if self.heartbeat_down_after.is_some_and(too_short) {
+            return Err(Unusable::DownAfterTooShort);
+        }
+        let namespace = self.namespace.or(self.metallb.namespace);
+        Ok(Settings {
+            manifests,
+            state,
+            namespace: namespace.unwrap_or_else(|| "metallb-system".to_owned()),
+            socket: self
+                .socket
+                .unwrap_or_else(|| crate::status::socket_of(&node)),
+            heartbeat: match (self.heartbeat_key_file, self.heartbeat_insecure) {
+                (Some(file), _) => Heartbeat::KeyFile(file),
+                (None, true) => Heartbeat::Insecure,
+                (None, false) => Heartbeat::NoKey,
+            },
+            heartbeat_interval: self.heartbeat_interval,
+            heartbeat_down_after: self.heartbeat_down_after,
+            identity: Identity {
+                node,
+                // MetalLB's manifests pass an empty class for none.
+                class: self.lb_class.filter(|class| !class.is_empty()),
+                ignore_exclude_label: self.metallb.ignore_exclude_lb.is_some_and(|on| on),
+            },
+        })
+    }
+}
+
+impl Unusable {
+    /// What the program exits with: 2 for a wrong command line, 1 for one that only this build
+    /// cannot obey.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::NoSource => 1,
+            Self::NoNodeName | Self::DownAfterTooShort => 2,
+        }
+    }
+}
+
+impl StatusArguments {
+    /// How to answer.
+    pub fn view(&self) -> View {
+        match self.output {
+            Output::Text => View::Text,
+            Output::Json => View::Json,
+        }
+    }
+
+    /// Where to look for the speaker.
+    pub fn place(self) -> Place {
+        match (self.socket, self.node_name.or(self.metallb_node_name)) {
+            (Some(socket), _) => Place::Socket(socket),
+            (None, Some(node)) => Place::Socket(crate::status::socket_of(&node)),
+            (None, None) => Place::OnlyOne,
+        }
+    }
+}
+
+/// A node's name becomes a path, so it must be a name that Kubernetes would take.
+fn node_name(text: &str) -> Result<String, String> {
+    let is_letter = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let is_label = |label: &str| label.starts_with(is_letter) && label.ends_with(is_letter);
+    let is_valid = text.len() <= 253
+        && text.split('.').all(is_label)
+        && text.chars().all(|c| is_letter(c) || c == '-' || c == '.');
+    is_valid.then(|| text.to_owned()).ok_or_else(|| {
+        "a node's name is made of lower-case letters, digits, '-' and '.', \
+         and begins and ends with a letter or digit"
+            .to_owned()
+    })
+}
+
+fn interval(text: &str) -> Result<Duration, String> {
+    let duration = duration::parse(text)?;
+    let bounds = Duration::from_millis(10)..=Duration::from_secs(60);
+    if !bounds.contains(&duration) {
+        return Err("it must lie between 10ms and 1m".to_owned());
+    }
+    Ok(duration)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,207 @@
-//! What a person sees.
+//! What a person sees: the local socket that tells it, the command that asks, and the node's file in
+//! the state directory.
+//!
+//! The protocol is the simplest there is: connect, read one JSON document until the end.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "driver: owns the status socket, its directory and the writer's task and clock"
+)]
+
+pub mod document;
+mod report;
+mod text;
+
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::UnixStream as BlockingStream;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use tokio::io::AsyncWriteExt;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Semaphore;
+use tracing::debug;
+
+pub use document::Document;
+pub use report::{Facts, Since, document, state};
+
+/// Where the sockets of this host's speakers are.
+const DIRECTORY: &str = "/run/ferrolb";
+
+/// How long one client may take, to be answered or to read its answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How many clients are answered at a time; more are turned away.
+const CLIENTS: usize = 16;
+
+/// More than any document; what a client reads at most.
+const LONGEST_ANSWER: u64 = 1 << 30;
+
+/// Which speaker to ask.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// The one behind this socket.
+    Socket(PathBuf),
+    /// The only one of this host.
+    OnlyOne,
+}
+
+/// How the answer looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum View {
+    /// Short sections for people.
+    Text,
+    /// The document as JSON.
+    Json,
+}
+
+/// The socket of a node's speaker.
+pub fn socket_of(node: &str) -> PathBuf {
+    Path::new(DIRECTORY).join(format!("speaker-{node}.sock"))
+}
+
+/// The socket that answers; removed when dropped.
+#[derive(Debug)]
+pub struct Listener {
+    socket: UnixListener,
+    path: PathBuf,
+    slots: Arc<Semaphore>,
+}
+
+impl Listener {
+    /// Makes the socket, readable by its owner only. One that nobody answers any more is replaced;
+    /// one that another speaker answers is left alone.
+    pub fn bind(path: &Path) -> io::Result<Self> {
+        if let Some(parent) = path.parent() {
+            std::fs::create_dir_all(parent)?;
+        }
+        remove_stale(path)?;
+        let socket = UnixListener::bind(path)?;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+        Ok(Self {
+            socket,
+            path: path.to_owned(),
+            slots: Arc::new(Semaphore::new(CLIENTS)),
+        })
+    }
+
+    /// The next client. Cancel-safe.
+    pub async fn accept(&self) -> io::Result<UnixStream> {
+        self.socket.accept().await.map(|(client, _)| client)
+    }
+
+    /// Tells the client, in a task of its own: a client that does not read delays nobody.
+    pub fn answer(&self, mut client: UnixStream, document: &Document) {
+        let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() else {
+            debug!("status client turned away");
+            return;
+        };
+        let answer = serde_json::to_vec(document).unwrap_or_default();
+        tokio::spawn(async move {
+            let written = tokio::time::timeout(PATIENCE, client.write_all(&answer)).await;
+            if !matches!(written, Ok(Ok(()))) {
+                debug!("status client went away");
+            }
+            drop(slot);
+        });
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        // What stays behind is replaced by the next start.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+fn remove_stale(path: &Path) -> io::Result<()> {
+    let Ok(metadata) = std::fs::symlink_metadata(path) else {
+        return Ok(());
+    };
+    if !metadata.file_type().is_socket() {
+        let text = "there is a file in the socket's place";
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, text));
+    }
+    if BlockingStream::connect(path).is_ok() {
+        let text = "another speaker answers there";
+        return Err(io::Error::new(io::ErrorKind::AddrInUse, text));
+    }
+    std::fs::remove_file(path)
+}
+
+/// Asks a speaker and prints its answer.
+pub fn show(place: &Place, view: View) -> anyhow::Result<()> {
+    let socket = find(place, Path::new(DIRECTORY))?;
+    let document = ask(&socket)?;
+    let text = match view {
+        View::Text => text::render(&document),
+        View::Json => serde_json::to_string_pretty(&document)? + "\n",
+    };
+    match io::stdout().write_all(text.as_bytes()) {
+        // `status | head` closes early, which is no failure.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.context("writing the answer"),
+    }
+}
+
+/// Tells the caller why the program ends.
+pub fn complain(text: &str) {
+    // There is nowhere left to report that stderr is gone.
+    let _ = writeln!(io::stderr(), "ferrolb-speaker: {text}");
+}
+
+fn find(place: &Place, directory: &Path) -> anyhow::Result<PathBuf> {
+    match place {
+        Place::Socket(path) => Ok(path.clone()),
+        Place::OnlyOne => only_one(directory),
+    }
+}
+
+fn only_one(directory: &Path) -> anyhow::Result<PathBuf> {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    let mut sockets: Vec<PathBuf> = entries
+        .filter(|entry| {
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            name.starts_with("speaker-") && name.ends_with(".sock")
+        })
+        .map(|entry| entry.path())
+        .collect();
+    sockets.sort();
+    match sockets.as_slice() {
+        [only] => Ok(only.clone()),
+        [] => bail!(
+            "no speaker runs on this host: there is no socket in {}; \
+             name it with --socket if it is elsewhere",
+            directory.display()
+        ),
+        several => {
+            let names: Vec<String> = several.iter().map(|s| s.display().to_string()).collect();
+            bail!(
+                "several speakers run on this host: choose one with --node-name or --socket ({})",
+                names.join(", ")
+            )
+        }
+    }
+}
+
+fn ask(socket: &Path) -> anyhow::Result<Document> {
+    let nobody = || format!("no speaker answers at {}", socket.display());
+    let stream = BlockingStream::connect(socket).with_context(nobody)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let mut answer = Vec::new();
+    let mut stream = stream.take(LONGEST_ANSWER);
+    stream.read_to_end(&mut answer).with_context(nobody)?;
+    serde_json::from_slice(&answer).with_context(|| {
+        format!(
+            "the speaker at {} gave no complete answer: it may be stopping, or too busy",
+            socket.display()
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests;

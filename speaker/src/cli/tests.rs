@@ -1,0 +1,132 @@
+use super::*;
+
+fn parse(arguments: &[&str]) -> Result<RunArguments, clap::Error> {
+    let line = ["ferrolb-speaker", "run"].iter().chain(arguments);
+    match Cli::try_parse_from(line)?.command {
+        Command::Run(arguments) => Ok(*arguments),
+        Command::Status(_) => panic!("run was asked for"),
+    }
+}
+
+fn settings(more: &[&str]) -> Settings {
+    let base = ["--manifests", "/m", "--state", "/s", "--node-name", "n1"];
+    let line: Vec<&str> = base.iter().chain(more).copied().collect();
+    parse(&line).unwrap().settings().unwrap()
+}
+
+#[test]
+fn the_least_command_line_gets_the_documented_defaults() {
+    let settings = settings(&[]);
+    assert_eq!(settings.namespace, "metallb-system");
+    assert_eq!(
+        settings.socket,
+        PathBuf::from("/run/ferrolb/speaker-n1.sock")
+    );
+    assert_eq!(settings.heartbeat, Heartbeat::NoKey);
+    assert_eq!(settings.heartbeat_interval, Duration::from_millis(100));
+    assert_eq!(settings.heartbeat_down_after, None);
+    assert_eq!(settings.identity.class, None);
+}
+
+#[test]
+fn every_setting_can_be_given() {
+    let settings = settings(&[
+        "--namespace=lb",
+        "--lb-class=example.org/lb",
+        "--heartbeat-key-file=/key",
+        "--heartbeat-interval=50ms",
+        "--heartbeat-down-after=1s",
+        "--socket=/tmp/s.sock",
+        "--log-format=json",
+    ]);
+    assert_eq!(settings.namespace, "lb");
+    assert_eq!(settings.identity.class.as_deref(), Some("example.org/lb"));
+    assert_eq!(settings.heartbeat, Heartbeat::KeyFile("/key".into()));
+    assert_eq!(settings.heartbeat_interval, Duration::from_millis(50));
+    assert_eq!(settings.heartbeat_down_after, Some(Duration::from_secs(1)));
+    assert_eq!(settings.socket, PathBuf::from("/tmp/s.sock"));
+}
+
+#[test]
+fn without_manifests_it_says_what_is_missing() {
+    for line in [
+        vec!["--node-name=n1"],
+        vec!["--node-name=n1", "--kubeconfig=/k"],
+    ] {
+        let error = parse(&line).unwrap().settings().unwrap_err();
+        assert_eq!(error, Unusable::NoSource);
+        assert!(error.to_string().contains("--manifests"));
+    }
+}
+
+#[test]
+fn a_wrong_command_line_is_claps_to_refuse_with_2() {
+    for line in [
+        vec!["--manifests=/m"],
+        vec!["--manifests=/m", "--state=/s", "--node-name=../etc"],
+        vec!["--manifests=/m", "--state=/s", "--node-name=Upper"],
+        vec!["--manifests=/m", "--state=/s", "--heartbeat-interval=soon"],
+        vec!["--manifests=/m", "--state=/s", "--heartbeat-interval=0s"],
+        vec!["--heartbeat-insecure", "--heartbeat-key-file=/k"],
+        vec!["--no-such-flag"],
+    ] {
+        assert_eq!(parse(&line).unwrap_err().exit_code(), 2, "{line:?}");
+    }
+}
+
+#[test]
+fn a_down_after_within_the_interval_is_refused() {
+    let line = [
+        "--manifests=/m",
+        "--state=/s",
+        "--node-name=n1",
+        "--heartbeat-down-after=100ms",
+    ];
+    let error = parse(&line).unwrap().settings().unwrap_err();
+    assert_eq!(error, Unusable::DownAfterTooShort);
+}
+
+#[test]
+fn metallbs_flags_are_accepted_and_those_without_effect_are_named() {
+    let arguments = parse(&[
+        "--port=7472",
+        "--log-level=debug",
+        "--ml-wan-config",
+        "--ignore-exclude-lb",
+        "--host=192.0.2.1",
+        "--frrk8s-secret-passthrough=false",
+        "--manifests=/m",
+        "--state=/s",
+        "--node-name=n1",
+    ]);
+    let arguments = arguments.unwrap();
+    let ignored = [
+        "--host",
+        "--ml-wan-config",
+        "--port",
+        "--frrk8s-secret-passthrough",
+    ];
+    assert_eq!(arguments.ignored(), ignored);
+    assert_eq!(arguments.log_level(), "debug");
+    assert!(arguments.settings().unwrap().identity.ignore_exclude_label);
+}
+
+#[test]
+fn an_empty_class_is_no_class() {
+    assert_eq!(settings(&["--lb-class="]).identity.class, None);
+}
+
+#[test]
+fn status_looks_at_the_socket_given_or_that_of_the_node_or_the_only_one() {
+    let place = |arguments: &[&str]| {
+        let line = ["ferrolb-speaker", "status"].iter().chain(arguments);
+        match Cli::try_parse_from(line).unwrap().command {
+            Command::Status(arguments) => arguments.place(),
+            Command::Run(_) => panic!("status was asked for"),
+        }
+    };
+    assert_eq!(place(&["--socket=/a"]), Place::Socket("/a".into()));
+    let of_node = Place::Socket("/run/ferrolb/speaker-n1.sock".into());
+    assert_eq!(place(&["--node-name=n1"]), of_node);
+    assert_eq!(place(&["-o", "json"]), Place::OnlyOne);
+}

@@ -1,0 +1,45 @@
+//! The speaker: parse, set up, run, exit code.
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Parser;
+use ferrolb_speaker::cli::{Cli, Command, RunArguments, StatusArguments, Unusable};
+use ferrolb_speaker::{run, status, telemetry};
+use tracing::warn;
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Run(arguments) => speak(*arguments),
+        Command::Status(arguments) => show(arguments),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            status::complain(&format!("{error:#}"));
+            error
+                .downcast_ref()
+                .map_or(ExitCode::FAILURE, |wrong: &Unusable| {
+                    wrong.exit_code().into()
+                })
+        }
+    }
+}
+
+fn speak(arguments: RunArguments) -> anyhow::Result<()> {
+    telemetry::start(arguments.log_format(), arguments.log_level());
+    for flag in arguments.ignored() {
+        warn!(flag, "accepted for MetalLB's sake, without effect");
+    }
+    let settings = arguments.settings()?;
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("starting the runtime")?
+        .block_on(run::run(settings))
+}
+
+fn show(arguments: StatusArguments) -> anyhow::Result<()> {
+    let view = arguments.view();
+    status::show(&arguments.place(), view)
+}

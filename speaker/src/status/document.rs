@@ -1,0 +1,262 @@
+//! What can be said about this speaker, as data: the one form behind `status -o json`, the text for
+//! people and the node's file in the state directory.
+
+use serde::{Deserialize, Serialize};
+
+/// Everything.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Document {
+    /// Name of the node.
+    pub node: String,
+    /// Version of the program.
+    pub version: String,
+    /// Since when the speaker runs.
+    pub since: String,
+    /// How reading the objects and writing the state goes.
+    pub source: Source,
+    /// How layer 2 stands.
+    pub layer2: Layer2,
+    /// How the hand-off to the NodePorts stands.
+    pub hand_off: HandOff,
+    /// BGP sessions, by peer.
+    pub sessions: Vec<Session>,
+    /// Prefixes advertised by BGP.
+    pub advertised: Vec<Prefix>,
+    /// LoadBalancer Services, by name.
+    pub services: Vec<Service>,
+}
+
+/// How reading the objects and writing the state goes.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Source {
+    /// How many problems the objects have.
+    pub problem_count: usize,
+    /// The problems, each with file, line and column.
+    pub problems: Vec<String>,
+    /// Why this file could not be written, if it could not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state_error: Option<String>,
+}
+
+/// How layer 2 stands.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Layer2 {
+    /// `running`, `listening` or `off`.
+    pub state: String,
+    /// Why it is off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Addresses this node answers for.
+    pub held: Vec<Held>,
+    /// Addresses it does not answer for.
+    pub not_held: Vec<NotHeld>,
+    /// Other nodes ever heard.
+    pub nodes: Vec<Node>,
+    /// Interfaces fit for announcing.
+    pub interfaces: Vec<Interface>,
+}
+
+/// An address this node answers for.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Held {
+    /// The address.
+    pub address: String,
+    /// The Services announced at it.
+    pub services: Vec<String>,
+    /// The interfaces chosen; empty: all.
+    pub interfaces: Vec<String>,
+    /// Interfaces that an advertisement names and that cannot be used here.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub missing_interfaces: Vec<String>,
+    /// Since when.
+    pub since: String,
+}
+
+/// An address this node does not answer for.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct NotHeld {
+    /// The address.
+    pub address: String,
+    /// The Services that hold it.
+    pub services: Vec<String>,
+    /// The reason constant.
+    pub reason: String,
+    /// What exactly, where the reason alone does not tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+    /// Who answers, as far as this node knows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub holder: Option<String>,
+}
+
+/// Another node.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Node {
+    /// Its name.
+    pub name: String,
+    /// Whether it is heard at present.
+    pub is_alive: bool,
+    /// Whether it said that it is leaving.
+    pub is_leaving: bool,
+    /// On which interfaces of this node it is heard.
+    pub heard_on: Vec<String>,
+    /// When it last came up or went down.
+    pub since: String,
+}
+
+/// An interface.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Interface {
+    /// Its name.
+    pub name: String,
+    /// Whether it is up and has carrier.
+    pub is_up: bool,
+    /// Hardware address.
+    pub mac: String,
+    /// Addresses with prefix lengths.
+    pub addresses: Vec<String>,
+    /// Why it cannot be used, if it cannot.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+}
+
+/// How the hand-off stands.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct HandOff {
+    /// `idle`, `programmed`, `refused` or `failed`.
+    pub state: String,
+    /// Why it is refused or failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// How many ports are handed off.
+    pub frontends: usize,
+    /// Since when.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
+    /// Ports that are announced but not handed off.
+    pub refused_ports: Vec<RefusedPort>,
+}
+
+/// A port that is announced but not handed off.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RefusedPort {
+    /// The Service, as namespace/name.
+    pub service: String,
+    /// The address.
+    pub address: String,
+    /// The port, as number/protocol.
+    pub port: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// A BGP session.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Session {
+    /// Name of the BGPPeer.
+    pub peer: String,
+    /// Where the peer is: an address, or an interface.
+    pub address: String,
+    /// State, in the words of RFC 4271 §8.2.2.
+    pub state: String,
+    /// Since when.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
+    /// Why the last connection ended, or why none comes up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<String>,
+    /// How many prefixes the peer holds from this node.
+    pub prefixes: usize,
+    /// UPDATE messages sent; not in the state directory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub updates_sent: Option<u64>,
+    /// Hold time agreed on, in seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hold_time: Option<u16>,
+    /// Families agreed on.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub families: Vec<String>,
+    /// Local address of the connection.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub local_address: Option<String>,
+    /// Fields of the BGPPeer that are not built yet, which is why there is no session.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub not_started: Vec<String>,
+}
+
+/// A prefix advertised by BGP.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Prefix {
+    /// The prefix.
+    pub prefix: String,
+    /// To which peers.
+    pub peers: Vec<String>,
+    /// LOCAL_PREF toward iBGP peers, where set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub local_pref: Option<u32>,
+    /// Communities.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub communities: Vec<String>,
+    /// The addresses it stands for.
+    pub addresses: Vec<String>,
+    /// Since when.
+    pub since: String,
+}
+
+/// A LoadBalancer Service.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Service {
+    /// As namespace/name.
+    pub service: String,
+    /// How it fares at each of its addresses.
+    pub addresses: Vec<ServiceAddress>,
+    /// Why it has none, where it has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// What else a person should know.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+}
+
+/// How a Service fares at one address.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ServiceAddress {
+    /// The address.
+    pub address: String,
+    /// `announced`, or the reason why not.
+    pub layer2: String,
+    /// `announced`, or the reason why not.
+    pub bgp: String,
+}
+
+impl Document {
+    /// The document as a file keeps it: without what changes while nothing happens. A session that
+    /// is not established keeps trying, so its steps are one state here.
+    pub fn at_rest(mut self) -> Self {
+        for session in &mut self.sessions {
+            session.updates_sent = None;
+            if session.state != ESTABLISHED && session.not_started.is_empty() {
+                session.state = "Active".to_owned();
+                session.since = None;
+                session.local_address = None;
+            }
+        }
+        self
+    }
+}
+
+/// The state of a session that exchanges routes.
+pub const ESTABLISHED: &str = "Established";

@@ -1,0 +1,359 @@
+//! From what the speaker knows, plans and hears from its machines to the document.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use ferrolb_crds::model::{self, Neighbor};
+use ipnet::IpNet;
+
+use super::document::{
+    Document, ESTABLISHED, HandOff, Held, Interface, Layer2, Node, NotHeld, Prefix, RefusedPort,
+    Service, ServiceAddress, Session, Source,
+};
+use crate::bgp::{SessionState, SessionStatus};
+use crate::plan::{self, AddressPlan, Attributes, Holding, Interfaces, PeerPlan, Plan, Reason};
+use crate::world::{Segment, World};
+use crate::{layer2, nft};
+
+/// Everything the document is made of.
+#[derive(Debug, Clone, Copy)]
+pub struct Facts<'a> {
+    /// What the speaker knows.
+    pub world: &'a World,
+    /// What should be true.
+    pub plan: &'a Plan,
+    /// Since when things are as they are.
+    pub since: &'a Since,
+    /// Problems of the objects.
+    pub problems: &'a BTreeSet<String>,
+    /// Why the node's file could not be written, if it could not.
+    pub state_error: Option<&'a str>,
+    /// What layer 2 reports, if it runs.
+    pub layer2: Option<&'a layer2::Report>,
+    /// What the sessions report, by peer.
+    pub sessions: &'a BTreeMap<String, SessionStatus>,
+    /// What the hand-off reports.
+    pub hand_off: &'a nft::Report,
+}
+
+/// Since when things are as they are.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Since {
+    /// The speaker runs.
+    pub start: SystemTime,
+    /// An address is held at layer 2.
+    pub held: BTreeMap<IpAddr, SystemTime>,
+    /// A prefix is advertised.
+    pub advertised: BTreeMap<IpNet, SystemTime>,
+}
+
+/// How many problems are told one by one.
+const PROBLEMS_TOLD: usize = 200;
+
+/// Makes the document.
+pub fn document(facts: &Facts<'_>) -> Document {
+    Document {
+        node: facts.world.identity().node.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        since: time(facts.since.start),
+        source: Source {
+            problem_count: facts.problems.len(),
+            problems: facts.problems.iter().take(PROBLEMS_TOLD).cloned().collect(),
+            state_error: facts.state_error.map(str::to_owned),
+        },
+        layer2: layer2_part(facts),
+        hand_off: hand_off(facts),
+        sessions: sessions(facts),
+        advertised: advertised(facts),
+        services: services(facts.world, facts.plan),
+    }
+}
+
+fn layer2_part(facts: &Facts<'_>) -> Layer2 {
+    let (state, reason) = match facts.world.segment() {
+        Segment::Off(why) => ("off", Some(why.clone())),
+        Segment::Listening { .. } => ("listening", None),
+        Segment::Known { .. } => ("running", None),
+    };
+    let mut part = Layer2 {
+        state: state.to_owned(),
+        reason,
+        ..Layer2::default()
+    };
+    for (address, plan) in &facts.plan.addresses {
+        match &plan.layer2 {
+            plan::Layer2::Held(holding) => part.held.push(held(facts, *address, plan, holding)),
+            // An address that no L2Advertisement is about is not layer 2's to report.
+            plan::Layer2::NotHeld { reason, .. } if is_silent(*reason) => {}
+            plan::Layer2::NotHeld {
+                reason,
+                detail,
+                holder,
+            } => part.not_held.push(NotHeld {
+                address: address.to_string(),
+                services: plan.services.keys().map(ToString::to_string).collect(),
+                reason: reason.to_string(),
+                detail: detail.clone(),
+                holder: holder.clone(),
+            }),
+        }
+    }
+    if let Some(report) = facts.layer2 {
+        part.nodes = report.nodes.iter().map(node).collect();
+        part.interfaces = report.interfaces.iter().map(interface).collect();
+    }
+    part
+}
+
+fn is_silent(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::NotLoadBalancer | Reason::OtherLoadBalancerClass | Reason::NoMatchingAdvertisement
+    )
+}
+
+fn held(facts: &Facts<'_>, address: IpAddr, plan: &AddressPlan, holding: &Holding) -> Held {
+    let services = plan.services.iter();
+    let announced = services.filter(|(_, service)| service.layer2.is_none());
+    Held {
+        address: address.to_string(),
+        services: announced.map(|(key, _)| key.to_string()).collect(),
+        interfaces: match &holding.interfaces {
+            Interfaces::All => Vec::new(),
+            Interfaces::Only(names) => names.iter().cloned().collect(),
+        },
+        missing_interfaces: holding.missing.iter().cloned().collect(),
+        since: time(*facts.since.held.get(&address).unwrap_or(&facts.since.start)),
+    }
+}
+
+fn node((name, health): (&String, &layer2::NodeHealth)) -> Node {
+    Node {
+        name: name.clone(),
+        is_alive: !health.heard_on.is_empty(),
+        is_leaving: health.is_leaving,
+        heard_on: health.heard_on.iter().cloned().collect(),
+        since: time(health.since),
+    }
+}
+
+fn interface((name, interface): (&String, &layer2::Interface)) -> Interface {
+    let mac: Vec<String> = interface
+        .mac
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    Interface {
+        name: name.clone(),
+        is_up: interface.is_up,
+        mac: mac.join(":"),
+        addresses: interface.addresses.iter().map(IpNet::to_string).collect(),
+        problem: interface.problem.clone(),
+    }
+}
+
+fn hand_off(facts: &Facts<'_>) -> HandOff {
+    let mut part = HandOff {
+        refused_ports: refused_ports(facts.plan),
+        ..HandOff::default()
+    };
+    match facts.hand_off {
+        nft::Report::Idle => part.state = "idle".to_owned(),
+        nft::Report::Programmed { frontends, since } => {
+            part.state = "programmed".to_owned();
+            part.frontends = *frontends;
+            part.since = Some(time(*since));
+        }
+        nft::Report::Refused { reason } => {
+            part.state = "refused".to_owned();
+            part.reason = Some(reason.clone());
+        }
+        nft::Report::Failed { error } => {
+            part.state = "failed".to_owned();
+            part.reason = Some(error.clone());
+        }
+    }
+    part
+}
+
+fn refused_ports(plan: &Plan) -> Vec<RefusedPort> {
+    let addresses = plan.addresses.iter();
+    let refused = addresses.flat_map(|(address, plan)| {
+        let of_address = plan.hand_off.refused.iter();
+        of_address.map(move |refused| (address, refused))
+    });
+    let refused = refused.map(|(address, refused)| RefusedPort {
+        service: refused.service.to_string(),
+        address: address.to_string(),
+        port: format!("{}/{}", refused.frontend.port, refused.frontend.protocol),
+        reason: refused.reason.clone(),
+    });
+    refused.collect()
+}
+
+fn sessions(facts: &Facts<'_>) -> Vec<Session> {
+    let peers = facts.plan.peers.iter();
+    let sessions = peers.map(|(name, plan)| match plan {
+        PeerPlan::Run(session) => running(name, session.neighbor, facts.sessions.get(name)),
+        PeerPlan::Refused { neighbor, fields } => not_started(name, neighbor, fields),
+    });
+    sessions.collect()
+}
+
+fn running(name: &str, neighbor: IpAddr, status: Option<&SessionStatus>) -> Session {
+    let mut session = Session {
+        peer: name.to_owned(),
+        address: neighbor.to_string(),
+        state: state(SessionState::Idle).to_owned(),
+        ..Session::default()
+    };
+    if let Some(status) = status {
+        state(status.state).clone_into(&mut session.state);
+        session.since = Some(time(status.since));
+        session.last_error.clone_from(&status.last_error);
+        session.prefixes = status.prefixes;
+        session.updates_sent = Some(status.updates_sent);
+        session.hold_time = status.hold_time.map(model::HoldTime::seconds);
+        session.families = status.families.iter().map(ToString::to_string).collect();
+        session.local_address = status.local_address.map(|address| address.to_string());
+    }
+    session
+}
+
+fn not_started(name: &str, neighbor: &Neighbor, fields: &[&'static str]) -> Session {
+    Session {
+        peer: name.to_owned(),
+        address: neighbor.to_string(),
+        state: state(SessionState::Idle).to_owned(),
+        not_started: fields.iter().map(|field| (*field).to_owned()).collect(),
+        ..Session::default()
+    }
+}
+
+/// The state in the words of RFC 4271 §8.2.2.
+pub fn state(state: SessionState) -> &'static str {
+    match state {
+        SessionState::Idle => "Idle",
+        SessionState::Connect => "Connect",
+        SessionState::Active => "Active",
+        SessionState::OpenSent => "OpenSent",
+        SessionState::OpenConfirm => "OpenConfirm",
+        SessionState::Established => ESTABLISHED,
+    }
+}
+
+fn advertised(facts: &Facts<'_>) -> Vec<Prefix> {
+    let mut peers: BTreeMap<(IpNet, Attributes), Vec<String>> = BTreeMap::new();
+    for peer in facts.plan.peers.keys() {
+        for (prefix, attributes) in plan::routes(&facts.plan.addresses, peer) {
+            let to = peers.entry((prefix, attributes)).or_default();
+            to.push(peer.clone());
+        }
+    }
+    let addresses = addresses_by_prefix(facts.plan);
+    let prefixes = peers
+        .into_iter()
+        .map(|((prefix, attributes), peers)| Prefix {
+            prefix: prefix.to_string(),
+            peers,
+            local_pref: attributes.local_pref,
+            communities: attributes
+                .communities
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
+            addresses: addresses.get(&prefix).cloned().unwrap_or_default(),
+            since: time(
+                *facts
+                    .since
+                    .advertised
+                    .get(&prefix)
+                    .unwrap_or(&facts.since.start),
+            ),
+        });
+    prefixes.collect()
+}
+
+fn addresses_by_prefix(plan: &Plan) -> BTreeMap<IpNet, Vec<String>> {
+    let mut addresses: BTreeMap<IpNet, Vec<String>> = BTreeMap::new();
+    for (address, plan) in &plan.addresses {
+        let prefixes = plan.advertised.iter().map(|advertised| advertised.prefix);
+        for prefix in prefixes.collect::<BTreeSet<_>>() {
+            addresses
+                .entry(prefix)
+                .or_default()
+                .push(address.to_string());
+        }
+    }
+    addresses
+}
+
+fn services(world: &World, plan: &Plan) -> Vec<Service> {
+    let services = world.services();
+    let wanted = services.filter(|service| service.is_load_balancer || !service.ingress.is_empty());
+    wanted.map(|one| service(world, plan, one)).collect()
+}
+
+fn service(world: &World, plan: &Plan, service: &model::Service) -> Service {
+    let addresses = service.ingress.iter().filter_map(|address| {
+        let plan = plan.addresses.get(address)?.services.get(&service.key)?;
+        Some(ServiceAddress {
+            address: address.to_string(),
+            layer2: fate(plan.layer2),
+            bgp: fate(plan.bgp),
+        })
+    });
+    let is_assumed = world.slices_of(&service.key).is_none();
+    let assumed = "no EndpointSlices: counts as ready on every node";
+    let no_address = service.ingress.is_empty();
+    let bad = service.bad_source_ranges.iter();
+    let bad = bad.map(|range| format!("loadBalancerSourceRanges entry `{range}` is not a prefix"));
+    let assumed = is_assumed.then(|| assumed.to_owned());
+    Service {
+        service: service.key.to_string(),
+        addresses: addresses.collect(),
+        reason: no_address.then(|| no_address_reason(world, service).to_string()),
+        notes: assumed.into_iter().chain(bad).collect(),
+    }
+}
+
+fn no_address_reason(world: &World, service: &model::Service) -> Reason {
+    match service.class == world.identity().class {
+        true => Reason::NoIpAllocated,
+        false => Reason::OtherLoadBalancerClass,
+    }
+}
+
+fn fate(reason: Option<Reason>) -> String {
+    reason.map_or_else(|| "announced".to_owned(), |reason| reason.to_string())
+}
+
+/// A time as RFC 3339 writes it, in UTC, to the second.
+fn time(at: SystemTime) -> String {
+    let seconds = at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let (days, of_day) = (seconds / 86_400, seconds % 86_400);
+    let (year, month, day) = civil(days);
+    let (hour, minute, second) = (of_day / 3600, of_day / 60 % 60, of_day % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
+/// Year, month and day of a day since 1970, in the proleptic Gregorian calendar. Years are counted
+/// from 1 March, which puts the leap day at the end.
+fn civil(days: u64) -> (u64, u64, u64) {
+    let shifted = days + 719_468;
+    let (era, of_era) = (shifted / 146_097, shifted % 146_097);
+    let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year + year / 4 - year / 100);
+    let from_march = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * from_march + 2) / 5 + 1;
+    let month = if from_march < 10 {
+        from_march + 3
+    } else {
+        from_march - 9
+    };
+    (era * 400 + year + u64::from(month <= 2), month, day)
+}
+
+#[cfg(test)]
+mod tests;

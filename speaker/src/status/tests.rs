@@ -1,0 +1,95 @@
+use super::*;
+
+fn document(node: &str) -> Document {
+    Document {
+        node: node.to_owned(),
+        ..Document::default()
+    }
+}
+
+/// Runs the test's future with everything enabled.
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    runtime.unwrap().block_on(future)
+}
+
+/// Answers one client and returns what it was told.
+fn answer_once(path: &Path) -> anyhow::Result<Document> {
+    block_on(async {
+        let listener = Listener::bind(path).unwrap();
+        let socket = path.to_owned();
+        let asking = tokio::task::spawn_blocking(move || ask(&socket));
+        let client = listener.accept().await.unwrap();
+        listener.answer(client, &document("n1"));
+        asking.await.unwrap()
+    })
+}
+
+#[test]
+fn a_client_reads_the_document_until_the_end() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("deep/er/speaker-n1.sock");
+    assert_eq!(answer_once(&path).unwrap(), document("n1"));
+    assert!(!path.exists(), "the socket goes with its listener");
+}
+
+#[test]
+fn a_stale_socket_is_replaced_and_a_live_one_or_another_file_is_not() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("s.sock");
+    drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+    assert!(path.exists());
+    block_on(async {
+        let live = Listener::bind(&path).unwrap();
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        let error = Listener::bind(&path).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        drop(live);
+        std::fs::write(&path, "precious").unwrap();
+        let error = Listener::bind(&path).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
+    });
+}
+
+#[test]
+fn i7_clients_that_do_not_read_are_turned_away_and_delay_nobody() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("s.sock");
+    let mut large = document("n1");
+    large.source.problems = vec!["x".repeat(4 << 20)];
+    block_on(async {
+        let listener = Listener::bind(&path).unwrap();
+        let mut silent = Vec::new();
+        for _ in 0..CLIENTS + 3 {
+            silent.push(BlockingStream::connect(&path).unwrap());
+            let client = listener.accept().await.unwrap();
+            listener.answer(client, &large);
+        }
+        assert_eq!(listener.slots.available_permits(), 0);
+    });
+}
+
+#[test]
+fn without_a_socket_given_the_only_one_is_asked() {
+    let directory = tempfile::tempdir().unwrap();
+    let find = || find(&Place::OnlyOne, directory.path());
+    let error = find().unwrap_err().to_string();
+    assert!(error.contains("no speaker runs"), "{error}");
+    std::fs::write(directory.path().join("speaker-n1.sock"), "").unwrap();
+    std::fs::write(directory.path().join("unrelated"), "").unwrap();
+    assert!(find().unwrap().ends_with("speaker-n1.sock"));
+    std::fs::write(directory.path().join("speaker-n2.sock"), "").unwrap();
+    let error = find().unwrap_err().to_string();
+    assert!(error.contains("--node-name"), "{error}");
+}
+
+#[test]
+fn where_nobody_answers_it_says_so() {
+    let directory = tempfile::tempdir().unwrap();
+    let error = ask(&directory.path().join("none.sock")).unwrap_err();
+    assert!(error.to_string().contains("no speaker answers"), "{error}");
+}

@@ -1,0 +1,248 @@
+//! The document for people: short sections, aligned columns.
+
+use std::fmt::Write as _;
+
+use super::document::{Document, HandOff, Layer2, Prefix, Service, Session};
+
+/// Writes the whole document.
+pub(super) fn render(document: &Document) -> String {
+    let mut out = String::new();
+    head(&mut out, document);
+    layer2(&mut out, &document.layer2);
+    sessions(&mut out, &document.sessions);
+    advertised(&mut out, &document.advertised);
+    services(&mut out, &document.services);
+    hand_off(&mut out, &document.hand_off);
+    problems(&mut out, document);
+    out
+}
+
+fn head(out: &mut String, document: &Document) {
+    let Document {
+        node,
+        version,
+        since,
+        ..
+    } = document;
+    line(
+        out,
+        &format!("node {node}   ferrolb-speaker {version}   since {since}"),
+    );
+}
+
+fn layer2(out: &mut String, layer2: &Layer2) {
+    let why = layer2.reason.as_deref().map(|why| format!(": {why}"));
+    let title = format!("layer 2   {}{}", layer2.state, why.unwrap_or_default());
+    section(out, &title);
+    let held = layer2.held.iter().map(|held| {
+        let on = match held.interfaces.is_empty() {
+            true => "on all interfaces".to_owned(),
+            false => format!("on {}", held.interfaces.join(", ")),
+        };
+        let missing = match held.missing_interfaces.is_empty() {
+            true => String::new(),
+            false => format!("not usable here: {}", held.missing_interfaces.join(", ")),
+        };
+        let since = format!("since {}", held.since);
+        let services = held.services.join(", ");
+        row([&held.address, "held", &services, &on, &since, &missing])
+    });
+    let not_held = layer2.not_held.iter().map(|not| {
+        let holder = not.holder.as_ref().map(|node| format!("held by {node}"));
+        let detail = not.detail.clone().unwrap_or_default();
+        let services = not.services.join(", ");
+        let holder = holder.unwrap_or_default();
+        row([&not.address, "-", &services, &not.reason, &holder, &detail])
+    });
+    table(out, held.chain(not_held).collect());
+    section(out, "nodes heard");
+    let nodes = layer2.nodes.iter().map(|node| {
+        let state = match (node.is_alive, node.is_leaving) {
+            (_, true) => "leaving",
+            (true, false) => "alive",
+            (false, false) => "down",
+        };
+        let on = node.heard_on.join(", ");
+        row([&node.name, state, &on, &format!("since {}", node.since)])
+    });
+    table(out, nodes.collect());
+    section(out, "interfaces");
+    let interfaces = layer2.interfaces.iter().map(|interface| {
+        let state = if interface.is_up { "up" } else { "down" };
+        let problem = interface.problem.clone().unwrap_or_default();
+        let addresses = interface.addresses.join(", ");
+        row([&interface.name, state, &interface.mac, &addresses, &problem])
+    });
+    table(out, interfaces.collect());
+}
+
+fn sessions(out: &mut String, sessions: &[Session]) {
+    section(out, "bgp sessions");
+    let rows = sessions.iter().map(|session| {
+        let since = session.since.as_ref().map(|since| format!("since {since}"));
+        let since = since.unwrap_or_default();
+        let prefixes = format!("{} prefixes", session.prefixes);
+        let note = match (session.not_started.as_slice(), &session.last_error) {
+            ([], Some(error)) => format!("last error: {error}"),
+            ([], None) => String::new(),
+            (fields, _) => format!("not started: {} not built yet", fields.join(", ")),
+        };
+        let state = session.state.as_str();
+        row([
+            &session.peer,
+            &session.address,
+            state,
+            &since,
+            &prefixes,
+            &note,
+        ])
+    });
+    table(out, rows.collect());
+}
+
+fn advertised(out: &mut String, prefixes: &[Prefix]) {
+    section(out, "bgp prefixes");
+    let rows = prefixes.iter().map(|prefix| {
+        let local_pref = prefix.local_pref.map(|pref| format!("localPref {pref}"));
+        let communities = match prefix.communities.is_empty() {
+            true => String::new(),
+            false => format!("communities {}", prefix.communities.join(" ")),
+        };
+        let peers = format!("to {}", prefix.peers.join(", "));
+        let local_pref = local_pref.unwrap_or_default();
+        row([&prefix.prefix, &peers, &local_pref, &communities])
+    });
+    table(out, rows.collect());
+}
+
+fn services(out: &mut String, services: &[Service]) {
+    section(out, "services");
+    let mut rows = Vec::new();
+    for service in services {
+        let notes = service.notes.join("; ");
+        if let Some(reason) = &service.reason {
+            rows.push(row([&service.service, "-", reason, "", &notes]));
+        }
+        for at in &service.addresses {
+            let (layer2, bgp) = (format!("layer2 {}", at.layer2), format!("bgp {}", at.bgp));
+            rows.push(row([&service.service, &at.address, &layer2, &bgp, &notes]));
+        }
+    }
+    table(out, rows);
+}
+
+fn hand_off(out: &mut String, hand_off: &HandOff) {
+    let why = hand_off.reason.as_deref().map(|why| format!(": {why}"));
+    let ports = match hand_off.state.as_str() {
+        "programmed" => format!(", {} ports", hand_off.frontends),
+        _ => String::new(),
+    };
+    let why = why.unwrap_or_default();
+    section(out, &format!("hand-off   {}{ports}{why}", hand_off.state));
+    let rows = hand_off.refused_ports.iter();
+    let rows = rows.map(|port| {
+        let reason = format!("not handed off: {}", port.reason);
+        row([&port.service, &port.address, &port.port, &reason])
+    });
+    table(out, rows.collect());
+}
+
+fn problems(out: &mut String, document: &Document) {
+    let source = &document.source;
+    if source.problem_count == 0 && source.state_error.is_none() {
+        return;
+    }
+    section(out, &format!("problems   {}", source.problem_count));
+    let more = source.problem_count.saturating_sub(source.problems.len());
+    for problem in &source.problems {
+        line(out, &format!("  {problem}"));
+    }
+    if more > 0 {
+        line(out, &format!("  and {more} more"));
+    }
+    if let Some(error) = &source.state_error {
+        line(out, &format!("  state directory: {error}"));
+    }
+}
+
+fn section(out: &mut String, title: &str) {
+    line(out, "");
+    line(out, title);
+}
+
+fn line(out: &mut String, text: &str) {
+    // Writing to a String cannot fail.
+    let _ = writeln!(out, "{}", text.trim_end());
+}
+
+fn row<const N: usize>(cells: [&str; N]) -> Vec<String> {
+    cells.map(str::to_owned).to_vec()
+}
+
+fn table(out: &mut String, rows: Vec<Vec<String>>) {
+    if rows.is_empty() {
+        line(out, "  none");
+    }
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..columns)
+        .map(|at| {
+            let cells = rows.iter().filter_map(|row| row.get(at));
+            cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+        })
+        .collect();
+    for row in rows {
+        let cells = row.iter().zip(&widths);
+        let filled = cells.filter(|(_, width)| **width > 0);
+        let padded: Vec<String> = filled
+            .map(|(cell, width)| format!("{cell:width$}"))
+            .collect();
+        line(out, &format!("  {}", padded.join("  ")));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::document::{Held, NotHeld, Source};
+    use super::*;
+
+    #[test]
+    fn the_text_is_short_aligned_sections() {
+        let document = Document {
+            node: "n1".to_owned(),
+            version: "0.1.0".to_owned(),
+            since: "2026-01-01T00:00:00Z".to_owned(),
+            layer2: Layer2 {
+                state: "running".to_owned(),
+                held: vec![Held {
+                    address: "10.0.0.1".to_owned(),
+                    services: vec!["default/web".to_owned()],
+                    interfaces: vec!["eth0".to_owned()],
+                    since: "2026-01-01T00:00:01Z".to_owned(),
+                    ..Held::default()
+                }],
+                not_held: vec![NotHeld {
+                    address: "10.0.0.200".to_owned(),
+                    services: vec!["default/api".to_owned()],
+                    reason: "notOwner".to_owned(),
+                    holder: Some("n2".to_owned()),
+                    ..NotHeld::default()
+                }],
+                ..Layer2::default()
+            },
+            source: Source {
+                problem_count: 2,
+                problems: vec!["a.yaml:1:1: why".to_owned()],
+                state_error: None,
+            },
+            ..Document::default()
+        };
+        let text = render(&document);
+        let layer2 = "layer 2   running\n  \
+             10.0.0.1    held  default/web  on eth0   since 2026-01-01T00:00:01Z\n  \
+             10.0.0.200  -     default/api  notOwner  held by n2\n";
+        assert!(text.contains(layer2), "{text}");
+        let problems = "problems   2\n  a.yaml:1:1: why\n  and 1 more\n";
+        assert!(text.ends_with(problems), "{text}");
+        assert!(text.contains("\nbgp sessions\n  none\n"), "{text}");
+    }
+}
