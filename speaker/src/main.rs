@@ -32,11 +32,14 @@ fn speak(arguments: RunArguments) -> anyhow::Result<()> {
         warn!(flag, "accepted for MetalLB's sake, without effect");
     }
     let settings = arguments.settings()?;
-    tokio::runtime::Builder::new_current_thread()
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .context("starting the runtime")?
-        .block_on(run::run(settings))
+        .context("starting the runtime")?;
+    let outcome = runtime.block_on(run::run(settings));
+    // A thread that waits for a disk must not keep the program from ending.
+    runtime.shutdown_background();
+    outcome
 }
 
 fn show(arguments: StatusArguments) -> anyhow::Result<()> {

@@ -1,9 +1,49 @@
-//! The composition root.
+//! The composition root: the one `select!` that feeds the world, plans what was touched and hands
+//! the difference to the machines.
+//!
+//! ```text
+//! source ──┐                                          ┌─▶ layer 2 (a thread)
+//! layer 2 ─┼─▶ Event ─▶ world ─▶ plan ─▶ translate ─▶ ┼─▶ sessions (a task each)
+//! deadline ┘                                          ├─▶ hand-off (a task)
+//!                                                     └─▶ status file (a task), socket
+//! ```
+//!
+//! Nothing in the loop waits for a peer, a client, a disk or a command: whatever can be slow has a
+//! task of its own, and the loop reads the latest it reported.
 
-use std::path::PathBuf;
-use std::time::Duration;
+#![expect(
+    clippy::disallowed_methods,
+    reason = "driver: reads the clock, starts the tasks it owns"
+)]
 
-use crate::world::Identity;
+mod changes;
+mod sessions;
+mod translate;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::pending;
+use std::io::Read;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::Context;
+use ferrolb_crds::model::Secret;
+use ferrolb_crds::source::Change;
+use ferrolb_crds::source::manifests::{Batch, Located, Manifests, Options};
+use tokio::net::UnixStream;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tracing::{error, info, warn};
+
+use crate::layer2::{self, Layer2};
+use crate::nft::{self, HandOff};
+use crate::plan::{self, Plan};
+use crate::status::{self, Document, Facts, Listener, NodeFile, Since};
+use crate::world::{Identity, Segment, World};
+use sessions::Sessions;
 
 /// What a speaker is started with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,8 +77,503 @@ pub enum Heartbeat {
     NoKey,
 }
 
+/// How long the status file may lag behind, so that a burst of changes is one write.
+const STATUS_LAG: Duration = Duration::from_millis(500);
+
+/// How long to wait before what could not be started is tried again.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// How long the last write of the status file may take on the way out.
+const LAST_WRITE: Duration = Duration::from_secs(1);
+
+/// More than any key; the rest of a larger file is not read.
+const LONGEST_KEY: u64 = 64 * 1024;
+
 /// Runs until SIGTERM or SIGINT.
 pub async fn run(settings: Settings) -> anyhow::Result<()> {
-    let _ = settings;
+    let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
+    let source = Manifests::start(Options {
+        dir: settings.manifests.clone(),
+        state: Some(settings.state.clone()),
+        namespace: settings.namespace.clone(),
+        follow_state: true,
+    })
+    .context("reading the manifests directory")?;
+    let mut speaker = Speaker::start(settings, source);
+    loop {
+        let event = tokio::select! {
+            event = speaker.next_event() => event,
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+        };
+        speaker.handle(event);
+    }
+    info!("stopping");
+    speaker.stop().await;
     Ok(())
 }
+
+/// What the loop waits for.
+enum Event {
+    Batch(Batch),
+    /// Layer 2 has news, or (false) has ended.
+    Layer2(bool),
+    Key(Result<Secret, String>),
+    /// Some session has news.
+    Session,
+    /// A session that was told to stop has stopped.
+    SessionStopped,
+    HandOff,
+    StatusFile,
+    Client(std::io::Result<UnixStream>),
+    Deadline,
+}
+
+struct Speaker {
+    settings: Settings,
+    source: Manifests,
+    problems: BTreeSet<String>,
+    is_ready: bool,
+    world: World,
+    plan: Plan,
+    since: Since,
+    segment: SegmentLink,
+    sessions: Sessions,
+    hand_off: HandOffLink,
+    status: StatusLink,
+    retry_at: Option<Instant>,
+}
+
+/// Layer 2, while it runs, and the key it is started with, while that is being read.
+#[derive(Default)]
+struct SegmentLink {
+    running: Option<(Layer2, watch::Receiver<layer2::Report>)>,
+    key: Option<JoinHandle<Result<Secret, String>>>,
+}
+
+struct HandOffLink {
+    machine: HandOff,
+    report: Option<watch::Receiver<nft::Report>>,
+    last_report: nft::Report,
+    desired: Option<Arc<nft::Desired>>,
+}
+
+struct StatusLink {
+    listener: Option<Listener>,
+    file: NodeFile,
+    error: Option<watch::Receiver<Option<String>>>,
+    last_error: Option<String>,
+    /// When the file is brought up to date.
+    due: Option<Instant>,
+}
+
+impl Speaker {
+    fn start(settings: Settings, source: Manifests) -> Self {
+        let machine = HandOff::start();
+        let node = settings.identity.node.clone();
+        let file = NodeFile::start(settings.state.clone(), node);
+        let mut speaker = Self {
+            source,
+            problems: BTreeSet::new(),
+            is_ready: false,
+            world: World::new(settings.identity.clone()),
+            plan: Plan::default(),
+            since: Since {
+                start: SystemTime::now(),
+                held: BTreeMap::new(),
+                advertised: BTreeMap::new(),
+            },
+            segment: SegmentLink::default(),
+            sessions: Sessions::default(),
+            hand_off: HandOffLink {
+                report: Some(machine.report()),
+                last_report: nft::Report::Idle,
+                machine,
+                desired: None,
+            },
+            status: StatusLink {
+                listener: None,
+                error: Some(file.error()),
+                file,
+                last_error: None,
+                due: None,
+            },
+            retry_at: None,
+            settings,
+        };
+        speaker.bind_socket();
+        speaker.start_layer2();
+        speaker
+    }
+
+    async fn next_event(&mut self) -> Event {
+        let deadline = [self.retry_at, self.status.due].into_iter().flatten().min();
+        let report = self.segment.running.as_mut().map(|(_, report)| report);
+        tokio::select! {
+            batch = self.source.next() => Event::Batch(batch),
+            is_alive = changed(report) => Event::Layer2(is_alive),
+            key = finished(&mut self.segment.key) => Event::Key(key),
+            () = self.sessions.news() => Event::Session,
+            () = self.sessions.stopped() => Event::SessionStopped,
+            is_alive = changed(self.hand_off.report.as_mut()) => {
+                if !is_alive {
+                    self.hand_off.report = None;
+                }
+                Event::HandOff
+            }
+            is_alive = changed(self.status.error.as_mut()) => {
+                if !is_alive {
+                    self.status.error = None;
+                }
+                Event::StatusFile
+            }
+            client = accept(self.status.listener.as_ref()) => Event::Client(client),
+            () = until(deadline) => Event::Deadline,
+        }
+    }
+
+    fn handle(&mut self, event: Event) {
+        match event {
+            Event::Batch(batch) => self.take(batch),
+            Event::Layer2(true) => self.hear(),
+            Event::Layer2(false) => self.lose_layer2(),
+            Event::Key(key) => self.use_key(key),
+            Event::Session => {}
+            Event::SessionStopped => self.apply_sessions(),
+            Event::HandOff => self.note_hand_off(),
+            Event::StatusFile => self.note_status_error(),
+            Event::Client(client) => return self.answer(client),
+            Event::Deadline => return self.handle_deadline(),
+        }
+        // Whatever happened, the file is to say so, soon.
+        let soon = || Instant::now() + STATUS_LAG;
+        self.status.due.get_or_insert_with(soon);
+    }
+
+    fn take(&mut self, batch: Batch) {
+        if let Some(problems) = batch.problems {
+            self.note_problems(&problems);
+        }
+        let mut touched = BTreeSet::new();
+        let mut is_synced = false;
+        for change in batch.changes {
+            is_synced |= change == Change::Synced;
+            touched.extend(self.world.apply(change));
+        }
+        if is_synced && !self.is_ready {
+            self.is_ready = true;
+            touched = self.world.addresses().collect();
+            info!("ready");
+        }
+        self.replan(touched);
+    }
+
+    fn note_problems(&mut self, problems: &[Located]) {
+        let present: BTreeSet<String> = problems.iter().map(ToString::to_string).collect();
+        for problem in present.difference(&self.problems) {
+            warn!(problem, "problem in the manifests");
+        }
+        for problem in self.problems.difference(&present) {
+            info!(problem, "problem in the manifests is gone");
+        }
+        self.problems = present;
+    }
+
+    /// Plans what was touched and gives the machines what differs. Until everything present has
+    /// been read, nothing is known well enough to act on.
+    fn replan(&mut self, touched: BTreeSet<IpAddr>) {
+        if !self.is_ready {
+            return;
+        }
+        let now = SystemTime::now();
+        let mut routes_differ = false;
+        for address in touched {
+            let new = plan::plan_address(&self.world, address);
+            let old = self.plan.addresses.get(&address);
+            if old == new.as_ref() {
+                continue;
+            }
+            changes::log(address, old, new.as_ref());
+            changes::note_held(&mut self.since, now, address, new.as_ref());
+            let routes = |plan: &plan::AddressPlan| plan.advertised.clone();
+            routes_differ |= old.map(routes) != new.as_ref().map(routes);
+            match new {
+                Some(new) => self.plan.addresses.insert(address, new),
+                None => self.plan.addresses.remove(&address),
+            };
+        }
+        let peers = plan::peers(&self.world);
+        changes::log_peers(&self.plan.peers, &peers);
+        self.plan.peers = peers;
+        self.plan.heartbeat = plan::heartbeat(&self.world);
+        if routes_differ {
+            changes::note_advertised(&mut self.since, now, &self.plan);
+            self.sessions.forget_routes();
+        }
+        self.apply();
+    }
+
+    fn apply(&mut self) {
+        let desired = translate::hand_off_desired(&self.plan);
+        if self.hand_off.desired.as_deref() != Some(&desired) {
+            let desired = Arc::new(desired);
+            self.hand_off.desired = Some(Arc::clone(&desired));
+            self.hand_off.machine.want(desired);
+        }
+        if let Some((layer2, _)) = &self.segment.running {
+            layer2.want(translate::layer2_desired(&self.plan));
+        }
+        self.apply_sessions();
+    }
+
+    fn apply_sessions(&mut self) {
+        let wanted = translate::sessions(&self.plan, &self.settings.identity.node);
+        let plan = &self.plan;
+        self.sessions
+            .want(wanted, |peer| Arc::new(translate::routes(plan, peer)));
+    }
+
+    fn hear(&mut self) {
+        let Some((_, report)) = &mut self.segment.running else {
+            return;
+        };
+        let segment = translate::segment(&report.borrow_and_update());
+        let touched = self.world.hear(segment);
+        self.replan(touched);
+    }
+
+    fn start_layer2(&mut self) {
+        match &self.settings.heartbeat {
+            Heartbeat::KeyFile(path) => {
+                let path = path.clone();
+                // A key file on a file system that hangs holds up layer 2 and nothing else.
+                let reading = tokio::task::spawn_blocking(move || read_key(&path));
+                self.segment.key = Some(reading);
+            }
+            Heartbeat::Insecure => {
+                warn!("heartbeats are not authenticated");
+                self.begin_layer2(None);
+            }
+            Heartbeat::NoKey => self.silence_layer2(
+                "neither --heartbeat-key-file nor --heartbeat-insecure was given".to_owned(),
+            ),
+        }
+    }
+
+    fn use_key(&mut self, key: Result<Secret, String>) {
+        self.segment.key = None;
+        match key {
+            Ok(key) => self.begin_layer2(Some(key)),
+            Err(reason) => {
+                self.silence_layer2(reason);
+                self.retry_soon();
+            }
+        }
+    }
+
+    fn begin_layer2(&mut self, key: Option<Secret>) {
+        let started = Layer2::start(layer2::Settings {
+            node: self.settings.identity.node.clone(),
+            key,
+            interval: self.settings.heartbeat_interval,
+            down_after: self.settings.heartbeat_down_after,
+        });
+        match started {
+            Ok(layer2) => {
+                let report = layer2.report();
+                layer2.want(translate::layer2_desired(&self.plan));
+                self.segment.running = Some((layer2, report));
+                self.hear();
+            }
+            Err(error) => {
+                self.silence_layer2(format!("{:#}", anyhow::Error::from(error)));
+                self.retry_soon();
+            }
+        }
+    }
+
+    fn lose_layer2(&mut self) {
+        self.segment.running = None;
+        self.silence_layer2("layer 2 has ended and is started again".to_owned());
+        self.retry_soon();
+    }
+
+    fn silence_layer2(&mut self, reason: String) {
+        let segment = Segment::Off(reason.clone());
+        if *self.world.segment() != segment {
+            warn!(reason, "layer 2 is silent");
+        }
+        let touched = self.world.hear(segment);
+        self.replan(touched);
+    }
+
+    fn bind_socket(&mut self) {
+        match Listener::bind(&self.settings.socket) {
+            Ok(listener) => self.status.listener = Some(listener),
+            Err(error) => {
+                // Once is enough: it is tried again until it works.
+                if self.retry_at.is_none() {
+                    let socket = self.settings.socket.display();
+                    warn!(%socket, %error, "status socket not made, trying again");
+                }
+                self.retry_soon();
+            }
+        }
+    }
+
+    fn answer(&mut self, client: std::io::Result<UnixStream>) {
+        match (client, &self.status.listener) {
+            (Ok(client), Some(listener)) => listener.answer(client, &self.document()),
+            (Ok(_), None) => {}
+            (Err(error), _) => {
+                warn!(%error, "status socket failed, making it again");
+                self.status.listener = None;
+                self.retry_soon();
+            }
+        }
+    }
+
+    fn note_hand_off(&mut self) {
+        let report = self.hand_off.report.as_mut();
+        if let Some(report) = report.map(|report| report.borrow_and_update().clone()) {
+            self.hand_off.last_report = report;
+        } else {
+            error!("hand-off has ended");
+            let error = "the hand-off has ended unexpectedly: restart the speaker".to_owned();
+            self.hand_off.last_report = nft::Report::Failed { error };
+        }
+    }
+
+    fn note_status_error(&mut self) {
+        if let Some(error) = &mut self.status.error {
+            self.status.last_error = error.borrow_and_update().clone();
+        }
+    }
+
+    fn handle_deadline(&mut self) {
+        let now = Instant::now();
+        if self.status.due.is_some_and(|due| due <= now) {
+            self.status.due = None;
+            if self.is_ready {
+                self.status.file.want(self.document());
+            }
+        }
+        if self.retry_at.is_some_and(|at| at <= now) {
+            self.retry();
+        }
+    }
+
+    fn retry(&mut self) {
+        if self.status.listener.is_none() {
+            self.bind_socket();
+        }
+        self.retry_at = None;
+        if self.status.listener.is_none() {
+            self.retry_soon();
+        }
+        if self.segment.running.is_none() && self.segment.key.is_none() {
+            self.start_layer2();
+        }
+    }
+
+    fn retry_soon(&mut self) {
+        self.retry_at.get_or_insert_with(|| Instant::now() + RETRY);
+    }
+
+    fn document(&self) -> Document {
+        let report = self.segment.running.as_ref().map(|(_, report)| report);
+        let report = report.map(|report| report.borrow().clone());
+        status::document(&Facts {
+            world: &self.world,
+            plan: &self.plan,
+            since: &self.since,
+            problems: &self.problems,
+            state_error: self.status.last_error.as_deref(),
+            layer2: report.as_ref(),
+            sessions: &self.sessions.statuses(),
+            hand_off: &self.hand_off.last_report,
+        })
+    }
+
+    /// Leaves: the others are told to take the addresses, the peers that the routes are gone. The
+    /// hand-off stays: connections through it outlive a restart.
+    async fn stop(mut self) {
+        let layer2 = self.segment.running.take();
+        let leave = async {
+            if let Some((layer2, _)) = layer2 {
+                layer2.leave().await;
+            }
+        };
+        let keep = self.hand_off.machine.stop(true);
+        tokio::join!(leave, self.sessions.stop(), keep);
+        self.plan = Plan::default();
+        let _ = self
+            .world
+            .hear(Segment::Off("this speaker has stopped".to_owned()));
+        if self.is_ready {
+            let document = status::document(&Facts {
+                world: &self.world,
+                plan: &self.plan,
+                since: &self.since,
+                problems: &self.problems,
+                state_error: None,
+                layer2: None,
+                sessions: &BTreeMap::new(),
+                hand_off: &self.hand_off.last_report,
+            });
+            self.status.file.want(document);
+        }
+        self.status.file.finish(LAST_WRITE).await;
+        info!("stopped");
+    }
+}
+
+/// The key, without the white space that editors leave at the end.
+fn read_key(path: &Path) -> Result<Secret, String> {
+    let because = |why: String| format!("heartbeat key file {}: {why}", path.display());
+    let file = std::fs::File::open(path).map_err(|error| because(error.to_string()))?;
+    let mut text = String::new();
+    file.take(LONGEST_KEY)
+        .read_to_string(&mut text)
+        .map_err(|error| because(error.to_string()))?;
+    let key = text.trim();
+    if key.is_empty() {
+        return Err(because("it is empty: put a key into it".to_owned()));
+    }
+    Ok(Secret::new(key.to_owned()))
+}
+
+/// Whether there is news (true) or will never be any again (false); waits for ever for nothing.
+async fn changed<T>(receiver: Option<&mut watch::Receiver<T>>) -> bool {
+    match receiver {
+        Some(receiver) => receiver.changed().await.is_ok(),
+        None => pending().await,
+    }
+}
+
+async fn finished(
+    reading: &mut Option<JoinHandle<Result<Secret, String>>>,
+) -> Result<Secret, String> {
+    match reading {
+        Some(reading) => reading.await.unwrap_or_else(|error| Err(error.to_string())),
+        None => pending().await,
+    }
+}
+
+async fn accept(listener: Option<&Listener>) -> std::io::Result<UnixStream> {
+    match listener {
+        Some(listener) => listener.accept().await,
+        None => pending().await,
+    }
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+        None => pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -20,10 +20,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use ferrolb_crds::state::StateDir;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::Semaphore;
-use tracing::debug;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinHandle;
+use tracing::{debug, info, warn};
 
 pub use document::Document;
 pub use report::{Facts, Since, document, state};
@@ -39,6 +41,15 @@ const CLIENTS: usize = 16;
 
 /// More than any document; what a client reads at most.
 const LONGEST_ANSWER: u64 = 1 << 30;
+
+/// The node's file in its folder of the state directory.
+const FILE: &str = "status.yaml";
+
+/// How long to wait before writing is tried again, at first.
+const RETRY_FIRST: Duration = Duration::from_secs(1);
+
+/// And at most.
+const RETRY_LONGEST: Duration = Duration::from_secs(60);
 
 /// Which speaker to ask.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -130,6 +141,105 @@ fn remove_stale(path: &Path) -> io::Result<()> {
         return Err(io::Error::new(io::ErrorKind::AddrInUse, text));
     }
     std::fs::remove_file(path)
+}
+
+/// The node's file in the state directory, kept by a task of its own: a directory that is slow, full
+/// or read-only delays nobody. What cannot be written is tried again with back-off.
+#[derive(Debug)]
+pub struct NodeFile {
+    wanted: watch::Sender<Option<Document>>,
+    error: watch::Receiver<Option<String>>,
+    task: JoinHandle<()>,
+}
+
+impl NodeFile {
+    /// Starts the task; nothing is written until there is a document.
+    pub fn start(state: PathBuf, node: String) -> Self {
+        let (wanted, documents) = watch::channel(None);
+        let (reporter, error) = watch::channel(None);
+        let task = tokio::spawn(keep_written(state, node, documents, reporter));
+        Self {
+            wanted,
+            error,
+            task,
+        }
+    }
+
+    /// Replaces what the file should say; the latest wins.
+    pub fn want(&self, document: Document) {
+        let document = Some(document.at_rest());
+        self.wanted.send_if_modified(|wanted| {
+            let differs = *wanted != document;
+            *wanted = document;
+            differs
+        });
+    }
+
+    /// Why the file could not be written, if it could not, for as long as the task runs.
+    pub fn error(&self) -> watch::Receiver<Option<String>> {
+        self.error.clone()
+    }
+
+    /// Ends the task once the last document is written, or after so long.
+    pub async fn finish(self, limit: Duration) {
+        let Self { wanted, task, .. } = self;
+        drop(wanted);
+        let end = task.abort_handle();
+        if tokio::time::timeout(limit, task).await.is_err() {
+            end.abort();
+        }
+    }
+}
+
+async fn keep_written(
+    state: PathBuf,
+    node: String,
+    mut documents: watch::Receiver<Option<Document>>,
+    reporter: watch::Sender<Option<String>>,
+) {
+    let mut pause = RETRY_FIRST;
+    while documents.changed().await.is_ok() {
+        while let Err(error) = write(&state, &node, &mut documents).await {
+            note_failure(&reporter, Some(error));
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(RETRY_LONGEST);
+        }
+        note_failure(&reporter, None);
+        pause = RETRY_FIRST;
+    }
+}
+
+/// Logs and reports a failure when it begins, changes or ends, not every time it repeats.
+fn note_failure(reporter: &watch::Sender<Option<String>>, error: Option<String>) {
+    let differs = reporter.send_if_modified(|reported| {
+        let differs = *reported != error;
+        reported.clone_from(&error);
+        differs
+    });
+    match error {
+        Some(error) if differs => warn!(error, "status file not written, trying again"),
+        None if differs => info!("status file written again"),
+        Some(_) | None => {}
+    }
+}
+
+/// Writes the latest document, on a thread where a slow disk holds up nothing else.
+async fn write(
+    state: &Path,
+    node: &str,
+    documents: &mut watch::Receiver<Option<Document>>,
+) -> Result<(), String> {
+    let Some(document) = documents.borrow_and_update().clone() else {
+        return Ok(());
+    };
+    let (state, node) = (state.to_owned(), node.to_owned());
+    let writing = tokio::task::spawn_blocking(move || {
+        let text = serde_yaml::to_string(&document)?;
+        StateDir::open(&state)?.write_node_file(&node, FILE, &text)?;
+        anyhow::Ok(())
+    });
+    let outcome = writing.await.map_err(|error| error.to_string())?;
+    outcome.map_err(|error| format!("{error:#}"))
 }
 
 /// Asks a speaker and prints its answer.

@@ -54,6 +54,22 @@ impl Layer2 {
     pub fn is_held(&self) -> bool {
         matches!(self, Self::Held(_))
     }
+
+    /// Why this node is silent, if it is.
+    pub fn reason(&self) -> Option<Reason> {
+        match self {
+            Self::Held(_) => None,
+            Self::NotHeld { reason, .. } => Some(*reason),
+        }
+    }
+
+    /// Interfaces that an advertisement names and that cannot be used, where the address is held.
+    pub fn missing(&self) -> Option<&BTreeSet<String>> {
+        match self {
+            Self::Held(holding) => Some(&holding.missing),
+            Self::NotHeld { .. } => None,
+        }
+    }
 }
 
 impl Interfaces {

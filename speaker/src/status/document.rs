@@ -246,6 +246,8 @@ impl Document {
     /// The document as a file keeps it: without what changes while nothing happens. A session that
     /// is not established keeps trying, so its steps are one state here.
     pub fn at_rest(mut self) -> Self {
+        // The file that says so cannot be the one that was not written.
+        self.source.state_error = None;
         for session in &mut self.sessions {
             session.updates_sent = None;
             if session.state != ESTABLISHED && session.not_started.is_empty() {

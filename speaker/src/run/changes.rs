@@ -1,0 +1,137 @@
+//! What became different: the log lines an operator would put in a timeline, and since when things
+//! are as they are.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::SystemTime;
+
+use ipnet::IpNet;
+use tracing::{debug, info, warn};
+
+use crate::plan::{AddressPlan, Layer2, PeerPlan, Plan, Reason, RefusedPort};
+use crate::status::Since;
+
+/// Logs how the plan of an address changed.
+pub(super) fn log(address: IpAddr, old: Option<&AddressPlan>, new: Option<&AddressPlan>) {
+    log_layer2(address, old, new);
+    log_bgp(address, old, new);
+    let refused = |plan: Option<&AddressPlan>| -> BTreeSet<RefusedPort> {
+        plan.map(|plan| plan.hand_off.refused.clone()).unwrap_or_default()
+    };
+    for port in refused(new).difference(&refused(old)) {
+        let RefusedPort {
+            service,
+            frontend,
+            reason,
+        } = port;
+        let port = format!("{}/{}", frontend.port, frontend.protocol);
+        warn!(%service, %address, port, reason, "port not handed off");
+    }
+}
+
+fn log_layer2(address: IpAddr, old: Option<&AddressPlan>, new: Option<&AddressPlan>) {
+    let was_held = old.is_some_and(|plan| plan.layer2.is_held());
+    match new.map(|plan| (plan, &plan.layer2)) {
+        Some((plan, Layer2::Held(holding))) => {
+            let service = services(plan, |service| service.layer2.is_none());
+            if !was_held {
+                let reason = NODE_ASSIGNED;
+                info!(%address, service, protocol = "layer2", reason, "address announced");
+            }
+            let missing: Vec<&str> = holding.missing.iter().map(String::as_str).collect();
+            let missed = old.and_then(|plan| plan.layer2.missing());
+            if !missing.is_empty() && missed != Some(&holding.missing) {
+                let interface = missing.join(", ");
+                warn!(%address, interface, "interface of an advertisement not usable here");
+            }
+        }
+        Some((_, Layer2::NotHeld { reason, detail, holder })) => {
+            let node = holder.as_deref().unwrap_or_default();
+            let detail = detail.as_deref().unwrap_or_default();
+            let had_failed = old.is_some_and(|plan| plan.layer2.reason() == Some(*reason));
+            if *reason == Reason::AnnounceFailed && !had_failed {
+                warn!(%address, %reason, detail, "address cannot be announced");
+            }
+            if was_held {
+                info!(%address, protocol = "layer2", %reason, node, "address withdrawn");
+            } else {
+                debug!(%address, protocol = "layer2", %reason, node, "address not announced");
+            }
+        }
+        None if was_held => {
+            let reason = SERVICE_DELETED;
+            info!(%address, protocol = "layer2", reason, "address withdrawn");
+        }
+        None => {}
+    }
+}
+
+fn log_bgp(address: IpAddr, old: Option<&AddressPlan>, new: Option<&AddressPlan>) {
+    let is_advertised = |plan: Option<&AddressPlan>| plan.is_some_and(|p| !p.advertised.is_empty());
+    match (is_advertised(old), new) {
+        (false, Some(plan)) if is_advertised(new) => {
+            let service = services(plan, |service| service.bgp.is_none());
+            let reason = NODE_ASSIGNED;
+            info!(%address, service, protocol = "bgp", reason, "address announced");
+        }
+        (true, Some(plan)) if !is_advertised(new) => {
+            let reason = plan.services.values().find_map(|service| service.bgp);
+            let reason = reason.map_or(SERVICE_DELETED, Reason::as_str);
+            info!(%address, protocol = "bgp", reason, "address withdrawn");
+        }
+        (true, None) => {
+            let reason = SERVICE_DELETED;
+            info!(%address, protocol = "bgp", reason, "address withdrawn");
+        }
+        (_, Some(_)) | (false, None) => {}
+    }
+}
+
+fn services(plan: &AddressPlan, which: impl Fn(&crate::plan::ServicePlan) -> bool) -> String {
+    let chosen = plan.services.iter().filter(|(_, service)| which(service));
+    let names: Vec<String> = chosen.map(|(key, _)| key.to_string()).collect();
+    names.join(", ")
+}
+
+/// Logs the peers that are not started and why, when that is new.
+pub(super) fn log_peers(old: &BTreeMap<String, PeerPlan>, new: &BTreeMap<String, PeerPlan>) {
+    for (peer, plan) in new {
+        let PeerPlan::Refused { fields, .. } = plan else {
+            continue;
+        };
+        if old.get(peer) != Some(plan) {
+            let field = fields.join(", ");
+            warn!(peer, field, "bgp peer not started: field not built yet");
+        }
+    }
+}
+
+/// Remembers when an address came to be held.
+pub(super) fn note_held(
+    since: &mut Since,
+    now: SystemTime,
+    address: IpAddr,
+    plan: Option<&AddressPlan>,
+) {
+    if plan.is_some_and(|plan| plan.layer2.is_held()) {
+        since.held.entry(address).or_insert(now);
+    } else {
+        since.held.remove(&address);
+    }
+}
+
+/// Remembers when each prefix came to be advertised.
+pub(super) fn note_advertised(since: &mut Since, now: SystemTime, plan: &Plan) {
+    let advertised = plan.addresses.values().flat_map(|plan| &plan.advertised);
+    let prefixes: BTreeSet<IpNet> = advertised.map(|advertised| advertised.prefix).collect();
+    since.advertised.retain(|prefix, _| prefixes.contains(prefix));
+    for prefix in prefixes {
+        since.advertised.entry(prefix).or_insert(now);
+    }
+}
+
+/// The event reason that operators know.
+const NODE_ASSIGNED: &str = "nodeAssigned";
+
+/// The withdraw reason of a Service that is no more, or no longer holds the address.
+const SERVICE_DELETED: &str = "serviceDeleted";

@@ -1,0 +1,145 @@
+//! The BGP sessions that run: started, stopped and restarted as the plan wants them, and each only
+//! when its settings differ.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+use tracing::{error, info};
+
+use crate::bgp::{Routes, Session, SessionStatus, Settings};
+
+/// The sessions by peer.
+#[derive(Debug, Default)]
+pub(super) struct Sessions {
+    running: BTreeMap<String, Running>,
+    /// A session that is stopping must be gone before one with the same peer is started: the peer
+    /// would see two.
+    stopping: JoinSet<String>,
+    awaited: BTreeSet<String>,
+    news: Arc<Notify>,
+}
+
+#[derive(Debug)]
+struct Running {
+    settings: Settings,
+    session: Session,
+    status: watch::Receiver<SessionStatus>,
+    /// Whether the routes it has are those of the plan.
+    has_routes: bool,
+}
+
+impl Sessions {
+    /// Makes the sessions those wanted, and gives routes to those that lack them.
+    pub(super) fn want(
+        &mut self,
+        wanted: BTreeMap<String, Settings>,
+        routes: impl Fn(&str) -> Arc<Routes>,
+    ) {
+        let unwanted: Vec<String> = self
+            .running
+            .iter()
+            .filter(|(peer, running)| wanted.get(*peer) != Some(&running.settings))
+            .map(|(peer, _)| peer.clone())
+            .collect();
+        for peer in unwanted {
+            self.end(&peer);
+        }
+        for (peer, settings) in wanted {
+            if !self.awaited.contains(&peer) {
+                self.keep(&peer, settings, &routes);
+            }
+        }
+    }
+
+    fn keep(&mut self, peer: &str, settings: Settings, routes: impl Fn(&str) -> Arc<Routes>) {
+        if let Some(running) = self.running.get_mut(peer) {
+            if !running.has_routes {
+                running.session.announce(routes(peer));
+                running.has_routes = true;
+            }
+            return;
+        }
+        info!(peer, address = %settings.neighbor, "session started");
+        let session = Session::start(settings.clone(), routes(peer));
+        let status = session.status();
+        self.forward(status.clone());
+        let running = Running {
+            settings,
+            session,
+            status,
+            has_routes: true,
+        };
+        self.running.insert(peer.to_owned(), running);
+    }
+
+    fn end(&mut self, peer: &str) {
+        if let Some(running) = self.running.remove(peer) {
+            info!(peer, "session stopped");
+            let name = peer.to_owned();
+            self.awaited.insert(name.clone());
+            self.stopping.spawn(async move {
+                running.session.stop().await;
+                name
+            });
+        }
+    }
+
+    /// Turns the news of many sessions into one thing to wait for; ends with the session.
+    fn forward(&self, mut status: watch::Receiver<SessionStatus>) {
+        let news = Arc::clone(&self.news);
+        tokio::spawn(async move {
+            while status.changed().await.is_ok() {
+                news.notify_one();
+            }
+        });
+    }
+
+    /// The routes of the plan have changed: every session lacks them.
+    pub(super) fn forget_routes(&mut self) {
+        for running in self.running.values_mut() {
+            running.has_routes = false;
+        }
+    }
+
+    /// Waits until some session has news. Cancel-safe.
+    pub(super) fn news(&self) -> impl Future<Output = ()> + use<> {
+        let news = Arc::clone(&self.news);
+        async move { news.notified().await }
+    }
+
+    /// Waits until a session that was told to stop has stopped. Cancel-safe.
+    pub(super) async fn stopped(&mut self) {
+        match self.stopping.join_next().await {
+            Some(Ok(peer)) => {
+                self.awaited.remove(&peer);
+            }
+            Some(Err(error)) => error!(%error, "session did not stop"),
+            None => std::future::pending().await,
+        }
+        if self.stopping.is_empty() {
+            self.awaited.clear();
+        }
+    }
+
+    /// How they all stand.
+    pub(super) fn statuses(&self) -> BTreeMap<String, SessionStatus> {
+        let running = self.running.iter();
+        running
+            .map(|(peer, running)| (peer.clone(), running.status.borrow().clone()))
+            .collect()
+    }
+
+    /// Stops them all.
+    pub(super) async fn stop(&mut self) {
+        for peer in self.running.keys().cloned().collect::<Vec<_>>() {
+            self.end(&peer);
+        }
+        while let Some(stopped) = self.stopping.join_next().await {
+            if let Err(error) = stopped {
+                error!(%error, "session did not stop");
+            }
+        }
+    }
+}

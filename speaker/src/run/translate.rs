@@ -1,0 +1,170 @@
+//! From the plan's words to each machine's own, and from what machines report to the world's: the
+//! plan knows no machine and no machine knows the plan.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use crate::plan::{self, AddressPlan, Plan};
+use crate::world::Segment;
+use crate::{bgp, layer2, nft};
+
+/// What layer 2 reports, as far as planning depends on it.
+pub(super) fn segment(report: &layer2::Report) -> Segment {
+    let interfaces = report.interfaces.iter();
+    let links = interfaces
+        .map(|(name, link)| (name.clone(), link.is_up && link.problem.is_none()))
+        .collect();
+    if report.listening {
+        return Segment::Listening { links };
+    }
+    let nodes = report.nodes.iter();
+    let alive = nodes.filter(|(_, health)| !health.is_leaving && !health.heard_on.is_empty());
+    Segment::Known {
+        links,
+        heard: alive
+            .map(|(name, health)| (name.clone(), health.heard_on.clone()))
+            .collect(),
+    }
+}
+
+/// What layer 2 should do.
+pub(super) fn layer2_desired(plan: &Plan) -> layer2::Desired {
+    let addresses = plan.addresses.iter();
+    let owned = addresses.filter_map(|(address, plan)| match &plan.layer2 {
+        plan::Layer2::Held(holding) => Some((*address, interfaces(&holding.interfaces))),
+        plan::Layer2::NotHeld { .. } => None,
+    });
+    layer2::Desired {
+        owned: owned.collect(),
+        heartbeat: plan.heartbeat.as_ref().map(interfaces),
+    }
+}
+
+fn interfaces(interfaces: &plan::Interfaces) -> layer2::Interfaces {
+    match interfaces {
+        plan::Interfaces::All => layer2::Interfaces::All,
+        plan::Interfaces::Only(names) => layer2::Interfaces::Only(names.clone()),
+    }
+}
+
+/// What should be handed off.
+pub(super) fn hand_off_desired(plan: &Plan) -> nft::Desired {
+    let mut desired = nft::Desired::default();
+    let addresses = plan.addresses.iter();
+    for (address, plan) in addresses.filter(|(_, plan)| plan.is_announced()) {
+        desired.addresses.insert(*address);
+        desired.frontends.extend(frontends(*address, plan));
+    }
+    desired
+}
+
+fn frontends(
+    address: IpAddr,
+    plan: &AddressPlan,
+) -> impl Iterator<Item = (nft::Frontend, nft::Target)> {
+    let frontends = plan.hand_off.frontends.iter();
+    frontends.map(move |(frontend, target)| {
+        let frontend = nft::Frontend {
+            address,
+            protocol: frontend.protocol,
+            port: frontend.port,
+        };
+        let target = nft::Target {
+            node_port: target.node_port,
+            source_ranges: target.source_ranges.clone(),
+        };
+        (frontend, target)
+    })
+}
+
+/// The sessions that should run.
+pub(super) fn sessions(plan: &Plan, node: &str) -> BTreeMap<String, bgp::Settings> {
+    let peers = plan.peers.iter();
+    let wanted = peers.filter_map(|(name, peer)| match peer {
+        plan::PeerPlan::Run(session) => Some((name.clone(), settings(name, node, session))),
+        plan::PeerPlan::Refused { .. } => None,
+    });
+    wanted.collect()
+}
+
+fn settings(name: &str, node: &str, session: &plan::Session) -> bgp::Settings {
+    bgp::Settings {
+        name: name.to_owned(),
+        neighbor: session.neighbor,
+        port: session.port,
+        source_address: session.source_address,
+        local_asn: session.local_asn,
+        peer_asn: session.peer_asn,
+        router_id: session.router_id,
+        hold_time: session.hold_time,
+        keepalive_time: session.keepalive_time,
+        connect_retry_time: session.connect_retry_time,
+        families: session.families.clone(),
+        multi_hop: session.multi_hop,
+        node: node.to_owned(),
+    }
+}
+
+/// What one peer should hold.
+pub(super) fn routes(plan: &Plan, peer: &str) -> bgp::Routes {
+    let routes = plan::routes(&plan.addresses, peer).into_iter();
+    routes
+        .map(|(prefix, attributes)| {
+            let route = bgp::Route {
+                local_pref: attributes.local_pref,
+                communities: attributes.communities,
+            };
+            (prefix, route)
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::time::UNIX_EPOCH;
+
+    use super::*;
+
+    fn report(listening: bool) -> layer2::Report {
+        let interface = |is_up, problem: Option<&str>| layer2::Interface {
+            is_up,
+            mac: [2, 0, 0, 0, 0, 1],
+            addresses: Vec::new(),
+            problem: problem.map(str::to_owned),
+        };
+        let health = |on: &[&str], is_leaving| layer2::NodeHealth {
+            heard_on: on.iter().map(|name| (*name).to_owned()).collect(),
+            is_leaving,
+            since: UNIX_EPOCH,
+        };
+        layer2::Report {
+            listening,
+            interfaces: BTreeMap::from([
+                ("eth0".to_owned(), interface(true, None)),
+                ("eth1".to_owned(), interface(true, Some("no socket"))),
+                ("eth2".to_owned(), interface(false, None)),
+            ]),
+            nodes: BTreeMap::from([
+                ("alive".to_owned(), health(&["eth0"], false)),
+                ("down".to_owned(), health(&[], false)),
+                ("leaving".to_owned(), health(&["eth0"], true)),
+            ]),
+        }
+    }
+
+    #[test]
+    fn only_nodes_that_are_heard_and_stay_count_and_only_links_that_work() {
+        let links: BTreeMap<String, bool> = [("eth0", true), ("eth1", false), ("eth2", false)]
+            .map(|(name, is_up)| (name.to_owned(), is_up))
+            .into();
+        assert_eq!(
+            segment(&report(false)),
+            Segment::Known {
+                links: links.clone(),
+                heard: BTreeMap::from([("alive".to_owned(), BTreeSet::from(["eth0".to_owned()]))]),
+            }
+        );
+        assert_eq!(segment(&report(true)), Segment::Listening { links });
+    }
+}
