@@ -43,6 +43,7 @@ use crate::nft::{self, HandOff};
 use crate::plan::{self, Plan};
 use crate::status::{self, Document, Facts, Listener, NodeFile, Since};
 use crate::world::{Identity, Segment, World};
+use changes::Differences;
 use sessions::Sessions;
 
 /// What a speaker is started with.
@@ -93,7 +94,7 @@ const LONGEST_KEY: u64 = 64 * 1024;
 pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
-    let source = Manifests::start(Options {
+    let source = Manifests::start(&Options {
         dir: settings.manifests.clone(),
         state: Some(settings.state.clone()),
         namespace: settings.namespace.clone(),
@@ -156,7 +157,8 @@ struct HandOffLink {
     machine: HandOff,
     report: Option<watch::Receiver<nft::Report>>,
     last_report: nft::Report,
-    desired: Option<Arc<nft::Desired>>,
+    /// Whether it was ever told anything: a table of an earlier run is repaired only then.
+    is_told: bool,
 }
 
 struct StatusLink {
@@ -190,7 +192,7 @@ impl Speaker {
                 report: Some(machine.report()),
                 last_report: nft::Report::Idle,
                 machine,
-                desired: None,
+                is_told: false,
             },
             status: StatusLink {
                 listener: None,
@@ -287,7 +289,7 @@ impl Speaker {
             return;
         }
         let now = SystemTime::now();
-        let mut routes_differ = false;
+        let mut differs = Differences::default();
         for address in touched {
             let new = plan::plan_address(&self.world, address);
             let old = self.plan.addresses.get(&address);
@@ -296,8 +298,7 @@ impl Speaker {
             }
             changes::log(address, old, new.as_ref());
             changes::note_held(&mut self.since, now, address, new.as_ref());
-            let routes = |plan: &plan::AddressPlan| plan.advertised.clone();
-            routes_differ |= old.map(routes) != new.as_ref().map(routes);
+            differs.add(old, new.as_ref());
             match new {
                 Some(new) => self.plan.addresses.insert(address, new),
                 None => self.plan.addresses.remove(&address),
@@ -306,22 +307,27 @@ impl Speaker {
         let peers = plan::peers(&self.world);
         changes::log_peers(&self.plan.peers, &peers);
         self.plan.peers = peers;
-        self.plan.heartbeat = plan::heartbeat(&self.world);
-        if routes_differ {
+        let heartbeat = plan::heartbeat(&self.world);
+        differs.layer2 |= self.plan.heartbeat != heartbeat;
+        self.plan.heartbeat = heartbeat;
+        if differs.routes {
             changes::note_advertised(&mut self.since, now, &self.plan);
             self.sessions.forget_routes();
         }
-        self.apply();
+        self.apply(differs);
     }
 
-    fn apply(&mut self) {
-        let desired = translate::hand_off_desired(&self.plan);
-        if self.hand_off.desired.as_deref() != Some(&desired) {
-            let desired = Arc::new(desired);
-            self.hand_off.desired = Some(Arc::clone(&desired));
-            self.hand_off.machine.want(desired);
+    /// Tells the machines what differs. The hand-off comes first: an address should not be answered
+    /// for before its traffic has somewhere to go.
+    fn apply(&mut self, differs: Differences) {
+        if differs.hand_off || !self.hand_off.is_told {
+            self.hand_off.is_told = true;
+            let desired = translate::hand_off_desired(&self.plan);
+            self.hand_off.machine.want(Arc::new(desired));
         }
-        if let Some((layer2, _)) = &self.segment.running {
+        if let Some((layer2, _)) = &self.segment.running
+            && differs.layer2
+        {
             layer2.want(translate::layer2_desired(&self.plan));
         }
         self.apply_sessions();

@@ -11,12 +11,31 @@ use tracing::{debug, info, warn};
 use crate::plan::{AddressPlan, Layer2, PeerPlan, Plan, Reason, RefusedPort};
 use crate::status::Since;
 
+/// Which machines have something new to do.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Differences {
+    pub(super) layer2: bool,
+    pub(super) routes: bool,
+    pub(super) hand_off: bool,
+}
+
+impl Differences {
+    /// Adds those between two plans of one address.
+    pub(super) fn add(&mut self, old: Option<&AddressPlan>, new: Option<&AddressPlan>) {
+        self.layer2 |= old.map(|plan| &plan.layer2) != new.map(|plan| &plan.layer2);
+        self.routes |= old.map(|plan| &plan.advertised) != new.map(|plan| &plan.advertised);
+        let hand_off = |plan: &AddressPlan| (plan.is_announced(), plan.hand_off.clone());
+        self.hand_off |= old.map(hand_off) != new.map(hand_off);
+    }
+}
+
 /// Logs how the plan of an address changed.
 pub(super) fn log(address: IpAddr, old: Option<&AddressPlan>, new: Option<&AddressPlan>) {
     log_layer2(address, old, new);
     log_bgp(address, old, new);
     let refused = |plan: Option<&AddressPlan>| -> BTreeSet<RefusedPort> {
-        plan.map(|plan| plan.hand_off.refused.clone()).unwrap_or_default()
+        plan.map(|plan| plan.hand_off.refused.clone())
+            .unwrap_or_default()
     };
     for port in refused(new).difference(&refused(old)) {
         let RefusedPort {
@@ -45,7 +64,14 @@ fn log_layer2(address: IpAddr, old: Option<&AddressPlan>, new: Option<&AddressPl
                 warn!(%address, interface, "interface of an advertisement not usable here");
             }
         }
-        Some((_, Layer2::NotHeld { reason, detail, holder })) => {
+        Some((
+            _,
+            Layer2::NotHeld {
+                reason,
+                detail,
+                holder,
+            },
+        )) => {
             let node = holder.as_deref().unwrap_or_default();
             let detail = detail.as_deref().unwrap_or_default();
             let had_failed = old.is_some_and(|plan| plan.layer2.reason() == Some(*reason));
@@ -124,7 +150,9 @@ pub(super) fn note_held(
 pub(super) fn note_advertised(since: &mut Since, now: SystemTime, plan: &Plan) {
     let advertised = plan.addresses.values().flat_map(|plan| &plan.advertised);
     let prefixes: BTreeSet<IpNet> = advertised.map(|advertised| advertised.prefix).collect();
-    since.advertised.retain(|prefix, _| prefixes.contains(prefix));
+    since
+        .advertised
+        .retain(|prefix, _| prefixes.contains(prefix));
     for prefix in prefixes {
         since.advertised.entry(prefix).or_insert(now);
     }

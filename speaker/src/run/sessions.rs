@@ -8,7 +8,8 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tracing::{error, info};
 
-use crate::bgp::{Routes, Session, SessionStatus, Settings};
+use crate::bgp::driver::Session;
+use crate::bgp::{Routes, SessionStatus, Settings};
 
 /// The sessions by peer.
 #[derive(Debug, Default)]
@@ -143,3 +144,6 @@ impl Sessions {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,108 @@
+use std::net::TcpListener as Listener;
+use std::time::Duration;
+
+use ferrolb_crds::model::{Asn, Family, HoldTime, PeerAsn, Port};
+use tokio::net::TcpListener;
+
+use super::*;
+
+fn settings(listener: &TcpListener, asn: u32) -> Settings {
+    let address = listener.local_addr().unwrap();
+    Settings {
+        name: "tor".to_owned(),
+        neighbor: address.ip(),
+        port: Port::new(address.port()).unwrap(),
+        source_address: None,
+        local_asn: Asn::new(asn).unwrap(),
+        peer_asn: PeerAsn::External,
+        router_id: None,
+        hold_time: HoldTime::DEFAULT,
+        keepalive_time: None,
+        connect_retry_time: None,
+        families: BTreeSet::from([Family::V4]),
+        multi_hop: false,
+        node: "n1".to_owned(),
+    }
+}
+
+fn wanted(settings: &Settings) -> BTreeMap<String, Settings> {
+    BTreeMap::from([("tor".to_owned(), settings.clone())])
+}
+
+fn no_routes(_: &str) -> Arc<Routes> {
+    Arc::new(Routes::new())
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    runtime.unwrap().block_on(async {
+        let limit = Duration::from_secs(20);
+        tokio::time::timeout(limit, future).await.unwrap()
+    })
+}
+
+async fn listen() -> TcpListener {
+    let listener = Listener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    TcpListener::from_std(listener).unwrap()
+}
+
+#[test]
+fn i8_a_session_is_restarted_only_when_its_settings_differ_and_never_beside_itself() {
+    block_on(async {
+        let listener = listen().await;
+        let (first, second) = (settings(&listener, 64512), settings(&listener, 64600));
+        let mut sessions = Sessions::default();
+        sessions.want(wanted(&first), no_routes);
+        let (connection, _) = listener.accept().await.unwrap();
+        sessions.want(wanted(&first), no_routes);
+        assert!(sessions.stopping.is_empty(), "the same again");
+        sessions.want(wanted(&second), no_routes);
+        assert!(sessions.running.is_empty(), "the old one is still stopping");
+        drop(connection);
+        sessions.stopped().await;
+        sessions.want(wanted(&second), no_routes);
+        listener.accept().await.unwrap();
+        assert_eq!(sessions.running["tor"].settings, second);
+        assert_eq!(sessions.statuses().len(), 1);
+        sessions.want(BTreeMap::new(), no_routes);
+        sessions.stop().await;
+        assert!(sessions.running.is_empty() && sessions.stopping.is_empty());
+    });
+}
+
+#[test]
+fn new_routes_reach_a_running_session_once() {
+    block_on(async {
+        let listener = listen().await;
+        let first = settings(&listener, 64512);
+        let mut sessions = Sessions::default();
+        let asked = std::cell::Cell::new(0);
+        let routes = |_: &str| {
+            asked.set(asked.get() + 1);
+            Arc::new(Routes::new())
+        };
+        sessions.want(wanted(&first), routes);
+        sessions.want(wanted(&first), routes);
+        assert_eq!(asked.get(), 1, "it has them");
+        sessions.forget_routes();
+        sessions.want(wanted(&first), routes);
+        sessions.want(wanted(&first), routes);
+        assert_eq!(asked.get(), 2);
+        sessions.stop().await;
+    });
+}
+
+#[test]
+fn news_of_a_session_are_heard() {
+    block_on(async {
+        let listener = listen().await;
+        let mut sessions = Sessions::default();
+        sessions.want(wanted(&settings(&listener, 64512)), no_routes);
+        // Dialing is news.
+        sessions.news().await;
+        sessions.stop().await;
+    });
+}

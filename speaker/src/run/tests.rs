@@ -1,0 +1,131 @@
+use super::*;
+use crate::status::View;
+
+const OBJECTS: &str = "
+apiVersion: metallb.io/v1beta1
+kind: IPAddressPool
+metadata: {name: pool, namespace: metallb-system}
+spec: {addresses: [192.0.2.0/28]}
+---
+apiVersion: metallb.io/v1beta1
+kind: L2Advertisement
+metadata: {name: l2, namespace: metallb-system}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec: {type: LoadBalancer, ports: [{port: 80, nodePort: 30080}]}
+status: {loadBalancer: {ingress: [{ip: 192.0.2.1}]}}
+";
+
+fn settings(root: &Path) -> Settings {
+    Settings {
+        manifests: root.join("manifests"),
+        state: root.join("state"),
+        namespace: "metallb-system".to_owned(),
+        identity: Identity {
+            node: "n1".to_owned(),
+            ..Identity::default()
+        },
+        heartbeat: Heartbeat::NoKey,
+        heartbeat_interval: Duration::from_millis(100),
+        heartbeat_down_after: None,
+        socket: root.join("run/speaker.sock"),
+    }
+}
+
+fn source(settings: &Settings) -> Manifests {
+    Manifests::start(&Options {
+        dir: settings.manifests.clone(),
+        state: Some(settings.state.clone()),
+        namespace: settings.namespace.clone(),
+        follow_state: true,
+    })
+    .unwrap()
+}
+
+/// Runs the loop until the condition holds.
+async fn run_until(speaker: &mut Speaker, is_done: impl Fn(&Speaker) -> bool) {
+    let run = async {
+        while !is_done(speaker) {
+            // What is waited for need not be an event of the loop.
+            let tick = Duration::from_millis(20);
+            if let Ok(event) = tokio::time::timeout(tick, speaker.next_event()).await {
+                speaker.handle(event);
+            }
+        }
+    };
+    let limit = Duration::from_secs(20);
+    tokio::time::timeout(limit, run).await.unwrap();
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    runtime.unwrap().block_on(future)
+}
+
+#[test]
+fn without_a_heartbeat_key_it_runs_says_that_layer_2_is_silent_and_follows_the_directory() {
+    let root = tempfile::tempdir().unwrap();
+    let settings = settings(root.path());
+    std::fs::create_dir(&settings.manifests).unwrap();
+    std::fs::write(settings.manifests.join("all.yaml"), OBJECTS).unwrap();
+    std::fs::write(settings.manifests.join("bad.yaml"), "a: [").unwrap();
+    let file = settings.state.join("nodes/n1/status.yaml");
+    block_on(async {
+        let mut speaker = Speaker::start(settings.clone(), source(&settings));
+        run_until(&mut speaker, |_| file.exists()).await;
+        let document = speaker.document();
+        assert_eq!(document.layer2.state, "off");
+        assert_eq!(document.layer2.not_held[0].reason, "layer2Off");
+        assert_eq!(document.services[0].service, "default/web");
+        assert_eq!(document.source.problem_count, 1);
+        assert!(document.source.problems[0].starts_with("bad.yaml:"));
+
+        let moved = OBJECTS.replace("192.0.2.1}", "192.0.2.2}");
+        std::fs::write(settings.manifests.join("all.yaml"), moved).unwrap();
+        let new: IpAddr = "192.0.2.2".parse().unwrap();
+        run_until(&mut speaker, |s| s.plan.addresses.contains_key(&new)).await;
+        assert_eq!(speaker.plan.addresses.len(), 1, "the old address is gone");
+        assert_eq!(speaker.plan, plan::plan(&speaker.world));
+
+        speaker.stop().await;
+        let last = std::fs::read_to_string(&file).unwrap();
+        assert!(last.contains("this speaker has stopped"), "{last}");
+        assert!(!settings.socket.exists());
+    });
+}
+
+#[test]
+fn a_status_client_is_answered_while_the_loop_runs() {
+    let root = tempfile::tempdir().unwrap();
+    let settings = settings(root.path());
+    std::fs::create_dir(&settings.manifests).unwrap();
+    block_on(async {
+        let mut speaker = Speaker::start(settings.clone(), source(&settings));
+        let place = status::Place::Socket(settings.socket.clone());
+        let asking = tokio::task::spawn_blocking(move || status::show(&place, View::Json));
+        run_until(&mut speaker, |_| asking.is_finished()).await;
+        asking.await.unwrap().unwrap();
+        speaker.stop().await;
+    });
+}
+
+#[test]
+fn i10_a_key_is_trimmed_and_one_that_is_missing_or_empty_is_no_key() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("key");
+    assert!(read_key(&path).unwrap_err().contains("No such file"));
+    for empty in ["", " \n\t\n"] {
+        std::fs::write(&path, empty).unwrap();
+        assert!(read_key(&path).unwrap_err().contains("it is empty"));
+    }
+    std::fs::write(&path, "open sesame\n").unwrap();
+    let key = read_key(&path).unwrap();
+    assert_eq!(key.expose(), "open sesame");
+    std::fs::write(&path, b"open \xff sesame").unwrap();
+    let error = read_key(&path).unwrap_err();
+    assert!(!error.contains("sesame"), "{error}");
+}
