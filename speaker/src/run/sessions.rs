@@ -8,8 +8,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tracing::{error, info};
 
-use crate::bgp::driver::Session;
-use crate::bgp::{Routes, SessionStatus, Settings};
+use crate::bgp::{Routes, Session, SessionStatus, Settings};
 
 /// The sessions by peer.
 #[derive(Debug, Default)]
