@@ -1,0 +1,447 @@
+//! A segment with the two programs on it: manifests in a directory, one controller, a speaker on
+//! every node, servers behind the NodePorts.
+#![expect(clippy::disallowed_methods, reason = "manifests and keys are files")]
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::peer::{Neighbour, bird};
+use crate::probe::Record;
+use crate::process::{Process, output, tail, words};
+use crate::segment::Segment;
+use crate::{netns, patience, programs};
+
+/// How long a program may take until it says `ready`.
+pub const START: Duration = Duration::from_secs(20);
+
+/// The laboratory. What it started ends with it; what the programs said is printed if a proof
+/// panics.
+#[derive(Debug)]
+pub struct Lab {
+    // Before the namespaces, so that processes end first.
+    controller: Option<Process>,
+    speakers: BTreeMap<usize, Process>,
+    others: Vec<Process>,
+    capture: Option<Process>,
+    /// Namespaces and links.
+    pub segment: Segment,
+    /// Further arguments for every speaker.
+    pub speaker_arguments: Vec<String>,
+    dir: Option<TempDir>,
+    path: PathBuf,
+    // Last, so that the next one begins on a quiet machine.
+    _turn: Option<MutexGuard<'static, ()>>,
+}
+
+/// A probe that is running.
+#[derive(Debug)]
+pub struct Probe {
+    process: Process,
+    record: PathBuf,
+}
+
+impl Lab {
+    /// With namespaces nobody else has, and everything on the segment recorded to a pcap. One at a
+    /// time in a process: proofs measure time.
+    pub fn new(nodes: u8) -> Result<Self> {
+        static TURN: Mutex<()> = Mutex::new(());
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lab = Self::bare(&netns::unique_prefix(), nodes)?;
+        lab._turn = Some(turn);
+        let file = lab.path.join("segment.pcap");
+        let mut command = lab.segment.switch().command("tcpdump");
+        command.args(["-i", "br0", "-U", "-s", "256", "-Z", "root", "-w"]);
+        let mut capture = Process::start("tcpdump", command.arg(file), &lab.path)?;
+        capture.await_line("listening on", Duration::from_secs(5))?;
+        lab.capture = Some(capture);
+        Ok(lab)
+    }
+
+    /// With a prefix of the caller's, and nothing recorded.
+    pub fn bare(prefix: &str, nodes: u8) -> Result<Self> {
+        let dir = tempfile::Builder::new().prefix("ferrolb-").tempdir()?;
+        let path = dir.path().to_owned();
+        for name in ["manifests", "state"] {
+            std::fs::create_dir(path.join(name))?;
+        }
+        std::fs::write(path.join("heartbeat.key"), "what the nodes share\n")?;
+        Ok(Self {
+            controller: None,
+            speakers: BTreeMap::new(),
+            others: Vec::new(),
+            capture: None,
+            segment: Segment::new(prefix, nodes)?,
+            speaker_arguments: Vec::new(),
+            dir: Some(dir),
+            path,
+            _turn: None,
+        })
+    }
+
+    /// Logs, sockets, keys and everything else of this laboratory.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What the programs read.
+    pub fn manifests(&self) -> PathBuf {
+        self.path.join("manifests")
+    }
+
+    /// What the controller writes and the speakers read.
+    pub fn state(&self) -> PathBuf {
+        self.path.join("state")
+    }
+
+    /// Puts a manifest in place, atomically, as an editor does.
+    pub fn manifest(&self, name: &str, text: &str) -> Result<()> {
+        let temporary = self.path.join("manifest.new");
+        std::fs::write(&temporary, text)?;
+        std::fs::rename(temporary, self.manifests().join(name))
+            .with_context(|| format!("placing the manifest {name}"))
+    }
+
+    /// Takes a manifest away.
+    pub fn remove_manifest(&self, name: &str) -> Result<()> {
+        std::fs::remove_file(self.manifests().join(name))
+            .with_context(|| format!("removing the manifest {name}"))
+    }
+
+    /// Starts the controller and waits for its `ready`.
+    pub fn start_controller(&mut self) -> Result<()> {
+        let mut command = Command::new(programs::controller()?);
+        command.arg("run").arg("--manifests").arg(self.manifests());
+        command.arg("--state").arg(self.state());
+        let mut process = Process::start("controller", &mut command, &self.path)?;
+        process.await_line("ready", START)?;
+        self.controller = Some(process);
+        Ok(())
+    }
+
+    /// Starts the speaker of a node, numbered from 1, and waits for its `ready`.
+    pub fn start_speaker(&mut self, number: usize) -> Result<()> {
+        let key = self.path.join("heartbeat.key");
+        let arguments = vec!["--heartbeat-key-file".to_owned(), key.display().to_string()];
+        self.start_speaker_with(number, &arguments)
+    }
+
+    /// Starts a speaker with arguments in place of the shared heartbeat key.
+    pub fn start_speaker_with(&mut self, number: usize, arguments: &[String]) -> Result<()> {
+        let node = format!("n{number}");
+        let mut command = self.segment.nodes[number - 1]
+            .namespace
+            .command(programs::speaker()?);
+        command.arg("run").arg("--manifests").arg(self.manifests());
+        command.arg("--state").arg(self.state());
+        command.args(["--node-name", &node]);
+        command.arg("--socket").arg(self.socket(number));
+        command.args(arguments).args(&self.speaker_arguments);
+        let name = format!("speaker-{node}");
+        // A log of a previous run of this speaker would answer for the new one.
+        let old = self.path.join(format!("{name}.log"));
+        if old.exists() {
+            let earlier = std::fs::read(&old)?;
+            let all = self.path.join(format!("{name}.earlier.log"));
+            std::fs::write(all, earlier)?;
+            std::fs::remove_file(old)?;
+        }
+        let mut process = Process::start(&name, &mut command, &self.path)?;
+        process.await_line("ready", START)?;
+        self.speakers.insert(number, process);
+        Ok(())
+    }
+
+    /// Starts one on every node.
+    pub fn start_speakers(&mut self) -> Result<()> {
+        (1..=self.segment.nodes.len()).try_for_each(|number| self.start_speaker(number))
+    }
+
+    /// The controller's process.
+    pub fn controller(&mut self) -> Result<&mut Process> {
+        self.controller.as_mut().context("no controller is running")
+    }
+
+    /// A speaker's process.
+    pub fn speaker(&mut self, number: usize) -> Result<&mut Process> {
+        let process = self.speakers.get_mut(&number);
+        process.with_context(|| format!("no speaker is running on n{number}"))
+    }
+
+    /// Runs a helper beside the others until the end.
+    pub fn start(&mut self, name: &str, mut command: Command) -> Result<&mut Process> {
+        let process = Process::start(name, &mut command, &self.path)?;
+        self.others.push(process);
+        self.others.last_mut().context("just pushed")
+    }
+
+    /// Web servers on these NodePorts of every node.
+    pub fn serve_http(&mut self, ports: &[u16]) -> Result<()> {
+        self.serve("http", ports)
+    }
+
+    /// UDP echo servers on these NodePorts of every node.
+    pub fn serve_echo(&mut self, ports: &[u16]) -> Result<()> {
+        self.serve("echo", ports)
+    }
+
+    fn serve(&mut self, what: &str, ports: &[u16]) -> Result<()> {
+        for index in 0..self.segment.nodes.len() {
+            let host = &self.segment.nodes[index];
+            let mut command = host.namespace.command(programs::tool()?);
+            command.args([what, &host.name]);
+            command.args(ports.iter().map(u16::to_string));
+            let name = format!("{what}-{}", host.name);
+            self.start(&name, command)?
+                .await_line("listening", Duration::from_secs(5))?;
+        }
+        Ok(())
+    }
+
+    /// Asks from the client behind the router, at a steady rate, until stopped.
+    pub fn probe(&self, kind: &str, address: IpAddr, port: u16, every: Duration) -> Result<Probe> {
+        let name = format!("{kind}-{}", address.to_string().replace(':', "_"));
+        let record = self.path.join(format!("{name}.record"));
+        let target = std::net::SocketAddr::new(address, port).to_string();
+        let milliseconds = every.as_millis().to_string();
+        let mut command = self.segment.client.namespace.command(programs::tool()?);
+        command.args([kind, &target, &milliseconds]).arg(&record);
+        let process = Process::start(&name, &mut command, &self.path)?;
+        Ok(Probe { process, record })
+    }
+
+    /// The file where the controller wrote a Service's status, parsed.
+    pub fn service(&self, namespace: &str, name: &str) -> Option<Value> {
+        let path = self.state().join("services").join(namespace);
+        let text = std::fs::read_to_string(path.join(format!("{name}.yaml"))).ok()?;
+        serde_yaml::from_str(&text).ok()
+    }
+
+    /// The addresses the controller wrote for a Service.
+    pub fn addresses(&self, namespace: &str, name: &str) -> Vec<IpAddr> {
+        let status = self.service(namespace, name).unwrap_or_default();
+        let ingress = status["status"]["loadBalancer"]["ingress"]
+            .as_array()
+            .cloned();
+        let entries = ingress.unwrap_or_default();
+        let text = entries.iter().filter_map(|entry| entry["ip"].as_str());
+        text.filter_map(|ip| ip.parse().ok()).collect()
+    }
+
+    /// Waits until a Service has this many addresses.
+    pub fn await_addresses(&self, name: &str, count: usize) -> Result<Vec<IpAddr>> {
+        let what = format!("{count} addresses for default/{name}");
+        let (addresses, _) = patience::eventually(&what, Duration::from_secs(10), || {
+            let addresses = self.addresses("default", name);
+            Ok((addresses.len() == count).then_some(addresses))
+        })?;
+        Ok(addresses)
+    }
+
+    /// The socket of a node's speaker.
+    pub fn socket(&self, number: usize) -> PathBuf {
+        self.path.join(format!("speaker-n{number}.sock"))
+    }
+
+    /// What `ferrolb-speaker status -o json` says.
+    pub fn status(&self, number: usize) -> Result<Value> {
+        let mut command = Command::new(programs::speaker()?);
+        command
+            .arg("status")
+            .arg("--socket")
+            .arg(self.socket(number));
+        let text = output(command.args(["-o", "json"]))?;
+        serde_json::from_str(&text).with_context(|| format!("status is no JSON: {text}"))
+    }
+
+    /// How the router is configured for a session with every node, over IPv4.
+    pub fn neighbours(&self, local_asn: u32, node_asn: u32) -> Vec<Neighbour> {
+        let nodes = self.segment.nodes.iter();
+        nodes
+            .map(|node| Neighbour {
+                name: node.name.clone(),
+                local: self.segment.router.v4.into(),
+                local_asn,
+                remote: node.v4.into(),
+                remote_asn: node_asn,
+                hold_time: 9,
+            })
+            .collect()
+    }
+
+    /// Starts BIRD on the router.
+    pub fn router(&self, neighbours: &[Neighbour]) -> Result<bird::Bird> {
+        let config = bird::router(self.segment.router.v4, neighbours);
+        let namespace = &self.segment.router.namespace;
+        bird::Bird::start(namespace, &self.path, "bird", &config)
+    }
+
+    /// Next hops of the router's kernel for an address, sorted; empty when it has no route of BIRD's.
+    pub fn next_hops(&self, prefix: &str) -> Result<Vec<String>> {
+        let family = if prefix.contains(':') { "-6" } else { "-4" };
+        let words = format!("-j {family} route show proto bird {prefix}");
+        let text = self.segment.router.namespace.ip(&words)?;
+        Ok(next_hops(&text))
+    }
+
+    /// Waits until the router's kernel has exactly these next hops for a prefix.
+    pub fn await_next_hops(
+        &self,
+        prefix: &str,
+        wanted: &[String],
+        limit: Duration,
+    ) -> Result<Duration> {
+        let mut seen = Vec::new();
+        let mut wanted = wanted.to_vec();
+        wanted.sort();
+        let what = format!("{prefix} via {wanted:?}");
+        patience::until(&what, limit, || {
+            seen = self.next_hops(prefix).unwrap_or_default();
+            seen == wanted
+        })
+        .with_context(|| format!("next hops of {prefix} are {seen:?}"))
+    }
+
+    /// The node whose hardware address the segment's client sees behind an address, after asking
+    /// afresh.
+    pub fn holder_seen(&self, address: IpAddr) -> Option<String> {
+        let mac = match address {
+            IpAddr::V4(_) => self.arping(address).ok()?.into_iter().next()?,
+            IpAddr::V6(_) => self.ndisc(address).ok()?.into_iter().next()?,
+        };
+        self.node_with(&mac)
+    }
+
+    /// The node that has this hardware address.
+    pub fn node_with(&self, mac: &str) -> Option<String> {
+        let mut nodes = self.segment.nodes.iter();
+        let node = nodes.find(|node| node.mac.eq_ignore_ascii_case(mac))?;
+        Some(node.name.clone())
+    }
+
+    /// Hardware addresses that answer one ARP request, as `arping` sees them.
+    pub fn arping(&self, address: IpAddr) -> Result<Vec<String>> {
+        let mut command = self.segment.neighbour.namespace.command("arping");
+        command.args(["-c", "2", "-w", "1", "-I", "eth0", &address.to_string()]);
+        // It fails when fewer answer than were asked, which is no error here.
+        let text = words(&mut command)?;
+        let mut answers: Vec<String> = text
+            .lines()
+            .filter(|line| line.contains("reply from"))
+            .filter_map(|line| line.split(['[', ']']).nth(1))
+            .map(str::to_ascii_lowercase)
+            .collect();
+        answers.sort();
+        answers.dedup();
+        Ok(answers)
+    }
+
+    /// Hardware addresses that answer a neighbour solicitation, as `ndisc6` sees them.
+    pub fn ndisc(&self, address: IpAddr) -> Result<Vec<String>> {
+        let mut command = self.segment.neighbour.namespace.command("ndisc6");
+        command.args(["-m", "-r", "1", "-w", "500", &address.to_string(), "eth0"]);
+        let text = words(&mut command)?;
+        let mut answers: Vec<String> = text
+            .lines()
+            .filter_map(|line| line.split_once("Target link-layer address:"))
+            .map(|(_, mac)| mac.trim().to_ascii_lowercase())
+            .collect();
+        answers.sort();
+        answers.dedup();
+        Ok(answers)
+    }
+
+    /// The body of an HTTP answer as `curl` gets it from a host; `None` when it gets none.
+    pub fn curl(&self, from: &netns::Namespace, address: IpAddr, port: u16) -> Option<String> {
+        let url = format!("http://{}/", std::net::SocketAddr::new(address, port));
+        let mut command = from.command("curl");
+        command.args(["-sS", "--max-time", "2", "--noproxy", "*", &url]);
+        output(&mut command).ok()
+    }
+
+    /// Leaves namespaces, processes and files in place for looking around.
+    pub fn keep(mut self) -> PathBuf {
+        self.segment.keep();
+        let processes = std::mem::take(&mut self.others).into_iter();
+        let speakers = std::mem::take(&mut self.speakers).into_values();
+        let all = processes.chain(speakers).chain(self.controller.take());
+        // They live on as children of init.
+        all.for_each(std::mem::forget);
+        self.dir.take().map_or_else(PathBuf::new, TempDir::keep)
+    }
+
+    fn report(&self) -> String {
+        let processes = self.controller.iter().chain(self.speakers.values());
+        let mut text = String::new();
+        for process in processes.chain(&self.others) {
+            let log = tail(&process.log(), 40);
+            if !log.is_empty() {
+                text.push_str(&format!("--- {}\n{log}\n", process.name()));
+            }
+        }
+        text
+    }
+}
+
+impl Drop for Lab {
+    #[expect(clippy::print_stderr, reason = "the report of a proof that failed")]
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        let kept = self.dir.take().map(TempDir::keep).unwrap_or_default();
+        eprintln!("{}", self.report());
+        eprintln!("logs and segment.pcap are kept in {}", kept.display());
+    }
+}
+
+impl Probe {
+    /// Ends it and reads what it saw.
+    pub fn stop(mut self) -> Result<Record> {
+        self.process.terminate(Duration::from_secs(5))?;
+        Record::read(&self.record)
+    }
+}
+
+fn next_hops(json: &str) -> Vec<String> {
+    let routes: Value = serde_json::from_str(json).unwrap_or_default();
+    let mut hops: Vec<String> = Vec::new();
+    for route in routes.as_array().into_iter().flatten() {
+        match route["nexthops"].as_array() {
+            Some(several) => hops.extend(several.iter().filter_map(gateway)),
+            None => hops.extend(gateway(route)),
+        }
+    }
+    hops.sort();
+    hops
+}
+
+/// A next hop of the other family is printed as `via` and not as `gateway`.
+fn gateway(hop: &Value) -> Option<String> {
+    let text = hop["gateway"]
+        .as_str()
+        .or_else(|| hop["via"]["host"].as_str());
+    text.map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn next_hops_are_read_from_single_and_multipath_routes() {
+        let one = r#"[{"dst":"10.1.1.1","gateway":"192.168.1.11","dev":"eth0"}]"#;
+        assert_eq!(next_hops(one), ["192.168.1.11"]);
+        let two = r#"[{"dst":"10.1.1.1","nexthops":[{"gateway":"192.168.1.12"},
+            {"via":{"family":"inet6","host":"fd00:1::11"}}]}]"#;
+        assert_eq!(next_hops(two), ["192.168.1.12", "fd00:1::11"]);
+        assert!(next_hops("[]").is_empty());
+    }
+}

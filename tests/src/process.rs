@@ -1,0 +1,152 @@
+//! Child processes that are ended by their handle, and whose words are kept for the failure report.
+#![expect(clippy::disallowed_methods, reason = "logs of children are files")]
+
+use std::fs::File;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use crate::patience;
+
+/// A running program; killed when dropped.
+#[derive(Debug)]
+pub struct Process {
+    name: String,
+    log: PathBuf,
+    child: Child,
+}
+
+impl Process {
+    /// Starts a command in a process group of its own (Ctrl-C is for the caller, who then ends this
+    /// one in order), both its outputs going to `DIR/NAME.log`.
+    pub fn start(name: &str, command: &mut Command, dir: &Path) -> Result<Self> {
+        let log = dir.join(format!("{name}.log"));
+        let out = File::options()
+            .create(true)
+            .append(true)
+            .open(&log)
+            .with_context(|| format!("opening {}", log.display()))?;
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(out.try_clone()?)
+            .stderr(out)
+            .process_group(0)
+            .spawn()
+            .with_context(|| format!("starting {name}"))?;
+        Ok(Self {
+            name: name.to_owned(),
+            log,
+            child,
+        })
+    }
+
+    /// What it is called.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Everything it has written; of all runs that shared this name and directory.
+    pub fn log(&self) -> String {
+        std::fs::read(&self.log)
+            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+            .unwrap_or_default()
+    }
+
+    /// The file with its words.
+    pub fn log_path(&self) -> &Path {
+        &self.log
+    }
+
+    /// Its exit status, once it has ended.
+    pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
+        self.child.try_wait().context("asking for a child's status")
+    }
+
+    /// Waits for a line to be written, failing early when the process ends without it.
+    pub fn await_line(&mut self, text: &str, limit: Duration) -> Result<Duration> {
+        let what = format!("\"{text}\" from {}", self.name);
+        let ((), elapsed) = patience::eventually(&what, limit, || {
+            if self.log().contains(text) {
+                return Ok(Some(()));
+            }
+            if let Some(status) = self.ended()? {
+                bail!("{} ended with {status}:\n{}", self.name, self.log());
+            }
+            Ok(None)
+        })
+        .with_context(|| tail(&self.log(), 30))?;
+        Ok(elapsed)
+    }
+
+    /// Sends SIGTERM and waits for the end.
+    pub fn terminate(&mut self, limit: Duration) -> Result<ExitStatus> {
+        self.signal(libc::SIGTERM);
+        self.await_end(limit)
+    }
+
+    /// Sends SIGKILL and reaps.
+    pub fn kill(&mut self) {
+        // Both fail only when it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Waits until it ends by itself.
+    pub fn await_end(&mut self, limit: Duration) -> Result<ExitStatus> {
+        let what = format!("the end of {}", self.name);
+        let (status, _) = patience::eventually(&what, limit, || self.ended())?;
+        Ok(status)
+    }
+
+    /// Sends a signal, unless it has ended and been reaped.
+    #[expect(unsafe_code, reason = "std sends SIGKILL only")]
+    pub fn signal(&mut self, signal: libc::c_int) {
+        if matches!(self.child.try_wait(), Ok(None)) {
+            // SAFETY: plain system call; the child is not reaped yet, so the id is still its own.
+            unsafe { libc::kill(self.child.id() as libc::pid_t, signal) };
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// The last lines of a text.
+pub fn tail(text: &str, lines: usize) -> String {
+    let all: Vec<&str> = text.lines().collect();
+    all[all.len().saturating_sub(lines)..].join("\n")
+}
+
+/// Runs a command to its end; its standard output, or an error with everything it said.
+pub fn output(command: &mut Command) -> Result<String> {
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("starting {command:?}"))?;
+    let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+    if !output.status.success() {
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        bail!("{command:?}: {}: {stdout}{stderr}", output.status);
+    }
+    Ok(stdout)
+}
+
+/// What a command writes to its standard output, whatever its exit status says.
+pub fn words(command: &mut Command) -> Result<String> {
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("starting {command:?}"))?;
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}

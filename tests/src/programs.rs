@@ -1,0 +1,78 @@
+//! Where the programs under proof are.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use anyhow::{Context, Result, bail};
+
+use crate::process::output;
+
+/// Names another directory with the programs, such as that of a release build.
+pub const DIRECTORY: &str = "FERROLB_PROGRAMS";
+
+/// The controller.
+pub fn controller() -> Result<PathBuf> {
+    product("ferrolb-controller")
+}
+
+/// The speaker.
+pub fn speaker() -> Result<PathBuf> {
+    product("ferrolb-speaker")
+}
+
+/// The helper that runs inside namespaces.
+pub fn tool() -> Result<PathBuf> {
+    existing(&beside_us()?, "netns-tool")
+}
+
+/// The root of the workspace.
+pub fn workspace() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+}
+
+fn product(name: &str) -> Result<PathBuf> {
+    if let Some(directory) = std::env::var_os(DIRECTORY) {
+        return existing(Path::new(&directory), name);
+    }
+    built()?;
+    existing(&beside_us()?, name)
+}
+
+/// `cargo test` alone does not build the programs of other packages: have it done, once.
+fn built() -> Result<()> {
+    static DONE: OnceLock<Result<(), String>> = OnceLock::new();
+    let done = DONE.get_or_init(|| {
+        let Some(cargo) = std::env::var_os("CARGO") else {
+            return Ok(());
+        };
+        let mut command = Command::new(cargo);
+        command.args(["build", "--quiet", "--workspace", "--bins", "--locked"]);
+        output(command.current_dir(workspace()))
+            .map(drop)
+            .map_err(|error| format!("{error:#}"))
+    });
+    done.clone().map_err(anyhow::Error::msg)
+}
+
+/// The directory of this executable; tests are one below it, in `deps`.
+fn beside_us() -> Result<PathBuf> {
+    let own = std::env::current_exe().context("asking for the own path")?;
+    let directory = own.parent().context("the own path has no directory")?;
+    let directory = match directory.ends_with("deps") {
+        true => directory.parent().unwrap_or(directory),
+        false => directory,
+    };
+    Ok(directory.to_owned())
+}
+
+fn existing(directory: &Path, name: &str) -> Result<PathBuf> {
+    let path = directory.join(name);
+    if !path.is_file() {
+        bail!(
+            "{} does not exist: run cargo build --workspace first",
+            path.display()
+        );
+    }
+    Ok(path)
+}
