@@ -1,5 +1,45 @@
-.PHONY: test
-test:
-	cargo fmt --all --check
-	cargo clippy --workspace --all-targets --locked -- -D warnings
-	cargo test --workspace --locked
+# The project's verbs. Proofs run in network namespaces: as root, on Debian 12 or the like.
+
+CARGO ?= cargo
+
+.PHONY: help demo demo-remove test bars fmt lint doc build tools deny
+
+help:
+	@echo "make demo         three nodes, a router and a client on this machine; addresses, traffic, failures"
+	@echo "make demo-remove  removes what KEEP=1 make demo left"
+	@echo "make test         every check and every proof"
+	@echo "make bars         the promised figures at full size, written to docs/figures.md"
+
+# KEEP=1 leaves everything up at the end.
+demo: tools build
+	@$(CARGO) run --quiet --locked --package ferrolb-tests --bin demo
+
+demo-remove:
+	@$(CARGO) run --quiet --locked --package ferrolb-tests --bin demo -- remove
+
+test: tools fmt lint doc build
+	$(CARGO) test --workspace --locked
+
+bars: tools
+	$(CARGO) build --workspace --bins --locked
+	$(CARGO) build --release --locked --package ferrolb-controller --package ferrolb-speaker
+	@$(CARGO) run --quiet --locked --package ferrolb-tests --bin bars
+
+fmt:
+	$(CARGO) fmt --all --check
+
+lint:
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+
+doc:
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items --locked --quiet
+
+build:
+	$(CARGO) build --workspace --bins --locked
+
+# Needs cargo-deny, which `make test` does not ask for.
+deny:
+	$(CARGO) deny --config .cargo/deny.toml check
+
+tools:
+	@sh tests/install.sh

@@ -90,8 +90,14 @@ fn probes_see_servers_and_how_long_they_were_gone() {
 fn the_kernel_of_a_node_answers_arping_and_ndisc6() {
     let lab = Lab::new(1).unwrap();
     let node = &lab.segment.nodes[0];
-    assert_eq!(lab.arping(node.v4.into()).unwrap(), std::slice::from_ref(&node.mac));
-    assert_eq!(lab.ndisc(node.v6.into()).unwrap(), std::slice::from_ref(&node.mac));
+    assert_eq!(
+        lab.arping(node.v4.into()).unwrap(),
+        std::slice::from_ref(&node.mac)
+    );
+    assert_eq!(
+        lab.ndisc(node.v6.into()).unwrap(),
+        std::slice::from_ref(&node.mac)
+    );
     assert_eq!(lab.holder_seen(node.v4.into()).as_deref(), Some("n1"));
     assert!(
         lab.arping("192.168.1.77".parse().unwrap())
