@@ -117,7 +117,8 @@ impl Lab {
 
     /// Starts the controller and waits for its `ready`.
     pub fn start_controller(&mut self) -> Result<()> {
-        let mut command = Command::new(programs::controller()?);
+        // It needs no network; there it can be found when everything is removed.
+        let mut command = self.segment.switch().command(programs::controller()?);
         command.arg("run").arg("--manifests").arg(self.manifests());
         command.arg("--state").arg(self.state());
         let mut process = Process::start("controller", &mut command, &self.path)?;

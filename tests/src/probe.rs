@@ -268,6 +268,13 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_names_its_node() {
+        let body = "node=n1 port=80 client=::1\n";
+        assert_eq!(node_of(body).as_deref(), Some("n1"));
+        assert_eq!(node_of("nothing"), None);
+    }
+
+    #[test]
     fn a_record_reads_back_as_it_was_written() {
         let written = record("ab-a");
         assert_eq!(Record::parse(&written.text()).unwrap(), written);

@@ -1,0 +1,900 @@
+//! The house rules that a compiler does not hold: who may use whom, who may touch the outside world,
+//! how long files and functions get, and that the documents keep up.
+#![expect(clippy::disallowed_methods, reason = "reads the sources")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a proof that cannot be set up has failed"
+)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use ferrolb_tests::programs;
+
+/// One row of the layering table: a module may use what is listed, itself and what lies below it.
+struct Row {
+    /// A module, or with `::*` everything below it.
+    module: &'static str,
+    /// Modules of the workspace, in the same notation.
+    uses: &'static [&'static str],
+    /// Other crates, beside [`EVERYWHERE`].
+    crates: &'static [&'static str],
+}
+
+/// Vocabulary rather than dependencies.
+const EVERYWHERE: &[&str] = &["std", "core", "ipnet", "thiserror"];
+
+/// `docs/style.md`, "Arrows". The longest match counts; a module without a row is an error.
+const ARROWS: &[Row] = &[
+    row("crds", &["crds::*"], &[]),
+    row("crds::model", &["crds::model::*"], &[]),
+    row("crds::model::*", &["crds::model", "crds::model::*"], &[]),
+    row(
+        "crds::api",
+        &["crds::api::*"],
+        &["serde", "serde_json", "schemars", "k8s_openapi"],
+    ),
+    row(
+        "crds::api::*",
+        &["crds::api", "crds::api::*"],
+        &["serde", "serde_json", "schemars", "k8s_openapi"],
+    ),
+    row(
+        "crds::validate",
+        VALIDATE,
+        &["serde", "serde_json", "schemars"],
+    ),
+    row(
+        "crds::validate::*",
+        VALIDATE,
+        &["serde", "serde_json", "schemars"],
+    ),
+    row(
+        "crds::store",
+        &[
+            "crds::api",
+            "crds::api::*",
+            "crds::model",
+            "crds::validate",
+            "crds::validate::*",
+            "crds::source",
+        ],
+        &[],
+    ),
+    row("crds::source", &["crds::model", "crds::source::*"], &[]),
+    row(
+        "crds::source::resource",
+        &["crds::model", "crds::api", "crds::api::*"],
+        RESOURCE,
+    ),
+    row(
+        "crds::source::manifests",
+        &["crds::*"],
+        &[
+            "serde",
+            "serde_json",
+            "serde_yaml",
+            "serde_path_to_error",
+            "notify",
+            "tokio",
+            "tracing",
+        ],
+    ),
+    row(
+        "crds::source::manifests::*",
+        &["crds::*"],
+        &[
+            "serde",
+            "serde_json",
+            "serde_yaml",
+            "serde_path_to_error",
+            "notify",
+            "tokio",
+            "tracing",
+            "k8s_openapi",
+        ],
+    ),
+    row(
+        "crds::source::manifests::defaults",
+        PURE_SOURCE,
+        &["serde_json", "k8s_openapi"],
+    ),
+    row(
+        "crds::source::manifests::marks",
+        PURE_SOURCE,
+        &["saphyr_parser"],
+    ),
+    row(
+        "crds::state",
+        &["crds::model", "crds::api", "crds::api::*"],
+        &["serde", "serde_json", "serde_yaml"],
+    ),
+    row("controller", &["controller::*"], &[]),
+    row(
+        "controller::allocator",
+        &["controller::allocator::*", "crds::model"],
+        &[],
+    ),
+    row(
+        "controller::allocator::*",
+        &[
+            "controller::allocator",
+            "controller::allocator::*",
+            "crds::model",
+        ],
+        &[],
+    ),
+    row(
+        "controller::decide",
+        &[
+            "controller::decide::*",
+            "controller::allocator",
+            "controller::allocator::*",
+            "crds::model",
+        ],
+        &[],
+    ),
+    row(
+        "controller::decide::*",
+        &[
+            "controller::decide",
+            "controller::decide::*",
+            "controller::allocator",
+            "controller::allocator::*",
+            "crds::model",
+        ],
+        &[],
+    ),
+    row("controller::reconcile", RECONCILE, &[]),
+    row("controller::reconcile::*", RECONCILE, &[]),
+    row(
+        "controller::telemetry",
+        &[],
+        &["tracing", "tracing_subscriber", "anyhow"],
+    ),
+    row(
+        "controller::plan",
+        ANYTHING_CONTROLLER,
+        &["serde", "serde_json", "anyhow"],
+    ),
+    row(
+        "controller::check",
+        ANYTHING_CONTROLLER,
+        &["serde", "serde_json", "anyhow"],
+    ),
+    row(
+        "controller::cli",
+        ANYTHING_CONTROLLER,
+        &["clap", "anyhow", "tracing"],
+    ),
+    row(
+        "controller::run",
+        ANYTHING_CONTROLLER,
+        &["anyhow", "tokio", "tracing"],
+    ),
+    row(
+        "controller::main",
+        ANYTHING_CONTROLLER,
+        &["ferrolb_controller", "anyhow", "clap", "tokio", "tracing"],
+    ),
+    row("speaker", &["speaker::*"], &[]),
+    row("speaker::timer", &[], &[]),
+    row("speaker::backoff", &[], &["fastrand"]),
+    row("speaker::wire", &["speaker::wire::*"], &["pnet_packet"]),
+    row(
+        "speaker::wire::*",
+        &["speaker::wire", "speaker::wire::*"],
+        &["pnet_packet"],
+    ),
+    row("speaker::bgp", &["speaker::bgp::*", "crds::model"], &[]),
+    row("speaker::bgp::message", BGP_CORE, &[]),
+    row("speaker::bgp::notification", BGP_CORE, &[]),
+    row("speaker::bgp::codec", BGP_CORE, &["zettabgp"]),
+    row("speaker::bgp::*", BGP_CORE, &["fastrand"]),
+    row(
+        "speaker::bgp::socket",
+        BGP_CORE,
+        &["socket2", "tokio", "libc"],
+    ),
+    row(
+        "speaker::bgp::driver",
+        BGP_ALL,
+        &["tokio", "tracing", "fastrand"],
+    ),
+    row(
+        "speaker::layer2",
+        &["speaker::layer2::*", "crds::model"],
+        &[],
+    ),
+    row("speaker::layer2::*", LAYER2_CORE, &["ring", "fastrand"]),
+    row(
+        "speaker::layer2::interfaces",
+        &["speaker::layer2"],
+        &[
+            "rtnetlink",
+            "netlink_packet_core",
+            "netlink_packet_route",
+            "futures_util",
+            "tokio",
+            "tracing",
+        ],
+    ),
+    row(
+        "speaker::layer2::driver",
+        LAYER2_ALL,
+        &[
+            "tokio",
+            "socket2",
+            "libc",
+            "tracing",
+            "fastrand",
+            "futures_util",
+        ],
+    ),
+    row(
+        "speaker::layer2::driver::*",
+        LAYER2_ALL,
+        &[
+            "tokio",
+            "socket2",
+            "libc",
+            "tracing",
+            "fastrand",
+            "futures_util",
+        ],
+    ),
+    row("speaker::nft", &["speaker::nft::*", "crds::model"], &[]),
+    row(
+        "speaker::nft::*",
+        &["speaker::nft", "speaker::nft::*", "crds::model"],
+        &["serde", "serde_json"],
+    ),
+    row(
+        "speaker::nft::driver",
+        &[
+            "speaker::nft",
+            "speaker::nft::*",
+            "speaker::backoff",
+            "crds::model",
+        ],
+        &["tokio", "tracing", "serde_json", "fastrand"],
+    ),
+    row("speaker::world", WORLD, &[]),
+    row("speaker::world::*", WORLD, &[]),
+    row("speaker::plan", PLAN, &[]),
+    row("speaker::plan::*", PLAN, &[]),
+    row(
+        "speaker::status",
+        ANYTHING_SPEAKER,
+        &[
+            "serde",
+            "serde_json",
+            "serde_yaml",
+            "tokio",
+            "anyhow",
+            "tracing",
+        ],
+    ),
+    row(
+        "speaker::status::*",
+        ANYTHING_SPEAKER,
+        &[
+            "serde",
+            "serde_json",
+            "serde_yaml",
+            "tokio",
+            "anyhow",
+            "tracing",
+        ],
+    ),
+    row(
+        "speaker::telemetry",
+        &[],
+        &["tracing", "tracing_subscriber", "anyhow"],
+    ),
+    row(
+        "speaker::cli",
+        ANYTHING_SPEAKER,
+        &["clap", "anyhow", "tracing"],
+    ),
+    row(
+        "speaker::run",
+        ANYTHING_SPEAKER,
+        &["tokio", "anyhow", "tracing", "serde_json", "fastrand"],
+    ),
+    row(
+        "speaker::run::*",
+        ANYTHING_SPEAKER,
+        &["tokio", "anyhow", "tracing", "serde_json", "fastrand"],
+    ),
+    row(
+        "speaker::main",
+        ANYTHING_SPEAKER,
+        &["ferrolb_speaker", "anyhow", "clap", "tokio", "tracing"],
+    ),
+];
+
+const VALIDATE: &[&str] = &[
+    "crds::api",
+    "crds::api::*",
+    "crds::model",
+    "crds::model::*",
+    "crds::validate",
+    "crds::validate::*",
+];
+const RESOURCE: &[&str] = &["k8s_openapi", "serde", "serde_json"];
+const PURE_SOURCE: &[&str] = &["crds::model", "crds::api", "crds::api::*"];
+const RECONCILE: &[&str] = &[
+    "controller::allocator",
+    "controller::allocator::*",
+    "controller::decide",
+    "controller::decide::*",
+    "controller::reconcile",
+    "controller::reconcile::*",
+    "crds::model",
+    "crds::source",
+    "crds::state",
+];
+const ANYTHING_CONTROLLER: &[&str] = &["controller::*", "crds::*"];
+const BGP_CORE: &[&str] = &[
+    "speaker::bgp",
+    "speaker::bgp::message",
+    "speaker::bgp::notification",
+    "speaker::bgp::codec",
+    "speaker::bgp::codec::*",
+    "speaker::bgp::connection",
+    "speaker::bgp::connection::*",
+    "speaker::bgp::peer",
+    "speaker::bgp::adj_rib_out",
+    "speaker::timer",
+    "speaker::backoff",
+    "speaker::wire",
+    "crds::model",
+];
+const BGP_ALL: &[&str] = &[
+    "speaker::bgp",
+    "speaker::bgp::*",
+    "speaker::timer",
+    "speaker::backoff",
+    "crds::model",
+];
+const LAYER2_CORE: &[&str] = &[
+    "speaker::layer2",
+    "speaker::layer2::responder",
+    "speaker::layer2::announcer",
+    "speaker::layer2::heartbeat",
+    "speaker::layer2::liveness",
+    "speaker::layer2::rank",
+    "speaker::timer",
+    "speaker::backoff",
+    "speaker::wire",
+    "speaker::wire::*",
+    "crds::model",
+];
+const LAYER2_ALL: &[&str] = &[
+    "speaker::layer2",
+    "speaker::layer2::*",
+    "speaker::timer",
+    "speaker::backoff",
+    "speaker::wire",
+    "speaker::wire::*",
+    "crds::model",
+];
+/// The world is told what layer 2 reports; it knows the report's type and no machine.
+const WORLD: &[&str] = &[
+    "speaker::layer2",
+    "speaker::world",
+    "speaker::world::*",
+    "crds::model",
+    "crds::source",
+];
+/// The plan names the desired states that machines take, which are data; it knows no machine.
+const PLAN: &[&str] = &[
+    "speaker::plan",
+    "speaker::plan::*",
+    "speaker::world",
+    "speaker::world::*",
+    "speaker::layer2",
+    "speaker::layer2::rank",
+    "speaker::bgp",
+    "speaker::nft",
+    "crds::model",
+];
+const ANYTHING_SPEAKER: &[&str] = &["speaker::*", "crds::*"];
+
+const fn row(
+    module: &'static str,
+    uses: &'static [&'static str],
+    crates: &'static [&'static str],
+) -> Row {
+    Row {
+        module,
+        uses,
+        crates,
+    }
+}
+
+#[test]
+fn modules_use_only_what_lies_below_them() {
+    let sources = sources();
+    let modules: BTreeSet<&str> = sources
+        .iter()
+        .map(|source| source.module.as_str())
+        .collect();
+    let mut wrong = Vec::new();
+    for source in &sources {
+        let Some(row) = row_of(&source.module) else {
+            wrong.push(format!("{} has no row in the table", source.module));
+            continue;
+        };
+        for path in source.references() {
+            if !is_allowed(row, source, &path, &modules) {
+                wrong.push(format!("{} uses {path}", source.module));
+            }
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "against the arrows:\n{}",
+        wrong.join("\n")
+    );
+}
+
+#[test]
+fn every_row_of_the_table_is_needed() {
+    let sources = sources();
+    let used: BTreeSet<&str> = sources
+        .iter()
+        .filter_map(|source| row_of(&source.module))
+        .map(|row| row.module)
+        .collect();
+    let idle: Vec<&str> = ARROWS
+        .iter()
+        .map(|row| row.module)
+        .filter(|row| !used.contains(row))
+        .collect();
+    assert!(idle.is_empty(), "rows without a module: {idle:?}");
+}
+
+#[test]
+fn only_drivers_touch_the_outside_world() {
+    const OUTSIDE: &[&str] = &[
+        "tokio::",
+        "kube::",
+        "socket2::",
+        "std::fs",
+        "std::process",
+        "std::thread",
+        "TcpStream",
+        "TcpListener",
+        "UdpSocket",
+        "UnixStream",
+        "UnixListener",
+        "Instant::now",
+        "SystemTime::now",
+    ];
+    let mut wrong = Vec::new();
+    for source in sources().iter().filter(|source| !source.is_driver()) {
+        for name in OUTSIDE.iter().filter(|name| source.code.contains(*name)) {
+            wrong.push(format!("{} names {name}", source.path.display()));
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "pure code touches the world:\n{}",
+        wrong.join("\n")
+    );
+}
+
+#[test]
+fn only_the_codec_names_zettabgp() {
+    for source in sources() {
+        let is_codec = source.module.starts_with("speaker::bgp::codec");
+        assert!(
+            is_codec || !source.code.contains("zettabgp"),
+            "{}",
+            source.module
+        );
+    }
+}
+
+#[test]
+fn controller_and_speaker_do_not_know_each_other() {
+    for (own, other) in [
+        ("controller", "ferrolb-speaker"),
+        ("speaker", "ferrolb-controller"),
+        ("crds", "ferrolb-"),
+    ] {
+        let manifest = read(&programs::workspace().join(own).join("Cargo.toml"));
+        let dependencies = manifest.split("[dependencies]").nth(1).unwrap_or_default();
+        assert!(!dependencies.contains(other), "{own} depends on {other}…");
+    }
+}
+
+#[test]
+fn files_and_functions_stay_readable() {
+    let mut wrong = Vec::new();
+    for source in sources() {
+        let lines = source.text.lines().count();
+        if lines > 900 {
+            wrong.push(format!("{} has {lines} lines", source.path.display()));
+        }
+        for (name, lines) in long_functions(&source.text) {
+            wrong.push(format!(
+                "{}: {name} has {lines} lines",
+                source.path.display()
+            ));
+        }
+        if source.path.ends_with("main.rs") && lines > 60 {
+            wrong.push(format!("{} has {lines} lines", source.path.display()));
+        }
+    }
+    assert!(wrong.is_empty(), "too long:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_file_says_what_it_is() {
+    for path in all_files(programs::workspace(), "rs") {
+        assert!(
+            !path.ends_with("mod.rs"),
+            "{}: foo.rs and foo/, no mod.rs",
+            path.display()
+        );
+        // A tests.rs says it by the file it lies beside.
+        if !path.ends_with("tests.rs") {
+            let text = read(&path);
+            assert!(
+                text.starts_with("//!"),
+                "{} has no module doc",
+                path.display()
+            );
+        }
+    }
+}
+
+#[test]
+fn nothing_is_left_for_later_or_tied_to_a_machine() {
+    // Put together here, so that this file does not find itself.
+    let words = [
+        ["TO", "DO"],
+        ["FIX", "ME"],
+        ["/ho", "me/"],
+        ["/wo", "rk/"],
+        ["/ro", "ot/"],
+    ]
+    .map(|parts| parts.concat());
+    let mut wrong = Vec::new();
+    for extension in ["rs", "md", "toml", "yaml", "sh"] {
+        for path in all_files(programs::workspace(), extension) {
+            let text = read(&path);
+            for word in words.iter().filter(|word| text.contains(*word)) {
+                wrong.push(format!("{}: {word}", path.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_rfc_table_mentions_every_rfc_that_the_code_cites() {
+    let table = read(&programs::workspace().join("docs/rfc.md"));
+    let mut missing = BTreeMap::new();
+    for source in sources() {
+        for number in cited(&source.text) {
+            if !table.contains(&number) {
+                missing.insert(number, source.module.clone());
+            }
+        }
+    }
+    assert!(missing.is_empty(), "not in docs/rfc.md: {missing:?}");
+}
+
+/// A source file as it ships: without its tests.
+struct Source {
+    path: PathBuf,
+    module: String,
+    /// Without the test module at its end.
+    text: String,
+    /// Without comments and string literals either.
+    code: String,
+}
+
+impl Source {
+    fn read(root: &Path, krate: &str, path: PathBuf) -> Self {
+        let relative = path.strip_prefix(root).unwrap().with_extension("");
+        let mut module = krate.to_owned();
+        for part in relative.iter().map(|part| part.to_string_lossy()) {
+            if part != "lib" {
+                module = format!("{module}::{part}");
+            }
+        }
+        let text = without_tests(&read(&path));
+        let code = without_words(&text);
+        Self {
+            path,
+            module,
+            text,
+            code,
+        }
+    }
+
+    /// The few places that are meant to touch the outside world.
+    fn is_driver(&self) -> bool {
+        let parts: Vec<&str> = self.module.split("::").collect();
+        let names = [
+            "driver",
+            "run",
+            "state",
+            "interfaces",
+            "socket",
+            "main",
+            "status",
+            "telemetry",
+        ];
+        let is_manifests = self.module.starts_with("crds::source::manifests")
+            && !["defaults", "marks", "settle"].contains(parts.last().unwrap());
+        is_manifests || parts.iter().any(|part| names.contains(part))
+    }
+
+    /// Every path it names, spelled from the crate's root: `speaker::bgp::Settings`, `tokio::time`.
+    fn references(&self) -> BTreeSet<String> {
+        let mut found = BTreeSet::new();
+        for tree in uses(&self.code) {
+            found.insert(tree);
+        }
+        let is_path = |letter: char| letter.is_alphanumeric() || letter == '_' || letter == ':';
+        for word in self.code.split(|letter| !is_path(letter)) {
+            if word.contains("::") && word.starts_with(|letter: char| letter.is_ascii_lowercase()) {
+                found.insert(word.trim_end_matches(':').to_owned());
+            }
+        }
+        let absolute = found.iter().filter_map(|path| self.absolute(path));
+        absolute.collect()
+    }
+
+    fn absolute(&self, path: &str) -> Option<String> {
+        let krate = self.module.split("::").next().unwrap();
+        let (first, rest) = path.split_once("::").unwrap_or((path, ""));
+        let joined = |base: &str| format!("{base}::{rest}").trim_end_matches(':').to_owned();
+        match first {
+            "crate" => Some(joined(krate)),
+            "self" => Some(joined(&self.module)),
+            "super" => {
+                let (parent, _) = self.module.rsplit_once("::")?;
+                match rest.strip_prefix("super::") {
+                    Some(rest) => Some(format!("{}::{rest}", parent.rsplit_once("::")?.0)),
+                    None => Some(joined(parent)),
+                }
+            }
+            "ferrolb_crds" => Some(joined("crds")),
+            _ => KNOWN.contains(&first).then(|| path.to_owned()),
+        }
+    }
+}
+
+/// Crates whose use the table rules; another first word of a path is a module in scope.
+const KNOWN: &[&str] = &[
+    "anyhow",
+    "clap",
+    "fastrand",
+    "ferrolb_controller",
+    "ferrolb_speaker",
+    "futures_util",
+    "k8s_openapi",
+    "kube",
+    "libc",
+    "netlink_packet_core",
+    "netlink_packet_route",
+    "notify",
+    "pnet_packet",
+    "ring",
+    "rtnetlink",
+    "saphyr_parser",
+    "schemars",
+    "serde",
+    "serde_json",
+    "serde_path_to_error",
+    "serde_yaml",
+    "socket2",
+    "tokio",
+    "tracing",
+    "tracing_subscriber",
+    "zettabgp",
+];
+
+fn row_of(module: &str) -> Option<&'static Row> {
+    let rows = ARROWS.iter().filter(|row| matches(row.module, module));
+    rows.max_by_key(|row| {
+        (
+            row.module.trim_end_matches("::*").len(),
+            !row.module.ends_with('*'),
+        )
+    })
+}
+
+/// `a::*` stands for everything below `a`, at any depth.
+fn matches(pattern: &str, module: &str) -> bool {
+    match pattern.strip_suffix('*') {
+        Some(prefix) => module.starts_with(prefix),
+        None => pattern == module,
+    }
+}
+
+fn is_allowed(row: &Row, source: &Source, path: &str, modules: &BTreeSet<&str>) -> bool {
+    let first = path.split("::").next().unwrap();
+    if !["crds", "controller", "speaker"].contains(&first) {
+        return EVERYWHERE.contains(&first) || row.crates.contains(&first);
+    }
+    // What is named may be an item: the module is the longest prefix that is one.
+    let mut module = path;
+    while !modules.contains(module) {
+        let Some((parent, _)) = module.rsplit_once("::") else {
+            return false;
+        };
+        module = parent;
+    }
+    let is_own = module == source.module || module.starts_with(&format!("{}::", source.module));
+    // `crate::x` that is no module is a re-export of the crate's root, or its name in a path.
+    is_own || !module.contains("::") || row.uses.iter().any(|pattern| matches(pattern, module))
+}
+
+/// The paths of all `use` declarations, with braces multiplied out.
+fn uses(code: &str) -> Vec<String> {
+    let mut all = Vec::new();
+    for statement in code.split(';') {
+        let Some(at) = statement.rfind("use ") else {
+            continue;
+        };
+        let is_word = statement[..at].ends_with(|letter: char| letter.is_whitespace()) || at == 0;
+        if is_word {
+            let tree: String = statement[at + 4..].split_whitespace().collect();
+            multiply("", &tree, &mut all);
+        }
+    }
+    all
+}
+
+fn multiply(prefix: &str, tree: &str, all: &mut Vec<String>) {
+    let Some((head, rest)) = tree.split_once('{') else {
+        let path = format!("{prefix}{tree}");
+        all.push(path.trim_end_matches("::*").to_owned());
+        return;
+    };
+    let prefix = format!("{prefix}{head}");
+    let inner = rest.strip_suffix('}').unwrap_or(rest);
+    let (mut depth, mut start) = (0, 0);
+    for (at, letter) in inner.char_indices() {
+        match letter {
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            ',' if depth == 0 => {
+                multiply(&prefix, &inner[start..at], all);
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+    if start < inner.len() {
+        multiply(&prefix, &inner[start..], all);
+    }
+}
+
+fn sources() -> Vec<Source> {
+    let mut sources = Vec::new();
+    for krate in ["crds", "controller", "speaker"] {
+        let root = programs::workspace().join(krate).join("src");
+        for path in all_files(&root, "rs") {
+            let is_test = path.ends_with("tests.rs") || path.iter().any(|part| part == "tests");
+            // The workspace's own folder of that name lies outside of these roots.
+            let is_test = is_test
+                && path
+                    .strip_prefix(&root)
+                    .unwrap()
+                    .to_string_lossy()
+                    .contains("tests");
+            if !is_test {
+                sources.push(Source::read(&root, krate, path));
+            }
+        }
+    }
+    assert!(sources.len() > 20, "where are the sources?");
+    sources
+}
+
+fn without_tests(text: &str) -> String {
+    let end = text.find("\n#[cfg(test)]\nmod ").unwrap_or(text.len());
+    text[..end].to_owned()
+}
+
+/// Comments and string literals blanked out; good enough for formatted code.
+fn without_words(text: &str) -> String {
+    let lines = text
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"));
+    let mut code = String::new();
+    for line in lines {
+        let line = line.split(" // ").next().unwrap();
+        for (index, part) in line.split('"').enumerate() {
+            code.push_str(if index % 2 == 0 { part } else { " " });
+        }
+        code.push('\n');
+    }
+    code
+}
+
+/// Functions over 100 lines, found by the closing brace at their own indentation.
+fn long_functions(text: &str) -> Vec<(String, usize)> {
+    let lines: Vec<&str> = text.lines().collect();
+    let mut long = Vec::new();
+    for (at, line) in lines.iter().enumerate() {
+        let trimmed = line.trim_start();
+        let is_function = trimmed
+            .split(['(', '<'])
+            .next()
+            .unwrap()
+            .split(' ')
+            .any(|word| word == "fn");
+        if !is_function || trimmed.starts_with("//") {
+            continue;
+        }
+        let closing = format!("{}}}", " ".repeat(line.len() - trimmed.len()));
+        let length = lines[at..]
+            .iter()
+            .position(|line| *line == closing)
+            .unwrap_or(0)
+            + 1;
+        if length > 100 {
+            long.push((trimmed.to_owned(), length));
+        }
+    }
+    long
+}
+
+fn cited(text: &str) -> BTreeSet<String> {
+    let after = text.split("RFC ").skip(1);
+    let numbers = after.map(|rest| {
+        rest.chars()
+            .take_while(char::is_ascii_digit)
+            .collect::<String>()
+    });
+    numbers.filter(|number| number.len() >= 3).collect()
+}
+
+fn all_files(root: &Path, extension: &str) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(root).unwrap().map(Result::unwrap) {
+        let (path, name) = (entry.path(), entry.file_name());
+        let name = name.to_string_lossy();
+        if entry.file_type().unwrap().is_dir() {
+            if name != "target" && name != ".git" {
+                files.append(&mut all_files(&path, extension));
+            }
+        } else if path.extension().is_some_and(|found| found == extension) {
+            files.push(path);
+        }
+    }
+    files.sort();
+    files
+}
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+#[test]
+fn the_reader_of_sources_reads_what_it_should() {
+    let code = "use a::{b, c::{d, E}};\npub(crate) use x::y::*;\n";
+    assert_eq!(uses(code), ["a::b", "a::c::d", "a::c::E", "x::y"]);
+    assert_eq!(
+        without_words("a // b\n// c\nlet x = \"tokio::y\";"),
+        "a\nlet x =  ;\n"
+    );
+    assert_eq!(
+        cited("RFC 4271 §8 and RFC 826"),
+        BTreeSet::from(["4271".to_owned(), "826".to_owned()])
+    );
+    let long = format!("    fn f() {{\n{}    }}\n", "        x();\n".repeat(120));
+    assert_eq!(long_functions(&long), [("fn f() {".to_owned(), 122)]);
+    assert!(matches("a::*", "a::b::c") && !matches("a::*", "a") && matches("a", "a"));
+}
