@@ -6,6 +6,7 @@
 
 pub mod lab;
 pub mod netns;
+pub mod objects;
 pub mod patience;
 pub mod peer;
 pub mod probe;

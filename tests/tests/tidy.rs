@@ -32,7 +32,7 @@ const ARROWS: &[Row] = &[
     row("crds::model::*", &["crds::model", "crds::model::*"], &[]),
     row(
         "crds::api",
-        &["crds::api::*"],
+        &["crds::api::*", "crds::model"],
         &["serde", "serde_json", "schemars", "k8s_openapi"],
     ),
     row(

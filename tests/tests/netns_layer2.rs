@@ -1,0 +1,336 @@
+//! Layer 2 as `arping`, `ndisc6`, the kernel's neighbour table and a client see it.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a proof that cannot be set up has failed"
+)]
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use ferrolb_tests::lab::Lab;
+use ferrolb_tests::objects::{layer2, nodes, pool, service, tcp};
+use ferrolb_tests::patience;
+use ferrolb_tests::probe::Record;
+
+const SOON: Duration = Duration::from_secs(15);
+/// The bar: how long an address may be out of reach when its holder is lost.
+const LIMIT: Duration = Duration::from_millis(700);
+const FOUR: &str = "192.168.1.240";
+const SIX: &str = "fd00:1::240";
+
+fn four() -> IpAddr {
+    FOUR.parse().unwrap()
+}
+
+fn six() -> IpAddr {
+    SIX.parse().unwrap()
+}
+
+fn manifests(lab: &Lab, advertisement: &str) {
+    let ranges = ["192.168.1.240-192.168.1.250", "fd00:1::240-fd00:1::250"];
+    let pools = pool("first-pool", &ranges) + &layer2("first-pool", advertisement);
+    let count = lab.segment.nodes.len();
+    let spec = "ipFamilyPolicy: RequireDualStack\n".to_owned() + &tcp(&[(80, 30080)]);
+    lab.manifest("nodes.yaml", &nodes(count)).unwrap();
+    lab.manifest("pools.yaml", &pools).unwrap();
+    lab.manifest("web.yaml", &service("web", &spec)).unwrap();
+}
+
+/// Every node runs a speaker and a server; both addresses are held.
+fn running(nodes: u8) -> Lab {
+    let mut lab = Lab::new(nodes).unwrap();
+    manifests(&lab, "");
+    lab.start_controller().unwrap();
+    lab.serve_http(&[30080]).unwrap();
+    lab.start_speakers().unwrap();
+    await_holder(&lab, four());
+    await_holder(&lab, six());
+    lab
+}
+
+fn await_holder(lab: &Lab, address: IpAddr) -> String {
+    let what = format!("somebody to answer for {address}");
+    let (holder, _) = patience::eventually(&what, SOON, || Ok(lab.holder_seen(address))).unwrap();
+    holder
+}
+
+/// Who answers after the dust of a start has settled: exactly one.
+fn the_one_holder(lab: &Lab, address: IpAddr) -> String {
+    let answers = |lab: &Lab| match address {
+        IpAddr::V4(_) => lab.arping(address).unwrap(),
+        IpAddr::V6(_) => lab.ndisc(address).unwrap(),
+    };
+    patience::until("one node to answer", SOON, || answers(lab).len() == 1).unwrap();
+    let macs = answers(lab);
+    assert_eq!(macs.len(), 1, "{address} is answered by {macs:?}");
+    lab.node_with(&macs[0]).unwrap()
+}
+
+fn number(node: &str) -> usize {
+    node.trim_start_matches('n').parse().unwrap()
+}
+
+/// One flow at 100 a second while something happens.
+fn watched(lab: &mut Lab, address: IpAddr, span: Duration, event: impl FnOnce(&mut Lab)) -> Record {
+    let client = &lab.segment.client.namespace;
+    patience::until("an answer", SOON, || {
+        lab.curl(client, address, 80).is_some()
+    })
+    .unwrap();
+    let every = Duration::from_millis(10);
+    let probe = lab.probe("probe-http", address, 80, every).unwrap();
+    patience::pause(Duration::from_millis(500)).unwrap();
+    event(lab);
+    patience::pause(span).unwrap();
+    probe.stop().unwrap()
+}
+
+fn assert_recovered(record: &Record, limit: Duration) {
+    let outage = record.outage();
+    assert!(outage < limit, "out of reach for {outage:?}");
+    let mut end = record.requests.iter().rev().take(20);
+    assert!(
+        end.all(|request| request.node.is_some()),
+        "not well at the end"
+    );
+}
+
+#[test]
+fn arping_ndisc6_the_neighbour_table_and_the_status_agree_on_one_node() {
+    let lab = running(3);
+    for address in [four(), six()] {
+        let holder = the_one_holder(&lab, address);
+        // The client behind the router makes the router resolve it.
+        let client = &lab.segment.client.namespace;
+        assert!(lab.curl(client, address, 80).unwrap().contains("node="));
+        let words = format!("neigh show {address}");
+        let entry = lab.segment.router.namespace.ip(&words).unwrap();
+        let mac = &lab.segment.nodes[number(&holder) - 1].mac;
+        assert!(entry.contains(mac.as_str()), "{entry}");
+        let body = lab.curl(client, address, 80).unwrap();
+        assert!(body.contains(&format!("node={holder} ")), "{body}");
+    }
+}
+
+#[test]
+fn an_address_that_nobody_was_given_is_not_answered() {
+    let lab = running(2);
+    assert!(
+        lab.arping("192.168.1.250".parse().unwrap())
+            .unwrap()
+            .is_empty()
+    );
+    assert!(
+        lab.ndisc("fd00:1::250".parse().unwrap())
+            .unwrap()
+            .is_empty()
+    );
+}
+
+#[test]
+fn a_bridge_that_snoops_multicast_is_no_obstacle() {
+    let mut lab = Lab::new(2).unwrap();
+    lab.segment.snoop_multicast().unwrap();
+    manifests(&lab, "");
+    lab.start_controller().unwrap();
+    lab.start_speakers().unwrap();
+    for address in [four(), six()] {
+        await_holder(&lab, address);
+        the_one_holder(&lab, address);
+    }
+}
+
+#[test]
+fn a_killed_holder_is_replaced_in_time_and_only_one_answers_when_it_returns() {
+    let mut lab = running(3);
+    let victim = the_one_holder(&lab, four());
+    let record = watched(&mut lab, four(), Duration::from_secs(2), |lab| {
+        lab.speaker(number(&victim)).unwrap().kill();
+    });
+    assert_recovered(&record, LIMIT);
+    assert_ne!(the_one_holder(&lab, four()), victim);
+    lab.start_speaker(number(&victim)).unwrap();
+    patience::pause(Duration::from_secs(2)).unwrap();
+    the_one_holder(&lab, four());
+    the_one_holder(&lab, six());
+}
+
+#[test]
+fn a_cut_link_moves_the_address_and_one_node_answers_when_it_is_mended() {
+    let mut lab = running(3);
+    let victim = the_one_holder(&lab, six());
+    let record = watched(&mut lab, six(), Duration::from_secs(2), |lab| {
+        lab.segment.cut(&victim).unwrap();
+    });
+    assert_recovered(&record, LIMIT);
+    assert_ne!(the_one_holder(&lab, six()), victim);
+    lab.segment.mend(&victim).unwrap();
+    patience::pause(Duration::from_secs(2)).unwrap();
+    the_one_holder(&lab, four());
+    the_one_holder(&lab, six());
+}
+
+#[test]
+fn a_silent_segment_moves_the_address_too() {
+    let mut lab = running(2);
+    let victim = the_one_holder(&lab, four());
+    let record = watched(&mut lab, four(), Duration::from_secs(2), |lab| {
+        lab.segment.silence(&victim).unwrap();
+    });
+    assert_recovered(&record, LIMIT);
+    lab.segment.unsilence(&victim).unwrap();
+    patience::pause(Duration::from_secs(2)).unwrap();
+    the_one_holder(&lab, four());
+}
+
+#[test]
+fn a_stopped_speaker_hands_over_and_exits_with_status_0() {
+    let mut lab = running(3);
+    let victim = the_one_holder(&lab, four());
+    let record = watched(&mut lab, four(), Duration::from_secs(2), |lab| {
+        let speaker = lab.speaker(number(&victim)).unwrap();
+        assert_eq!(speaker.terminate(SOON).unwrap().code(), Some(0));
+    });
+    assert_recovered(&record, Duration::from_millis(300));
+    assert_ne!(the_one_holder(&lab, four()), victim);
+}
+
+#[test]
+fn the_last_candidate_never_falls_silent() {
+    let mut lab = running(2);
+    let victim = the_one_holder(&lab, four());
+    lab.speaker(number(&victim)).unwrap().kill();
+    let survivor = await_other(&lab, &victim);
+    patience::throughout("the survivor answering", Duration::from_secs(4), || {
+        lab.holder_seen(four()).as_deref() == Some(survivor.as_str())
+    })
+    .unwrap();
+}
+
+fn await_other(lab: &Lab, victim: &str) -> String {
+    let (holder, _) = patience::eventually("another holder", SOON, || {
+        Ok(lab.holder_seen(four()).filter(|holder| holder != victim))
+    })
+    .unwrap();
+    holder
+}
+
+#[test]
+fn a_service_that_goes_is_no_longer_answered_for() {
+    let lab = running(2);
+    lab.remove_manifest("web.yaml").unwrap();
+    patience::until("silence", SOON, || {
+        lab.arping(four()).unwrap().is_empty() && lab.ndisc(six()).unwrap().is_empty()
+    })
+    .unwrap();
+}
+
+#[test]
+fn only_selected_nodes_and_interfaces_announce() {
+    let mut lab = Lab::new(2).unwrap();
+    manifests(
+        &lab,
+        "nodeSelectors:\n  - matchLabels: {edge: \"yes\"}\ninterfaces: [eth0]",
+    );
+    let labelled = nodes(2).replace("name: n2\n", "name: n2\n  labels: {edge: \"yes\"}\n");
+    lab.manifest("nodes.yaml", &labelled).unwrap();
+    lab.start_controller().unwrap();
+    lab.start_speakers().unwrap();
+    assert_eq!(await_holder(&lab, four()), "n2");
+    lab.speaker(2).unwrap().kill();
+    patience::until("silence", SOON, || lab.arping(four()).unwrap().is_empty()).unwrap();
+    patience::throughout("n1 keeping silent", Duration::from_secs(2), || {
+        lab.arping(four()).unwrap().is_empty()
+    })
+    .unwrap();
+}
+
+/// A key that cannot be read makes layer 2 silent, which the status says, and nothing else.
+#[test]
+fn without_its_key_a_speaker_is_silent_and_says_so() {
+    let mut lab = Lab::new(1).unwrap();
+    manifests(&lab, "");
+    lab.start_controller().unwrap();
+    let arguments = ["--heartbeat-key-file".to_owned(), "nowhere.key".to_owned()];
+    lab.start_speaker_with(1, &arguments).unwrap();
+    patience::pause(Duration::from_secs(1)).unwrap();
+    assert!(lab.arping(four()).unwrap().is_empty());
+    assert!(lab.ndisc(six()).unwrap().is_empty());
+    let status = lab.status(1).unwrap().to_string();
+    assert!(status.contains("nowhere.key"), "{status}");
+    let log = lab.speaker(1).unwrap().log();
+    assert!(log.contains("nowhere.key"), "{log}");
+}
+
+/// An interface that is not there: that Service says so, another one is announced.
+#[test]
+fn an_interface_that_does_not_exist_is_named_and_hurts_nobody_else() {
+    let mut lab = Lab::new(1).unwrap();
+    manifests(&lab, "ipAddressPools: [first-pool]");
+    let other = pool("other", &["192.168.1.230-192.168.1.231"])
+        + &layer2("other", "ipAddressPools: [other]\ninterfaces: [eth7]")
+        + &service("mail", &tcp(&[(25, 30025)])).replace(
+            "  name: mail\n",
+            "  name: mail\n  annotations: {metallb.io/address-pool: other}\n",
+        );
+    lab.manifest("other.yaml", &other).unwrap();
+    lab.start_controller().unwrap();
+    lab.start_speakers().unwrap();
+    await_holder(&lab, four());
+    assert!(
+        lab.arping("192.168.1.230".parse().unwrap())
+            .unwrap()
+            .is_empty()
+    );
+    let status = lab.status(1).unwrap().to_string();
+    assert!(status.contains("eth7"), "{status}");
+}
+
+/// I4: after the bursts of a start, a node at rest sends heartbeats and nothing else, logs nothing
+/// and writes nothing.
+#[test]
+fn i4_a_system_at_rest_is_silent() {
+    let mut lab = running(2);
+    patience::pause(Duration::from_secs(8)).unwrap();
+    let before = (
+        written(&lab),
+        lab.speaker(1).unwrap().log(),
+        lab.controller().unwrap().log(),
+    );
+    let mut command = lab.segment.switch().command("tcpdump");
+    let filter = "arp or (icmp6 and (ip6[40] == 135 or ip6[40] == 136))";
+    command.args(["-l", "-n", "-p", "-i", "br0", filter]);
+    let capture = lab.start("quiet", command).unwrap();
+    capture.await_line("listening on", SOON).unwrap();
+    patience::pause(Duration::from_secs(4)).unwrap();
+    let seen = capture.log();
+    let about_us: Vec<&str> = seen
+        .lines()
+        .filter(|line| line.contains(FOUR) || line.contains(SIX))
+        .collect();
+    // The jittered low rate of re-announcements may hit once in this window.
+    assert!(about_us.len() <= 4, "{about_us:?}");
+    let after = (
+        written(&lab),
+        lab.speaker(1).unwrap().log(),
+        lab.controller().unwrap().log(),
+    );
+    assert_eq!(before, after);
+}
+
+/// Every file of the state with the time of its last change.
+fn written(lab: &Lab) -> Vec<(std::path::PathBuf, std::time::SystemTime)> {
+    fn walk(path: &std::path::Path, all: &mut Vec<(std::path::PathBuf, std::time::SystemTime)>) {
+        for entry in path.read_dir().unwrap().map(Result::unwrap) {
+            let metadata = entry.metadata().unwrap();
+            all.push((entry.path(), metadata.modified().unwrap()));
+            if metadata.is_dir() {
+                walk(&entry.path(), all);
+            }
+        }
+    }
+    let mut all = Vec::new();
+    walk(&lab.state(), &mut all);
+    all.sort();
+    all
+}
