@@ -23,7 +23,7 @@ test: tools fmt lint doc build
 bars: tools
 	$(CARGO) build --workspace --bins --locked
 	$(CARGO) build --release --locked --package ferrolb-controller --package ferrolb-speaker
-	@$(CARGO) run --quiet --locked --package ferrolb-tests --bin bars
+	@FERROLB_PROGRAMS=$(CURDIR)/target/release $(CARGO) run --quiet --locked --package ferrolb-tests --bin bars
 
 fmt:
 	$(CARGO) fmt --all --check

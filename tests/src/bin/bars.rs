@@ -1,0 +1,417 @@
+//! The promised figures at full size, against release builds, written to `docs/figures.md`.
+//!
+//! `bars` measures everything; `bars NAME…` only those named: allocator, plan, bgp, layer2, demo.
+#![expect(clippy::print_stdout, reason = "tells what it is doing")]
+#![expect(clippy::disallowed_methods, reason = "measures time and writes a file")]
+
+use std::fmt::Write;
+use std::net::IpAddr;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use ferrolb_tests::lab::Lab;
+use ferrolb_tests::objects::{bgp, layer2, nodes, peer, pool, service};
+use ferrolb_tests::peer::Neighbour;
+use ferrolb_tests::peer::bird::{self, Bird};
+use ferrolb_tests::process::output;
+use ferrolb_tests::{netns, patience, programs};
+
+const SERVICES: usize = 10_000;
+const SOON: Duration = Duration::from_secs(60);
+
+/// One line of the table.
+struct Figure {
+    what: String,
+    measured: String,
+    bar: &'static str,
+    is_held: bool,
+}
+
+fn main() -> Result<()> {
+    patience::interruptible();
+    let wanted: Vec<String> = std::env::args().skip(1).collect();
+    let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|word| word == name);
+    let mut figures = Vec::new();
+    let measures: [(&str, fn() -> Result<Vec<Figure>>); 5] = [
+        ("allocator", allocator),
+        ("plan", plan),
+        ("bgp", announcing),
+        ("layer2", failover),
+        ("demo", fresh_clone),
+    ];
+    for (name, measure) in measures {
+        if is_wanted(name) {
+            println!("measuring {name} …");
+            let measured = measure().with_context(|| format!("measuring {name}"))?;
+            for figure in &measured {
+                println!(
+                    "  {}: {} (bar: {})",
+                    figure.what, figure.measured, figure.bar
+                );
+            }
+            figures.extend(measured);
+        }
+    }
+    if wanted.is_empty() {
+        let path = programs::workspace().join("docs/figures.md");
+        std::fs::write(&path, page(&figures)?)?;
+        println!("written to {}", path.display());
+    }
+    let missed = figures.iter().filter(|figure| !figure.is_held).count();
+    ensure!(missed == 0, "{missed} bars were missed");
+    Ok(())
+}
+
+/// What the controller's own bench prints is taken over line by line; it fails when it misses.
+fn allocator() -> Result<Vec<Figure>> {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.args([
+        "bench",
+        "--quiet",
+        "--locked",
+        "--package",
+        "ferrolb-controller",
+        "--bench",
+        "allocator",
+    ]);
+    let text = output(command.current_dir(programs::workspace()))?;
+    let lines = text.lines().filter_map(|line| line.split_once(": "));
+    let figures: Vec<Figure> = lines
+        .map(|(what, measured)| Figure {
+            what: what.trim().to_owned(),
+            measured: measured.trim().to_owned(),
+            bar: "1,000,000 under 1 s; cost flat within 2x",
+            is_held: seconds(measured).is_none_or(|seconds| seconds < 1.0),
+        })
+        .collect();
+    ensure!(!figures.is_empty(), "the bench printed nothing: {text}");
+    Ok(figures)
+}
+
+/// The time in "1000000 in 0.31 s", if there is one.
+fn seconds(text: &str) -> Option<f64> {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let at = words
+        .iter()
+        .position(|word| word.trim_end_matches(',') == "s")?;
+    words.get(at.checked_sub(1)?)?.parse().ok()
+}
+
+fn plan() -> Result<Vec<Figure>> {
+    let dir = tempfile::tempdir()?;
+    let pools: String = (0..100)
+        .map(|number| {
+            pool(
+                &format!("pool-{number:03}"),
+                &[&format!("10.{number}.0.0/24")],
+            )
+        })
+        .collect();
+    let services: String = (0..SERVICES)
+        .map(|number| service(&format!("web-{number:05}"), PORT))
+        .collect();
+    std::fs::write(dir.path().join("pools.yaml"), pools)?;
+    std::fs::write(dir.path().join("services.yaml"), services)?;
+    let controller = release("ferrolb-controller")?;
+    let mut times = Vec::new();
+    for _ in 0..9 {
+        let mut command = Command::new(&controller);
+        command.arg("plan").arg("--manifests").arg(dir.path());
+        let start = Instant::now();
+        let text = output(command.args(["-o", "json"]))?;
+        times.push(start.elapsed());
+        let assigned = text.matches("\"Assign\"").count();
+        ensure!(
+            assigned == SERVICES,
+            "{assigned} of {SERVICES} were assigned"
+        );
+    }
+    times.sort();
+    let (median, worst) = (times[times.len() / 2], times[times.len() - 1]);
+    Ok(vec![Figure {
+        what: "plan over 10,000 Services and 100 pools, process start included".to_owned(),
+        measured: format!(
+            "median {} ms, worst {} ms of 9",
+            median.as_millis(),
+            worst.as_millis()
+        ),
+        bar: "under 300 ms",
+        is_held: median < Duration::from_millis(300),
+    }])
+}
+
+const PORT: &str = "ports:\n  - port: 80\n    nodePort: 30080\n";
+
+/// The same 10,000 prefixes from our speaker and from a BIRD in its place, to a BIRD that is started
+/// once everything to announce is known.
+fn announcing() -> Result<Vec<Figure>> {
+    let (ours, updates) = announced_by_us()?;
+    let (theirs, their_updates) = announced_by_bird()?;
+    Ok(vec![
+        Figure {
+            what: "10,000 /32 to BIRD".to_owned(),
+            measured: format!("{updates} UPDATEs (BIRD to BIRD: {their_updates})"),
+            bar: "fewer than 20",
+            is_held: updates < 20,
+        },
+        Figure {
+            what: "from Established until BIRD's kernel table has them".to_owned(),
+            measured: format!(
+                "median {} ms of {} (BIRD to BIRD: {} ms)",
+                middle(&ours).as_millis(),
+                ours.len(),
+                middle(&theirs).as_millis()
+            ),
+            bar: "told next to BIRD",
+            is_held: true,
+        },
+    ])
+}
+
+fn announced_by_us() -> Result<(Vec<Duration>, usize)> {
+    let mut lab = Lab::bare(&netns::unique_prefix(), 1)?;
+    let setup =
+        pool("many", &["10.64.0.0/16"]) + &bgp("many", "") + &peer("r", 64501, "192.168.1.1", "");
+    let services: String = (0..SERVICES)
+        .map(|number| {
+            let status = format!(
+                "status: {{loadBalancer: {{ingress: [{{ip: {}}}]}}}}\n",
+                address(number)
+            );
+            service(&format!("web-{number:05}"), PORT) + &status
+        })
+        .collect();
+    lab.manifest("setup.yaml", &setup)?;
+    lab.manifest("services.yaml", &services)?;
+    lab.start_speaker(1)?;
+    let neighbours = lab.neighbours(64501, 64500);
+    measured_routes(&lab, &neighbours)
+}
+
+fn announced_by_bird() -> Result<(Vec<Duration>, usize)> {
+    let lab = Lab::bare(&netns::unique_prefix(), 1)?;
+    let routes: String = (0..SERVICES)
+        .map(|number| format!("route {}/32 blackhole; ", address(number)))
+        .collect();
+    let node = &lab.segment.nodes[0];
+    let config = format!(
+        "router id {0}; log stderr all; protocol device {{ }}\nprotocol static {{ ipv4; {routes} }}\n\
+         protocol bgp r {{ local {0} as 64500; neighbor 192.168.1.1 as 64501; hold time 9;\n\
+         connect delay time 1; connect retry time 1; error wait time 1, 2;\n\
+         ipv4 {{ import none; export all; next hop self; }}; }}\n",
+        node.v4
+    );
+    let _announcer = Bird::start(&node.namespace, lab.path(), "announcer", &config)?;
+    let mut neighbours = lab.neighbours(64501, 64500);
+    neighbours.truncate(1);
+    measured_routes(&lab, &neighbours)
+}
+
+/// Three runs of a router that starts, and the UPDATEs of the last.
+fn measured_routes(lab: &Lab, neighbours: &[Neighbour]) -> Result<(Vec<Duration>, usize)> {
+    let mut times = Vec::new();
+    let mut updates = 0;
+    for run in 0..3 {
+        let config = bird::router(lab.segment.router.v4, neighbours);
+        let namespace = &lab.segment.router.namespace;
+        let mut router = Bird::start(namespace, lab.path(), &format!("router-{run}"), &config)?;
+        router.await_established("n1", SOON)?;
+        let start = Instant::now();
+        patience::until("10,000 routes in the kernel", SOON, || {
+            kernel_routes(lab) == SERVICES
+        })?;
+        times.push(start.elapsed());
+        updates = router.updates_from("n1");
+        router.terminate()?;
+        patience::until("an empty table", SOON, || kernel_routes(lab) == 0)?;
+    }
+    times.sort();
+    Ok((times, updates))
+}
+
+fn kernel_routes(lab: &Lab) -> usize {
+    let text = lab.segment.router.namespace.ip("-4 route show proto bird");
+    text.map_or(0, |text| {
+        text.lines()
+            .filter(|line| line.starts_with("10.64."))
+            .count()
+    })
+}
+
+fn address(number: usize) -> String {
+    format!("10.64.{}.{}", number / 256, number % 256)
+}
+
+fn failover() -> Result<Vec<Figure>> {
+    let mut lab = Lab::bare(&netns::unique_prefix(), 3)?;
+    let setup =
+        nodes(3) + &pool("first-pool", &["192.168.1.240-192.168.1.250"]) + &layer2("all", "");
+    lab.manifest("setup.yaml", &setup)?;
+    let spec = "ports:\n  - port: 53\n    protocol: UDP\n    nodePort: 30053\n";
+    lab.manifest("dns.yaml", &service("dns", spec))?;
+    lab.serve_echo(&[30053])?;
+    lab.start_controller()?;
+    lab.start_speakers()?;
+    let address = lab.await_addresses("dns", 1)?[0];
+    let (mut kills, mut cuts) = (Vec::new(), Vec::new());
+    for _ in 0..10 {
+        kills.push(lost(&mut lab, address, true)?);
+        cuts.push(lost(&mut lab, address, false)?);
+    }
+    Ok(vec![
+        outages("10 kills of the holder", kills),
+        outages("10 link cuts of the holder", cuts),
+    ])
+}
+
+/// One loss of the holder under a probe of 1,000 datagrams a second.
+fn lost(lab: &mut Lab, address: IpAddr, is_kill: bool) -> Result<Duration> {
+    let (holder, _) = patience::eventually("a holder", SOON, || Ok(lab.holder_seen(address)))?;
+    let number: usize = holder.trim_start_matches('n').parse()?;
+    let probe = lab.probe("probe-udp", address, 53, Duration::from_millis(1))?;
+    patience::pause(Duration::from_millis(500))?;
+    match is_kill {
+        true => lab.speaker(number)?.kill(),
+        false => lab.segment.cut(&holder)?,
+    }
+    patience::pause(Duration::from_millis(1500))?;
+    let record = probe.stop()?;
+    ensure!(
+        record.answered().len() > 1,
+        "nobody took over from {holder}: {:?}",
+        record.answered()
+    );
+    match is_kill {
+        true => lab.start_speaker(number)?,
+        false => lab.segment.mend(&holder)?,
+    }
+    // Until the returned node has listened and taken back what is its.
+    patience::pause(Duration::from_millis(2000))?;
+    Ok(record.outage())
+}
+
+fn outages(what: &str, mut times: Vec<Duration>) -> Figure {
+    times.sort();
+    let worst = times.last().copied().unwrap_or_default();
+    Figure {
+        what: format!("layer 2: {what}, without an answer at 1 kHz"),
+        measured: format!(
+            "median {} ms, worst {} ms",
+            middle(&times).as_millis(),
+            worst.as_millis()
+        ),
+        bar: "worst under 700 ms",
+        is_held: worst < Duration::from_millis(700),
+    }
+}
+
+fn middle(sorted: &[Duration]) -> Duration {
+    sorted.get(sorted.len() / 2).copied().unwrap_or_default()
+}
+
+fn fresh_clone() -> Result<Vec<Figure>> {
+    let dir = tempfile::tempdir()?;
+    let clone = dir.path().join("ferrolb");
+    let mut command = Command::new("git");
+    command
+        .args(["clone", "--quiet", "--no-local"])
+        .arg(programs::workspace())
+        .arg(&clone);
+    output(&mut command)?;
+    let mut times = Vec::new();
+    for _ in 0..2 {
+        let start = Instant::now();
+        let mut command = Command::new("make");
+        command.arg("demo").current_dir(&clone);
+        // This run's own settings must not decide where the clone builds and what it runs.
+        for name in [
+            programs::DIRECTORY,
+            "CARGO_TARGET_DIR",
+            "CARGO",
+            "MAKEFLAGS",
+            "MAKELEVEL",
+            "KEEP",
+        ] {
+            command.env_remove(name);
+        }
+        output(&mut command)?;
+        times.push(start.elapsed().as_secs());
+    }
+    Ok(vec![Figure {
+        what: "a fresh clone to the end of make demo, crates already downloaded".to_owned(),
+        measured: format!("{} s; the second time {} s", times[0], times[1]),
+        bar: "the second time under a minute",
+        is_held: times[1] < 60,
+    }])
+}
+
+/// The release build of a program, built by `make bars`; the lab uses it from here on.
+fn release(name: &str) -> Result<std::path::PathBuf> {
+    let path = programs::workspace().join("target/release").join(name);
+    ensure!(
+        path.is_file(),
+        "{} does not exist: make bars builds it",
+        path.display()
+    );
+    Ok(path)
+}
+
+fn page(figures: &[Figure]) -> Result<String> {
+    let git = |words: &str| {
+        let mut command = Command::new("git");
+        output(
+            command
+                .args(words.split(' '))
+                .current_dir(programs::workspace()),
+        )
+    };
+    let commit = git("rev-parse --short=12 HEAD")?;
+    let dirty = match git("status --porcelain")?.is_empty() {
+        true => "",
+        false => " with uncommitted changes",
+    };
+    let date = output(Command::new("date").args(["-u", "+%Y-%m-%d"]))?;
+    let mut text = format!(
+        "# Figures\n\nWritten by `make bars` on {}, commit {}{dirty}.\nMachine: {}.\n\n\
+         | what | measured | bar | held |\n|---|---|---|---|\n",
+        date.trim(),
+        commit.trim(),
+        machine()?
+    );
+    for figure in figures {
+        let held = if figure.is_held { "yes" } else { "**no**" };
+        // Writing to a String cannot fail.
+        let _ = writeln!(
+            text,
+            "| {} | {} | {} | {held} |",
+            figure.what, figure.measured, figure.bar
+        );
+    }
+    Ok(text)
+}
+
+fn machine() -> Result<String> {
+    let line = |path: &str, key: &str| -> Result<String> {
+        let text = std::fs::read_to_string(Path::new(path))?;
+        let found = text
+            .lines()
+            .find(|line| line.starts_with(key))
+            .unwrap_or_default();
+        let value = found.split([':', '=']).nth(1).unwrap_or_default();
+        Ok(value.trim().trim_matches('"').to_owned())
+    };
+    let cores = std::thread::available_parallelism()?;
+    let kernel = output(Command::new("uname").arg("-r"))?;
+    let memory: u64 = line("/proc/meminfo", "MemTotal")?
+        .trim_end_matches(" kB")
+        .parse()?;
+    Ok(format!(
+        "{}, {cores} cores, {} GiB, Linux {}, {}",
+        line("/proc/cpuinfo", "model name")?,
+        memory.div_ceil(1024 * 1024),
+        kernel.trim(),
+        line("/etc/os-release", "PRETTY_NAME")?
+    ))
+}
