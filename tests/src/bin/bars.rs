@@ -29,12 +29,15 @@ struct Figure {
     is_held: bool,
 }
 
+/// How one bar is measured.
+type Measure = fn() -> Result<Vec<Figure>>;
+
 fn main() -> Result<()> {
     patience::interruptible();
     let wanted: Vec<String> = std::env::args().skip(1).collect();
     let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|word| word == name);
     let mut figures = Vec::new();
-    let measures: [(&str, fn() -> Result<Vec<Figure>>); 5] = [
+    let measures: [(&str, Measure); 5] = [
         ("allocator", allocator),
         ("plan", plan),
         ("bgp", announcing),
