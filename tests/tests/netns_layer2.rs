@@ -66,6 +66,19 @@ fn the_one_holder(lab: &Lab, address: IpAddr) -> String {
     lab.node_with(&macs[0]).unwrap()
 }
 
+/// Whom a node's status names as the holder.
+fn holder_said(lab: &Lab, node: usize, address: IpAddr) -> Option<String> {
+    let status = lab.status(node).unwrap();
+    let is_it = |entry: &&serde_json::Value| entry["address"] == address.to_string().as_str();
+    let held = status["layer2"]["held"].as_array().unwrap();
+    if held.iter().any(|entry| is_it(&entry)) {
+        return Some(format!("n{node}"));
+    }
+    let others = status["layer2"]["notHeld"].as_array().unwrap();
+    let other = others.iter().find(is_it)?;
+    other["holder"].as_str().map(str::to_owned)
+}
+
 fn number(node: &str) -> usize {
     node.trim_start_matches('n').parse().unwrap()
 }
@@ -109,6 +122,10 @@ fn arping_ndisc6_the_neighbour_table_and_the_status_agree_on_one_node() {
         assert!(entry.contains(mac.as_str()), "{entry}");
         let body = lab.curl(client, address, 80).unwrap();
         assert!(body.contains(&format!("node={holder} ")), "{body}");
+        for node in 1..=3 {
+            let says = holder_said(&lab, node, address);
+            assert_eq!(says.as_deref(), Some(holder.as_str()), "n{node}");
+        }
     }
 }
 

@@ -127,9 +127,16 @@ fn a_port_without_a_node_port_is_announced_and_the_reason_given() {
     let ports = "ports:\n- {name: a, port: 80, nodePort: 30080}\n- {name: b, port: 443}";
     let (lab, _router) = site(ports);
     await_answer(&lab, four(), 80);
-    let status = lab.status(1).unwrap().to_string();
-    assert!(status.contains("443"), "{status}");
-    assert!(status.to_lowercase().contains("nodeport"), "{status}");
+    let status = lab.status(1).unwrap();
+    let refused = status["handOff"]["refusedPorts"].as_array().unwrap();
+    // One entry for each of the two addresses.
+    assert_eq!(refused.len(), 2, "{refused:?}");
+    for port in refused {
+        assert_eq!(port["port"], "443/TCP");
+        assert_eq!(port["service"], "default/web");
+        let reason = port["reason"].as_str().unwrap().to_lowercase();
+        assert!(reason.contains("nodeport"), "{reason}");
+    }
 }
 
 #[test]
@@ -139,7 +146,9 @@ fn beside_kube_proxy_nothing_is_handed_over_and_the_reason_given() {
     node.run("nft add table ip kube-proxy").unwrap();
     let _router = started(&mut lab);
     patience::until("the reason in the status", SOON, || {
-        lab.status(1).unwrap().to_string().contains("kube-proxy")
+        let status = lab.status(1).unwrap();
+        let reason = status["handOff"]["reason"].as_str().unwrap_or_default();
+        status["handOff"]["state"] == "refused" && reason.contains("kube-proxy")
     })
     .unwrap();
     let node = &lab.segment.nodes[0].namespace;
