@@ -65,7 +65,7 @@ const ARROWS: &[Row] = &[
     row("crds::source", &["crds::model", "crds::source::*"], &[]),
     row(
         "crds::source::resource",
-        &["crds::model", "crds::api", "crds::api::*"],
+        &["crds::model", "crds::api", "crds::api::*", "crds::validate"],
         RESOURCE,
     ),
     row(
@@ -210,7 +210,7 @@ const ARROWS: &[Row] = &[
     row("speaker::layer2::*", LAYER2_CORE, &["ring", "fastrand"]),
     row(
         "speaker::layer2::interfaces",
-        &["speaker::layer2"],
+        LAYER2_CORE,
         &[
             "rtnetlink",
             "netlink_packet_core",
@@ -222,18 +222,6 @@ const ARROWS: &[Row] = &[
     ),
     row(
         "speaker::layer2::driver",
-        LAYER2_ALL,
-        &[
-            "tokio",
-            "socket2",
-            "libc",
-            "tracing",
-            "fastrand",
-            "futures_util",
-        ],
-    ),
-    row(
-        "speaker::layer2::driver::*",
         LAYER2_ALL,
         &[
             "tokio",
@@ -258,10 +246,21 @@ const ARROWS: &[Row] = &[
             "speaker::backoff",
             "crds::model",
         ],
-        &["tokio", "tracing", "serde_json", "fastrand"],
+        &["tokio", "tracing", "serde_json", "fastrand", "rtnetlink"],
+    ),
+    row(
+        "speaker::nft::interfaces",
+        &["speaker::nft", "crds::model"],
+        &[
+            "rtnetlink",
+            "netlink_packet_core",
+            "netlink_packet_route",
+            "futures_util",
+            "tokio",
+            "tracing",
+        ],
     ),
     row("speaker::world", WORLD, &[]),
-    row("speaker::world::*", WORLD, &[]),
     row("speaker::plan", PLAN, &[]),
     row("speaker::plan::*", PLAN, &[]),
     row(
@@ -298,6 +297,7 @@ const ARROWS: &[Row] = &[
         ANYTHING_SPEAKER,
         &["clap", "anyhow", "tracing"],
     ),
+    row("speaker::cli::*", &["speaker::cli"], &["clap"]),
     row(
         "speaker::run",
         ANYTHING_SPEAKER,
@@ -362,6 +362,7 @@ const BGP_ALL: &[&str] = &[
 const LAYER2_CORE: &[&str] = &[
     "speaker::layer2",
     "speaker::layer2::responder",
+    "speaker::layer2::station",
     "speaker::layer2::announcer",
     "speaker::layer2::heartbeat",
     "speaker::layer2::liveness",
@@ -576,6 +577,38 @@ fn nothing_is_left_for_later_or_tied_to_a_machine() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// A reason is a constant that people search for: `Self::X => "x"` in the two files that name them.
+#[test]
+fn every_reason_is_explained_to_operators() {
+    let docs: String = all_files(&programs::workspace().join("docs"), "md")
+        .iter()
+        .filter(|path| {
+            path.file_name()
+                .unwrap()
+                .to_string_lossy()
+                .starts_with("operating")
+        })
+        .map(|path| read(path))
+        .collect();
+    for file in [
+        "controller/src/decide.rs",
+        "speaker/src/plan/eligibility.rs",
+    ] {
+        let text = without_tests(&read(&programs::workspace().join(file)));
+        let arms = text
+            .lines()
+            .filter(|line| line.trim().starts_with("Self::"));
+        let reasons: Vec<&str> = arms.filter_map(|line| line.split('"').nth(1)).collect();
+        assert!(reasons.len() > 5, "{file} names {reasons:?}");
+        for reason in reasons.iter().filter(|reason| !reason.contains(' ')) {
+            assert!(
+                docs.contains(reason),
+                "{reason} of {file} is in no docs/operating*.md"
+            );
+        }
+    }
+}
+
 #[test]
 fn the_rfc_table_mentions_every_rfc_that_the_code_cites() {
     let table = read(&programs::workspace().join("docs/rfc.md"));
@@ -748,7 +781,8 @@ fn uses(code: &str) -> Vec<String> {
         };
         let is_word = statement[..at].ends_with(|letter: char| letter.is_whitespace()) || at == 0;
         if is_word {
-            let tree: String = statement[at + 4..].split_whitespace().collect();
+            let words: Vec<&str> = statement[at + 4..].split_whitespace().collect();
+            let tree = words.join(" ");
             multiply("", &tree, &mut all);
         }
     }
@@ -756,12 +790,14 @@ fn uses(code: &str) -> Vec<String> {
 }
 
 fn multiply(prefix: &str, tree: &str, all: &mut Vec<String>) {
+    let tree = tree.trim();
     let Some((head, rest)) = tree.split_once('{') else {
-        let path = format!("{prefix}{tree}");
+        // Another name for it changes nothing.
+        let path = format!("{prefix}{}", tree.split(' ').next().unwrap());
         all.push(path.trim_end_matches("::*").to_owned());
         return;
     };
-    let prefix = format!("{prefix}{head}");
+    let prefix = format!("{prefix}{}", head.trim());
     let inner = rest.strip_suffix('}').unwrap_or(rest);
     let (mut depth, mut start) = (0, 0);
     for (at, letter) in inner.char_indices() {
@@ -775,7 +811,7 @@ fn multiply(prefix: &str, tree: &str, all: &mut Vec<String>) {
             _ => {}
         }
     }
-    if start < inner.len() {
+    if !inner[start..].trim().is_empty() {
         multiply(&prefix, &inner[start..], all);
     }
 }
@@ -793,7 +829,7 @@ fn sources() -> Vec<Source> {
                     .unwrap()
                     .to_string_lossy()
                     .contains("tests");
-            if !is_test {
+            if !is_test && !is_helper_of_tests(&path) {
                 sources.push(Source::read(&root, krate, path));
             }
         }
@@ -802,8 +838,26 @@ fn sources() -> Vec<Source> {
     sources
 }
 
+/// Declared in the crate's root as `#[cfg(test)] mod fixture;`.
+fn is_helper_of_tests(path: &Path) -> bool {
+    let name = path.file_stem().unwrap().to_string_lossy();
+    let root = path.parent().unwrap().join("lib.rs");
+    let text = fs::read_to_string(root).unwrap_or_default();
+    ["mod", "pub(crate) mod"]
+        .iter()
+        .any(|words| text.contains(&format!("#[cfg(test)]\n{words} {name};")))
+}
+
 fn without_tests(text: &str) -> String {
-    let end = text.find("\n#[cfg(test)]\nmod ").unwrap_or(text.len());
+    // By the order of a file, tests are its end; a helper of tests may stand among the modules.
+    let is_end = |at: &usize| {
+        !text[*at..]
+            .lines()
+            .nth(2)
+            .is_some_and(|line| line.ends_with(';'))
+    };
+    let mut ends = text.match_indices("\n#[cfg(test)]\n").map(|(at, _)| at);
+    let end = ends.find(is_end).unwrap_or(text.len());
     text[..end].to_owned()
 }
 
@@ -884,7 +938,7 @@ fn read(path: &Path) -> String {
 
 #[test]
 fn the_reader_of_sources_reads_what_it_should() {
-    let code = "use a::{b, c::{d, E}};\npub(crate) use x::y::*;\n";
+    let code = "use a::{b as _, c::{d, E}};\npub(crate) use x::y::*;\n";
     assert_eq!(uses(code), ["a::b", "a::c::d", "a::c::E", "x::y"]);
     assert_eq!(
         without_words("a // b\n// c\nlet x = \"tokio::y\";"),
