@@ -198,7 +198,9 @@ fn a_dead_link_ends_the_session_on_both_sides_and_a_mended_one_brings_it_back() 
 
     site.lab.segment.silence("r").unwrap();
     let lost = site.await_next_hop(FOUR, &[]);
-    assert!(lost < Duration::from_millis(4500), "{lost:?}");
+    // BIRD 2.0.12 may sleep for up to 3 s between its hold timer and the flush, when it has nothing
+    // else to do.
+    assert!(lost < Duration::from_millis(7000), "{lost:?}");
     let noticed = patience::until("the speaker to notice", SOON, || {
         let session = site.session(1, "four");
         let error = session["lastError"]

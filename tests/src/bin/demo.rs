@@ -344,14 +344,14 @@ impl Loss {
     fn observation(self) -> Duration {
         match self {
             Self::Stop | Self::Kill => Duration::from_secs(2),
-            Self::Cut => Duration::from_millis(4500),
+            Self::Cut => Duration::from_millis(5000),
         }
     }
 
     /// How long an address may go wrong.
     fn limit(self, front: &Front) -> Duration {
         match self {
-            Self::Cut if front.is_routed => Duration::from_millis(4000),
+            Self::Cut if front.is_routed => Duration::from_millis(4500),
             Self::Stop | Self::Kill | Self::Cut => Duration::from_millis(1000),
         }
     }
