@@ -56,13 +56,28 @@ impl Lab {
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let mut lab = Self::bare(&netns::unique_prefix(), nodes)?;
         lab._turn = Some(turn);
-        let file = lab.path.join("segment.pcap");
-        let mut command = lab.segment.switch().command("tcpdump");
-        command.args(["-i", "br0", "-U", "-s", "256", "-Z", "root", "-w"]);
-        let mut capture = Process::start("tcpdump", command.arg(file), &lab.path)?;
-        capture.await_line("listening on", Duration::from_secs(5))?;
-        lab.capture = Some(capture);
+        lab.record("256")?;
         Ok(lab)
+    }
+
+    /// Records so many bytes of every packet on the segment; 0 stands for all.
+    pub fn record(&mut self, bytes: &str) -> Result<PathBuf> {
+        let file = self.path.join("segment.pcap");
+        let mut command = self.segment.switch().command("tcpdump");
+        command.args(["-i", "br0", "-U", "-B", "65536", "-s", bytes]);
+        command.args(["-Z", "root", "-w"]).arg(&file);
+        let mut capture = Process::start("tcpdump", &mut command, &self.path)?;
+        capture.await_line("listening on", Duration::from_secs(5))?;
+        self.capture = Some(capture);
+        Ok(file)
+    }
+
+    /// Ends the recording, all of it written.
+    pub fn stop_recording(&mut self) -> Result<()> {
+        let capture = self.capture.take();
+        let mut capture = capture.context("nothing is being recorded")?;
+        capture.signal(libc::SIGINT);
+        capture.await_end(Duration::from_secs(10)).map(drop)
     }
 
     /// With a prefix of the caller's, and nothing recorded.

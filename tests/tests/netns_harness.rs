@@ -4,6 +4,7 @@
 use std::process::Command;
 use std::time::Duration;
 
+use ferrolb_tests::capture;
 use ferrolb_tests::lab::Lab;
 use ferrolb_tests::peer::bird::Bird;
 use ferrolb_tests::process::output;
@@ -46,7 +47,10 @@ fn two_birds_make_an_ecmp_route_and_a_cut_ends_it() {
     assert_eq!(routes[0].large_communities, "(64512, 1, 2)");
     assert_eq!(routes[0].as_path, "64600");
     assert_eq!(router.imported("n1").unwrap(), 1);
-    assert!(router.updates_from("n1") >= 1);
+    let recording = lab.path().join("segment.pcap");
+    let sent = capture::bgp_messages(&recording, lab.segment.nodes[0].v4).unwrap();
+    assert_eq!(sent[&1], 1, "one OPEN: {sent:?}");
+    assert!(sent[&capture::UPDATE] >= 1, "{sent:?}");
 
     lab.segment.silence("n1").unwrap();
     lab.await_next_hops("192.0.2.10/32", &both[1..], SOON)

@@ -118,7 +118,7 @@ const ARROWS: &[Row] = &[
     row("crds::parallel", &[], &[]),
     row(
         "crds::state::*",
-        &["crds::model", "crds::api"],
+        &["crds::state", "crds::state::*", "crds::model", "crds::api"],
         &["serde", "serde_yaml"],
     ),
     row("controller", &["controller::*"], &[]),
@@ -689,6 +689,7 @@ impl Source {
             "main",
             "status",
             "telemetry",
+            "parallel",
         ];
         let is_manifests = self.module.starts_with("crds::source::manifests")
             && !["defaults", "marks", "settle"].contains(parts.last().unwrap());

@@ -8,7 +8,7 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -22,8 +22,18 @@ const PREFIX: &str = "ferrolb-";
 const SOON: Duration = Duration::from_secs(15);
 const NODES: [&str; 3] = ["n1", "n2", "n3"];
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
     patience::interruptible();
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            println!("\nThe demo failed: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
     if std::env::args().nth(1).as_deref() == Some("remove") {
         return remove();
     }

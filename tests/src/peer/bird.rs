@@ -77,12 +77,6 @@ impl Bird {
         Ok(counts.sum())
     }
 
-    /// How many UPDATE messages a neighbour has sent, counted in the trace of packets.
-    pub fn updates_from(&self, neighbour: &str) -> usize {
-        let line = format!("{neighbour}: Got UPDATE");
-        self.process.log().matches(&line).count()
-    }
-
     /// What it wrote so far.
     pub fn log(&self) -> String {
         self.process.log()
@@ -133,7 +127,7 @@ fn protocol(neighbour: &Neighbour) -> String {
     let _ = writeln!(
         text,
         "protocol bgp {} {{ local {} as {}; neighbor {} as {}; hold time {}; \
-         connect retry time 1; connect delay time 1; error wait time 1, 2; passive on; debug {{ states, packets }}; \
+         connect retry time 1; connect delay time 1; error wait time 1, 2; passive on; debug {{ states }}; \
          ipv4 {{ import all; export none; {extended} }}; ipv6 {{ import all; export none; }}; }}",
         neighbour.name,
         neighbour.local,

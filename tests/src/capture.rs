@@ -1,0 +1,203 @@
+//! What a `tcpdump` recording says about a BGP session: the messages one side sent, from the bytes
+//! on the wire and not from anybody's counters.
+#![expect(clippy::disallowed_methods, reason = "recordings are files")]
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+
+/// The type octet of an UPDATE (RFC 4271 §4.1).
+pub const UPDATE: u8 = 2;
+
+const BGP_HEADER: usize = 19;
+
+/// How many messages of each type the sender put on its newest connection to port 179.
+pub fn bgp_messages(recording: &Path, sender: Ipv4Addr) -> Result<BTreeMap<u8, usize>> {
+    let bytes = std::fs::read(recording)
+        .with_context(|| format!("reading the recording {}", recording.display()))?;
+    count(&bytes, sender)
+}
+
+fn count(recording: &[u8], sender: Ipv4Addr) -> Result<BTreeMap<u8, usize>> {
+    ensure!(
+        recording.starts_with(&[0xd4, 0xc3, 0xb2, 0xa1]),
+        "no recording of this machine's tcpdump"
+    );
+    let mut streams = Vec::new();
+    let mut rest = recording.get(24..).unwrap_or_default();
+    // Per packet: seconds, microseconds, captured length, length.
+    while let Some(length) = rest.get(8..12) {
+        let length = u32::from_le_bytes(length.try_into()?) as usize;
+        // One that is still being written is the end.
+        let Some(frame) = rest.get(16..16 + length) else {
+            break;
+        };
+        if let Some(segment) = Segment::parse(frame, sender) {
+            collect(&mut streams, segment);
+        }
+        rest = &rest[16 + length..];
+    }
+    let stream: &Stream = streams.last().context("no connection was recorded")?;
+    messages(&stream.bytes())
+}
+
+/// A TCP segment to port 179.
+struct Segment<'a> {
+    port: u16,
+    sequence: u32,
+    is_first: bool,
+    payload: &'a [u8],
+}
+
+impl<'a> Segment<'a> {
+    /// Of an Ethernet frame with IPv4 from `sender`.
+    fn parse(frame: &'a [u8], sender: Ipv4Addr) -> Option<Self> {
+        let packet = frame.get(14..).filter(|_| frame[12..14] == [8, 0])?;
+        if *packet.get(9)? != 6 || packet.get(12..16)? != sender.octets() {
+            return None;
+        }
+        let total = usize::from(u16::from_be_bytes(packet.get(2..4)?.try_into().ok()?));
+        // With segmentation left to a device that is none, the length may say 0.
+        let packet = if total == 0 {
+            packet
+        } else {
+            packet.get(..total)?
+        };
+        let tcp = packet.get(usize::from(packet[0] & 15) * 4..)?;
+        let header = usize::from(tcp.get(12)? >> 4) * 4;
+        let number = |at: usize| Some(u16::from_be_bytes(tcp.get(at..at + 2)?.try_into().ok()?));
+        (number(2)? == 179).then_some(Self {
+            port: number(0)?,
+            sequence: u32::from_be_bytes(tcp.get(4..8)?.try_into().ok()?),
+            is_first: tcp.get(13)? & 2 != 0,
+            payload: tcp.get(header..)?,
+        })
+    }
+}
+
+/// One direction of a connection: payloads by their distance from the first octet.
+struct Stream {
+    port: u16,
+    start: u32,
+    segments: BTreeMap<u32, Vec<u8>>,
+}
+
+impl Stream {
+    /// In order, what was sent twice taken once, up to the first gap.
+    fn bytes(&self) -> Vec<u8> {
+        let mut bytes: Vec<u8> = Vec::new();
+        for (at, payload) in &self.segments {
+            let Some(known) = bytes.len().checked_sub(*at as usize) else {
+                break;
+            };
+            bytes.extend(payload.get(known..).unwrap_or_default());
+        }
+        bytes
+    }
+}
+
+fn collect(streams: &mut Vec<Stream>, segment: Segment<'_>) {
+    if segment.is_first {
+        let is_again = |stream: &Stream| {
+            stream.port == segment.port && stream.start == segment.sequence.wrapping_add(1)
+        };
+        if !streams.last().is_some_and(is_again) {
+            streams.push(Stream {
+                port: segment.port,
+                start: segment.sequence.wrapping_add(1),
+                segments: BTreeMap::new(),
+            });
+        }
+        return;
+    }
+    let mut newest = streams.iter_mut().rev();
+    if let Some(stream) = newest.find(|stream| stream.port == segment.port) {
+        let at = segment.sequence.wrapping_sub(stream.start);
+        let known = stream.segments.entry(at).or_default();
+        if known.len() < segment.payload.len() {
+            *known = segment.payload.to_vec();
+        }
+    }
+}
+
+fn messages(mut bytes: &[u8]) -> Result<BTreeMap<u8, usize>> {
+    let mut counts = BTreeMap::new();
+    while bytes.len() >= BGP_HEADER {
+        ensure!(bytes[..16] == [0xff; 16], "the stream is out of step");
+        let length = usize::from(u16::from_be_bytes([bytes[16], bytes[17]]));
+        ensure!(length >= BGP_HEADER, "a message of length {length}");
+        *counts.entry(bytes[18]).or_default() += 1;
+        bytes = bytes.get(length..).unwrap_or_default();
+    }
+    Ok(counts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SENDER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
+
+    fn frame(sequence: u32, flags: u8, payload: &[u8]) -> Vec<u8> {
+        let mut frame = vec![0; 12];
+        frame.extend([8, 0]);
+        frame.extend([0x45, 0]);
+        frame.extend((40 + payload.len() as u16).to_be_bytes());
+        frame.extend([0, 0, 0, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2]);
+        frame.extend([0x80, 0, 0, 179]);
+        frame.extend(sequence.to_be_bytes());
+        frame.extend([0, 0, 0, 0, 0x50, flags, 0, 0, 0, 0, 0, 0]);
+        frame.extend(payload);
+        frame
+    }
+
+    fn recording(frames: &[Vec<u8>]) -> Vec<u8> {
+        let mut bytes = vec![0xd4, 0xc3, 0xb2, 0xa1];
+        bytes.extend([0; 20]);
+        for frame in frames {
+            bytes.extend([0; 8]);
+            bytes.extend((frame.len() as u32).to_le_bytes());
+            bytes.extend((frame.len() as u32).to_le_bytes());
+            bytes.extend(frame);
+        }
+        bytes
+    }
+
+    fn message(kind: u8) -> Vec<u8> {
+        let mut bytes = vec![0xff; 16];
+        bytes.extend([0, 21, kind, 7, 7]);
+        bytes
+    }
+
+    #[test]
+    fn messages_are_counted_across_segments_and_retransmissions() {
+        let stream = [message(1), message(UPDATE), message(UPDATE), message(4)].concat();
+        // The sequence numbers wrap on the way, and the middle is sent twice.
+        let start = u32::MAX - 9;
+        let at = |offset: usize| start.wrapping_add(1).wrapping_add(offset as u32);
+        let frames = [
+            frame(start, 2, &[]),
+            frame(at(0), 16, &stream[..30]),
+            frame(at(20), 16, &stream[20..50]),
+            frame(at(30), 16, &stream[30..50]),
+            frame(at(50), 16, &stream[50..]),
+        ];
+        let counts = count(&recording(&frames), SENDER).unwrap();
+        assert_eq!(counts, BTreeMap::from([(1, 1), (UPDATE, 2), (4, 1)]));
+    }
+
+    #[test]
+    fn the_newest_connection_counts() {
+        let frames = [
+            frame(100, 2, &[]),
+            frame(101, 16, &message(UPDATE)),
+            frame(9000, 2, &[]),
+            frame(9001, 16, &message(1)),
+        ];
+        let counts = count(&recording(&frames), SENDER).unwrap();
+        assert_eq!(counts, BTreeMap::from([(1, 1)]));
+        assert!(count(b"nonsense", SENDER).is_err());
+    }
+}
