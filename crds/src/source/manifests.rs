@@ -18,6 +18,7 @@ mod driver;
 mod entry;
 mod located;
 mod marks;
+mod plain;
 mod settle;
 mod tree;
 

@@ -149,24 +149,31 @@ impl Directory {
     }
 
     fn contents(&self, text: &str) -> Result<Contents, SyntaxError> {
-        let sections = document::sections(text, THREADS);
-        let read = in_parallel(&sections, THREADS, 1, |section| {
-            let documents = document::documents(section)?;
-            let count = documents.len();
-            Ok((count, Contents::of(documents, &self.namespace)))
+        if let Some(contents) = self.in_pieces(text) {
+            return Ok(contents);
+        }
+        // What is wrong, and where, is told of the whole.
+        let documents = document::whole(text)?;
+        Ok(Contents::of(documents, &self.namespace))
+    }
+
+    fn in_pieces(&self, text: &str) -> Option<Contents> {
+        let pieces = document::pieces(text)?;
+        let shares: Vec<&[&str]> = pieces
+            .chunks(pieces.len().div_ceil(THREADS).max(PIECES))
+            .collect();
+        let read = in_parallel(&shares, THREADS, 1, |share| {
+            let documents: Option<Vec<_>> =
+                share.iter().map(|piece| document::one(piece)).collect();
+            Some(Contents::of(documents?, &self.namespace))
         });
         let mut whole = Contents::default();
         let mut before = 0;
-        for part in read {
-            // The place and the text of an error are those of the whole.
-            let Ok((count, contents)): Result<_, SyntaxError> = part else {
-                let documents = document::documents(text)?;
-                return Ok(Contents::of(documents, &self.namespace));
-            };
-            whole.append(contents, before);
-            before += count;
+        for (share, contents) in shares.iter().zip(read) {
+            whole.append(contents?, before);
+            before += share.len();
         }
-        Ok(whole)
+        Some(whole)
     }
 
     fn batch(&mut self) -> Batch {
@@ -279,6 +286,9 @@ const THREADS: usize = 4;
 
 /// Files that are worth a thread.
 const SHARE: usize = 4;
+
+/// Documents that are worth a thread.
+const PIECES: usize = 100;
 
 fn whole_file(why: String) -> SyntaxError {
     SyntaxError {

@@ -5,7 +5,10 @@ use std::cell::Cell;
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde_json::map::Entry;
 use serde_json::{Map, Value};
+
+use super::plain;
 
 /// Why a text is no YAML, and where.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -16,45 +19,56 @@ pub(super) struct SyntaxError {
     pub(super) why: String,
 }
 
-/// Every document of the text in order; an empty one is null.
-pub(super) fn documents(text: &str) -> Result<Vec<Value>, SyntaxError> {
-    let budget = Cell::new(text.len().saturating_add(SPARE_VALUES));
+/// Every document of the text in order, as the library reads them; an empty one is null.
+pub(super) fn whole(text: &str) -> Result<Vec<Value>, SyntaxError> {
+    let budget = Cell::new(text.len().saturating_mul(4).saturating_add(SPARE_VALUES));
     serde_yaml::Deserializer::from_str(text)
         .map(|document| Tree { budget: &budget }.deserialize(document))
         .collect::<Result<_, _>>()
         .map_err(|error| SyntaxError::from(&error))
 }
 
-/// Cuts a large text between documents, so that the parts can be read at the same time; together they
-/// have the documents of the whole, in order.
-pub(super) fn sections(text: &str, count: usize) -> Vec<&str> {
-    let least = (text.len() / count.max(1)).max(SECTION);
-    let mut sections = Vec::new();
+/// Cuts a text into its documents, one each, so that they can be read one by one. `None` where that
+/// cannot be told from the lines alone.
+pub(super) fn pieces(text: &str) -> Option<Vec<&str>> {
+    let mut pieces = Vec::new();
     let mut start = 0;
-    let mut has_content = false;
     let mut at = 0;
+    let mut is_document = false;
     for line in text.split_inclusive('\n') {
-        // Directives and explicit ends concern their neighbours.
-        if line.starts_with(['%', '.']) {
-            return vec![text];
+        match line.as_bytes() {
+            // Directives and explicit ends concern their neighbours.
+            [b'%' | b'.', ..] => return None,
+            // YAML 1.2 §9.1.2: nothing else can begin a line so, not even in a quoted text.
+            [b'-', b'-', b'-', b' ' | b'\t' | b'\r' | b'\n', ..] | b"---" => {
+                if is_document {
+                    pieces.push(&text[start..at]);
+                }
+                start = at;
+                is_document = true;
+            }
+            // Comments before the first document are none.
+            _ => is_document = is_document || says_something(line),
         }
-        // YAML 1.2 §9.1.2: nothing else can begin a line so, not even in a quoted text.
-        let separates = line.trim_end() == "---" || line.starts_with("--- ");
-        if separates && has_content && at - start >= least {
-            sections.push(&text[start..at]);
-            start = at;
-        }
-        // Comments alone are no document, but would be one if they were all there is.
-        let words = line.trim_start();
-        has_content |= !words.is_empty() && !words.starts_with('#');
         at += line.len();
     }
-    sections.push(&text[start..]);
-    sections
+    pieces.push(&text[start..]);
+    Some(pieces)
 }
 
-/// Below this a thread costs more than it gives.
-const SECTION: usize = 128 << 10;
+fn says_something(line: &str) -> bool {
+    let words = line.trim_start();
+    !words.is_empty() && !words.starts_with('#')
+}
+
+/// The document of a piece; `None`: the whole text must say what is wrong with it.
+pub(super) fn one(piece: &str) -> Option<Value> {
+    plain::document(piece).or_else(|| {
+        let mut documents = whole(piece).ok()?;
+        let document = documents.pop()?;
+        documents.is_empty().then_some(document)
+    })
+}
 
 /// Where the text stops being UTF-8.
 pub(super) fn not_utf8(bytes: &[u8], valid_up_to: usize) -> SyntaxError {
@@ -67,8 +81,8 @@ pub(super) fn not_utf8(bytes: &[u8], valid_up_to: usize) -> SyntaxError {
     }
 }
 
-/// How many more values than bytes a text may stand for.
-const SPARE_VALUES: usize = 1_000_000;
+/// What a short text may stand for.
+const SPARE_VALUES: usize = 10_000;
 
 impl From<&serde_yaml::Error> for SyntaxError {
     fn from(error: &serde_yaml::Error) -> Self {
@@ -168,11 +182,15 @@ impl<'de> Visitor<'de> for Tree<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
         let mut map = Map::new();
         while let Some(key) = entries.next_key_seed(Key)? {
-            if map.contains_key(&key) {
-                return Err(A::Error::custom(format!("key {key:?} is given twice")));
+            match map.entry(key) {
+                Entry::Vacant(entry) => {
+                    entry.insert(entries.next_value_seed(self)?);
+                }
+                Entry::Occupied(entry) => {
+                    let key = entry.key();
+                    return Err(A::Error::custom(format!("key {key:?} is given twice")));
+                }
             }
-            let value = entries.next_value_seed(self)?;
-            map.insert(key, value);
         }
         if let Some(merged) = map.remove(MERGE_KEY) {
             merge(&mut map, merged)?;
@@ -199,14 +217,15 @@ fn merge<E: Error>(map: &mut Map<String, Value>, merged: Value) -> Result<(), E>
     }
 }
 
-/// A key: JSON's are strings, so other scalars become their text.
+/// A key: JSON's are strings, so that other scalars are their text.
 struct Key;
 
 impl<'de> DeserializeSeed<'de> for Key {
     type Value = String;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<String, D::Error> {
-        deserializer.deserialize_any(self)
+        // Not `any`, which would try every form of a number first.
+        deserializer.deserialize_str(self)
     }
 }
 
@@ -215,22 +234,6 @@ impl Visitor<'_> for Key {
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a plain key")
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<String, E> {
-        Ok(value.to_string())
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<String, E> {
-        Ok(value.to_string())
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<String, E> {
-        Ok(value.to_string())
-    }
-
-    fn visit_f64<E>(self, value: f64) -> Result<String, E> {
-        Ok(value.to_string())
     }
 
     fn visit_str<E>(self, value: &str) -> Result<String, E> {
@@ -251,9 +254,9 @@ mod tests {
 
     #[test]
     fn many_documents_and_empty_ones() {
-        assert_eq!(documents("").unwrap(), [Value::Null]);
+        assert_eq!(whole("").unwrap(), [Value::Null]);
         assert_eq!(
-            documents("# nothing\n---\na: 1\n---\n---\n[x, 2.5, true, null, '3']\n").unwrap(),
+            whole("# nothing\n---\na: 1\n---\n---\n[x, 2.5, true, null, '3']\n").unwrap(),
             [
                 json!({ "a": 1 }),
                 Value::Null,
@@ -265,30 +268,30 @@ mod tests {
     #[test]
     fn json_is_yaml() {
         assert_eq!(
-            documents("{\"a\": [1, \"b\"],\n\t\"c\": {}}").unwrap(),
+            whole("{\"a\": [1, \"b\"],\n\t\"c\": {}}").unwrap(),
             [json!({ "a": [1, "b"], "c": {} })]
         );
     }
 
     #[test]
     fn a_syntax_error_has_its_line_and_column() {
-        let error = documents("a: 1\nb: [1,\nc: }\n").unwrap_err();
+        let error = whole("a: 1\nb: [1,\nc: }\n").unwrap_err();
         assert_eq!((error.line, error.column), (3, 4), "{error}");
-        let error = documents("a: 1\n---\nb: 'x\n").unwrap_err();
+        let error = whole("a: 1\n---\nb: 'x\n").unwrap_err();
         assert!(error.why.contains("quoted scalar"), "{error}");
         assert!(!error.why.contains(" at line 4"), "{error}");
     }
 
     #[test]
     fn a_key_given_twice_is_refused() {
-        let error = documents("a: 1\nb: 2\na: 3\n").unwrap_err();
+        let error = whole("a: 1\nb: 2\na: 3\n").unwrap_err();
         assert_eq!(error.why, "key \"a\" is given twice");
     }
 
     #[test]
     fn keys_that_are_no_strings_become_their_text() {
         assert_eq!(
-            documents("{80: web, true: x}").unwrap(),
+            whole("{80: web, true: x}").unwrap(),
             [json!({ "80": "web", "true": "x" })]
         );
     }
@@ -296,10 +299,10 @@ mod tests {
     #[test]
     fn merge_keys_apply_and_the_map_itself_wins() {
         assert_eq!(
-            documents("base: &b {x: 1, y: 2}\nuse:\n  <<: *b\n  y: 3\n").unwrap(),
+            whole("base: &b {x: 1, y: 2}\nuse:\n  <<: *b\n  y: 3\n").unwrap(),
             [json!({ "base": { "x": 1, "y": 2 }, "use": { "x": 1, "y": 3 } })]
         );
-        assert!(documents("a:\n  <<: 3\n").is_err());
+        assert!(whole("a:\n  <<: 3\n").is_err());
     }
 
     #[test]
@@ -309,38 +312,54 @@ mod tests {
             let below = format!("*a{}, ", level - 1).repeat(10);
             text.push_str(&format!("a{level}: &a{level} [{below}]\n"));
         }
-        assert!(documents(&text).is_err());
+        assert!(whole(&text).is_err());
+    }
+
+    #[track_caller]
+    fn assert_pieces(text: &str, expected: usize) {
+        let pieces = pieces(text).unwrap();
+        assert_eq!(pieces.len(), expected, "{text}");
+        let documents: Vec<Value> = pieces.iter().map(|piece| one(piece).unwrap()).collect();
+        assert_eq!(documents, whole(text).unwrap(), "{text}");
     }
 
     #[test]
-    fn a_large_text_has_the_same_documents_in_sections() {
-        let document = format!("--- # next\na: |\n  {}\n---\n- 'x'\n", "y".repeat(5_000));
-        let large = format!("# words\n\n{}", document.repeat(200));
-        let cut = sections(&large, 4);
-        assert_eq!(cut.len(), 4);
-        assert_eq!(cut.concat(), large);
-        let parts: Vec<Value> = cut
-            .iter()
-            .flat_map(|section| documents(section).unwrap())
-            .collect();
-        assert_eq!(parts, documents(&large).unwrap());
-    }
-
-    #[test]
-    fn small_texts_and_those_with_directives_are_not_cut() {
-        assert_eq!(sections("a\n---\nb\n", 4).len(), 1);
-        let document = format!("--- 'y'\n# {}\n", "x".repeat(5_000));
-        for special in ["%YAML 1.2\n", "...\n"] {
-            let large = format!("{}{special}{document}", document.repeat(200));
-            assert_eq!(sections(&large, 4).len(), 1);
+    fn the_pieces_of_a_text_are_its_documents() {
+        for (text, expected) in [
+            ("", 1),
+            ("# words\n", 1),
+            ("a: 1", 1),
+            ("# words\n\n  \n  # more\n---\na: 1\n", 1),
+            ("---\n---\n", 2),
+            ("a: 1\n---\nb: {c: d}\n--- # next\ne: |\n  f\n---", 4),
+            ("a: 1\r\n---\r\nb: 2\r\n", 2),
+            ("--- 'a'\n--- b\n---x\n", 2),
+            ("a: >\n  --- b\n\n  c\n", 1),
+        ] {
+            assert_pieces(text, expected);
         }
-        let comments = format!("# {}\n", "x".repeat(50)).repeat(10_000);
-        assert_eq!(sections(&format!("{comments}--- a\n"), 4).len(), 1);
+    }
+
+    #[test]
+    fn texts_with_directives_and_explicit_ends_are_not_cut() {
+        for text in ["%YAML 1.2\n---\na: 1\n", "a: 1\n...\n---\nb: 2\n"] {
+            assert_eq!(pieces(text), None);
+            assert!(whole(text).is_ok());
+        }
+    }
+
+    #[test]
+    fn a_piece_that_is_wrong_has_no_document() {
+        for text in ["a: [\n", "a: \"b\n---\nc\"\n", "*a\n"] {
+            let pieces = pieces(text).unwrap();
+            assert!(pieces.iter().any(|piece| one(piece).is_none()), "{text}");
+            assert!(whole(text).is_err());
+        }
     }
 
     #[test]
     fn deep_nesting_is_refused() {
-        assert!(documents(&"[".repeat(100_000)).is_err());
+        assert!(whole(&"[".repeat(100_000)).is_err());
     }
 
     #[test]
@@ -353,8 +372,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_is_documents_or_an_error(text in "[a-c:\\-\\[\\]{}&*,'\"|>!%#<\n\t ]{0,80}") {
-            let _ = documents(&text);
+        fn any_text_is_the_same_in_pieces_and_as_a_whole(
+            text in "([a-c:\\-\\[\\]{}&*,'\"|>!%#<\n\t ]|---|\n---\n|\na: ){0,40}"
+        ) {
+            let in_pieces: Option<Vec<Value>> =
+                pieces(&text).and_then(|pieces| pieces.into_iter().map(one).collect());
+            if let Some(documents) = in_pieces {
+                prop_assert_eq!(whole(&text), Ok(documents));
+            }
         }
     }
 }

@@ -1,10 +1,10 @@
 use super::*;
 use crate::model::ServiceKey;
-use crate::source::manifests::document::documents;
+use crate::source::manifests::document::whole;
 use crate::validate::ObjectRef;
 
 fn say(catalog: &mut Catalog, file: &str, text: &str) {
-    match documents(text) {
+    match whole(text) {
         Ok(documents) => catalog.replace(file, text.into(), Contents::of(documents, "system")),
         Err(error) => catalog.fail(file, error),
     }

@@ -1,10 +1,10 @@
 use serde_json::json;
 
 use super::*;
-use crate::source::manifests::document::documents;
+use crate::source::manifests::document::whole;
 
 fn contents(text: &str) -> Contents {
-    Contents::of(documents(text).unwrap(), "metallb-system")
+    Contents::of(whole(text).unwrap(), "metallb-system")
 }
 
 fn keys(contents: &Contents) -> Vec<String> {
