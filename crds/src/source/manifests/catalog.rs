@@ -20,7 +20,7 @@ use crate::validate::Problem;
 /// Files and what they claim.
 #[derive(Default)]
 pub(super) struct Catalog {
-    files: BTreeMap<Arc<str>, Record>,
+    files: Files,
     objects: BTreeMap<ObjectKey, Slot>,
     /// Keys whose claims changed.
     touched: BTreeSet<ObjectKey>,
@@ -31,6 +31,9 @@ pub(super) struct Catalog {
     /// Files with something to report of their own.
     troubled: BTreeSet<Arc<str>>,
 }
+
+#[derive(Default)]
+struct Files(BTreeMap<Arc<str>, Record>);
 
 /// One file.
 #[derive(Default)]
@@ -80,14 +83,14 @@ enum Choice {
 impl Catalog {
     /// The text that a file was last read as, if the file is in order.
     pub(super) fn text(&self, file: &str) -> Option<&Arc<str>> {
-        let record = self.files.get(file)?;
+        let record = self.files.0.get(file)?;
         (record.is_known && record.broken.is_none()).then_some(&record.text)
     }
 
     /// The file says this now.
     pub(super) fn replace(&mut self, file: &str, text: Arc<str>, contents: Contents) {
         let name: Arc<str> = file.into();
-        let mut record = self.files.remove(file).unwrap_or_default();
+        let mut record = self.files.0.remove(file).unwrap_or_default();
         self.withdraw(&name, &record);
         // Any of the objects that are missing may be the one that cannot be recognised.
         let may_hide = !contents.faults.is_empty();
@@ -117,14 +120,14 @@ impl Catalog {
 
     /// The file cannot be read; what it said before stays in force.
     pub(super) fn fail(&mut self, file: &str, why: SyntaxError) {
-        let mut record = self.files.remove(file).unwrap_or_default();
+        let mut record = self.files.0.remove(file).unwrap_or_default();
         record.broken = Some(why);
         self.put(file.into(), record);
     }
 
     /// The file is gone.
     pub(super) fn remove(&mut self, file: &str) {
-        if let Some((name, record)) = self.files.remove_entry(file) {
+        if let Some((name, record)) = self.files.0.remove_entry(file) {
             self.withdraw(&name, &record);
             self.troubled.remove(&name);
         }
@@ -134,25 +137,26 @@ impl Catalog {
     pub(super) fn settle(&mut self) -> Vec<(ObjectKey, Option<Resource>)> {
         let mut changes = Vec::new();
         for key in std::mem::take(&mut self.touched) {
-            let Some(mut slot) = self.objects.remove(&key) else {
+            let Some(slot) = self.objects.get_mut(&key) else {
                 continue;
             };
             let was = slot.in_force.is_some();
-            match self.choose(&key, &slot) {
+            let told = match self.files.choose(&key, slot) {
                 Choice::Take(value, file) => {
                     let same = |present: &InForce| present.value == value;
-                    if !slot.in_force.as_ref().is_some_and(same) {
-                        changes.push((key.clone(), Some(value.clone())));
-                    }
+                    let is_same = slot.in_force.as_ref().is_some_and(same);
+                    let told = (!is_same).then(|| Some(value.clone()));
                     slot.in_force = Some(InForce { file, value });
+                    told
                 }
-                Choice::Keep => {}
+                Choice::Keep => None,
                 Choice::Drop => {
                     slot.in_force = None;
-                    changes.extend(was.then(|| (key.clone(), None)));
+                    was.then_some(None)
                 }
-            }
-            self.file_away(key, slot);
+            };
+            self.sort(&key);
+            changes.extend(told.map(|told| (key, told)));
         }
         changes
     }
@@ -180,7 +184,7 @@ impl Catalog {
     fn may_hide(&self, kind: &str) -> bool {
         let hides = |fault: &Fault| fault.kind.as_ref().is_none_or(|written| written == kind);
         self.troubled.iter().any(|file| {
-            let record = &self.files[file];
+            let record = &self.files.0[file];
             !record.is_known || record.faults.iter().any(hides)
         })
     }
@@ -204,7 +208,7 @@ impl Catalog {
         } else {
             self.troubled.remove(&name);
         }
-        self.files.insert(name, record);
+        self.files.0.insert(name, record);
     }
 
     fn claim(&mut self, key: &ObjectKey, claim: Claim) {
@@ -229,70 +233,32 @@ impl Catalog {
         }
     }
 
-    fn choose(&self, key: &ObjectKey, slot: &Slot) -> Choice {
-        let Some(winner) = self.winner(slot) else {
-            let is_kept = slot.in_force.as_ref().is_some_and(|present| {
-                let record = self.files.get(&present.file);
-                record.is_some_and(|record| record.kept.contains(key))
-            });
-            return if is_kept { Choice::Keep } else { Choice::Drop };
+    /// Puts the object among those that it belongs to after a decision.
+    fn sort(&mut self, key: &ObjectKey) {
+        let Some(slot) = self.objects.get(key) else {
+            return;
         };
-        match &self.entry(winner).value {
-            Ok(value) => Choice::Take(value.clone(), Arc::clone(&winner.file)),
-            Err(_) => Choice::Keep,
-        }
-    }
-
-    /// The claim that counts: of the file that is in force (there, what is in force itself), else the
-    /// first that makes sense, else the first.
-    fn winner<'a>(&self, slot: &'a Slot) -> Option<&'a Claim> {
-        let makes_sense = |claim: &&Claim| self.entry(claim).value.is_ok();
-        if let Some(present) = &slot.in_force {
-            let own = || {
-                let claims = slot.claims.iter();
-                claims.filter(|claim| claim.file == present.file)
-            };
-            let same = |claim: &&Claim| {
-                let value = &self.entry(claim).value;
-                value.as_ref().is_ok_and(|value| *value == present.value)
-            };
-            let own = own()
-                .find(same)
-                .or_else(|| own().find(makes_sense))
-                .or_else(|| own().next());
-            if own.is_some() {
-                return own;
-            }
-        }
-        let mut claims = slot.claims.iter();
-        claims.find(makes_sense).or_else(|| slot.claims.first())
-    }
-
-    fn entry(&self, claim: &Claim) -> &Entry {
-        &self.files[&claim.file].entries[claim.entry]
-    }
-
-    fn file_away(&mut self, key: ObjectKey, slot: Slot) {
-        let is_unknown = slot.in_force.is_none() && !slot.claims.is_empty();
+        let is_claimed = !slot.claims.is_empty();
+        let is_in_force = slot.in_force.is_some();
         let is_contested = slot.claims.len() > 1;
+        if !is_claimed && !is_in_force {
+            self.objects.remove(key);
+        }
         for (set, belongs) in [
-            (&mut self.unknown, is_unknown),
+            (&mut self.unknown, is_claimed && !is_in_force),
             (&mut self.contested, is_contested),
         ] {
             if belongs {
                 set.insert(key.clone());
             } else {
-                set.remove(&key);
+                set.remove(key);
             }
-        }
-        if slot.in_force.is_some() || is_unknown {
-            self.objects.insert(key, slot);
         }
     }
 
     /// What is wrong with a file and with single documents of it.
     fn troubles(&self, file: &Arc<str>) -> Vec<Located> {
-        let record = &self.files[file];
+        let record = &self.files.0[file];
         if let Some(SyntaxError { line, column, why }) = &record.broken {
             let mark = Mark {
                 line: *line,
@@ -331,10 +297,10 @@ impl Catalog {
         let Some(slot) = self.objects.get(key) else {
             return Vec::new();
         };
-        let Some(winner) = self.winner(slot) else {
+        let Some(winner) = self.files.winner(slot) else {
             return Vec::new();
         };
-        let place = self.files[&winner.file].mark(self.entry(winner).place, NAME);
+        let place = self.files.0[&winner.file].mark(self.files.entry(winner).place, NAME);
         let message = format!(
             "defined twice: the one at {}:{} is in force; remove or rename one of them",
             winner.file, place.line
@@ -342,7 +308,7 @@ impl Catalog {
         let others = slot.claims.iter().filter(|claim| *claim != winner);
         others
             .map(|claim| {
-                let mark = self.files[&claim.file].mark(self.entry(claim).place, NAME);
+                let mark = self.files.0[&claim.file].mark(self.files.entry(claim).place, NAME);
                 let object = Some(triple(key));
                 located(&claim.file, mark, object, Some(NAME), &message)
             })
@@ -365,10 +331,10 @@ impl Catalog {
                 name: object.name.clone(),
             });
         let slot = key.and_then(|key| self.objects.get(&key));
-        let (file, mark) = match slot.and_then(|slot| self.winner(slot)) {
+        let (file, mark) = match slot.and_then(|slot| self.files.winner(slot)) {
             Some(claim) => {
-                let place = self.entry(claim).place;
-                let mark = self.files[&claim.file].mark(place, &problem.path);
+                let place = self.files.entry(claim).place;
+                let mark = self.files.0[&claim.file].mark(place, &problem.path);
                 (&*claim.file, mark)
             }
             // It is in force although no document says it: its file has what is wrong on top.
@@ -378,6 +344,51 @@ impl Catalog {
             }
         };
         located(file, mark, names, Some(&problem.path), &problem.message)
+    }
+}
+
+impl Files {
+    fn choose(&self, key: &ObjectKey, slot: &Slot) -> Choice {
+        let Some(winner) = self.winner(slot) else {
+            let is_kept = slot.in_force.as_ref().is_some_and(|present| {
+                let record = self.0.get(&present.file);
+                record.is_some_and(|record| record.kept.contains(key))
+            });
+            return if is_kept { Choice::Keep } else { Choice::Drop };
+        };
+        match &self.entry(winner).value {
+            Ok(value) => Choice::Take(value.clone(), Arc::clone(&winner.file)),
+            Err(_) => Choice::Keep,
+        }
+    }
+
+    /// The claim that counts: of the file that is in force (there, what is in force itself), else the
+    /// first that makes sense, else the first.
+    fn winner<'a>(&self, slot: &'a Slot) -> Option<&'a Claim> {
+        let makes_sense = |claim: &&Claim| self.entry(claim).value.is_ok();
+        if let Some(present) = &slot.in_force {
+            let own = || {
+                let claims = slot.claims.iter();
+                claims.filter(|claim| claim.file == present.file)
+            };
+            let same = |claim: &&Claim| {
+                let value = &self.entry(claim).value;
+                value.as_ref().is_ok_and(|value| *value == present.value)
+            };
+            let own = own()
+                .find(same)
+                .or_else(|| own().find(makes_sense))
+                .or_else(|| own().next());
+            if own.is_some() {
+                return own;
+            }
+        }
+        let mut claims = slot.claims.iter();
+        claims.find(makes_sense).or_else(|| slot.claims.first())
+    }
+
+    fn entry(&self, claim: &Claim) -> &Entry {
+        &self.0[&claim.file].entries[claim.entry]
     }
 }
 

@@ -1,5 +1,7 @@
 //! Documents → objects: recognised, named, given what the API server would have given, converted.
 
+use k8s_openapi::api::core::v1 as core;
+use k8s_openapi::api::discovery::v1 as discovery;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -272,13 +274,14 @@ fn convert(key: &ObjectKey, version: String, value: Value) -> Result<Resource, F
     match key.kind {
         Kind::Configuration(kind) => configuration(key, kind, version, value),
         Kind::Service => {
-            let mut object: k8s_openapi::api::core::v1::Service = typed(&value)?;
+            // There are many, and most are in order: only for the others it pays to follow the path.
+            let mut object = core::Service::deserialize(&value).or_else(|_| typed(&value))?;
             defaults::service(&mut object);
             object.metadata.namespace = Some(key.namespace.clone());
             resource::service(object).map(|service| Resource::Service(service.into()))
         }
         Kind::EndpointSlice => {
-            let mut object: k8s_openapi::api::discovery::v1::EndpointSlice = typed(&value)?;
+            let mut object: discovery::EndpointSlice = typed(&value)?;
             object.metadata.namespace = Some(key.namespace.clone());
             Ok(Resource::EndpointSlice(resource::endpoint_slice(object)))
         }

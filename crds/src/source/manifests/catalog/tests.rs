@@ -56,7 +56,7 @@ fn objects_come_change_and_go_with_their_file() {
     assert_eq!(settle(&mut catalog), ["web-"]);
     catalog.remove("a.yaml");
     assert_eq!(settle(&mut catalog), ["api-"]);
-    assert!(catalog.objects.is_empty() && catalog.files.is_empty());
+    assert!(catalog.objects.is_empty() && catalog.files.0.is_empty());
 }
 
 #[test]
