@@ -56,7 +56,7 @@ pub fn tcp(ports: &[(u16, u16)]) -> String {
     text
 }
 
-/// Nodes n1 to n<count>, which makes them candidates at layer 2.
+/// So many nodes, n1 first, which makes them candidates at layer 2.
 pub fn nodes(count: usize) -> String {
     (1..=count)
         .map(|number| format!("---\napiVersion: v1\nkind: Node\nmetadata:\n  name: n{number}\n"))
