@@ -1,8 +1,8 @@
 //! What a Service gets: pure functions of the Service, what it holds and what is free.
 //!
 //! Deciding has two halves, because of many Services that changed together first all those that
-//! may keep what they hold do so, and only then is anything new given out. [`review`] judges what is
-//! held; [`choose`] and [`extend`] pick addresses. Both answer from the whole present state: how it
+//! may keep what they hold do so, and only then is anything new given out. `review` judges what is
+//! held; `choose` and [`extend`] pick addresses. Both answer from the whole present state: how it
 //! came about does not matter.
 
 mod choose;
