@@ -18,7 +18,7 @@ demo-remove:
 	@$(CARGO) run --quiet --locked --package ferrolb-tests --bin demo -- remove
 
 test: tools fmt lint doc build
-	$(CARGO) test --workspace --locked
+	FERROLB_FUZZ_SECONDS=10 $(CARGO) test --workspace --locked --no-fail-fast
 
 bars: tools
 	$(CARGO) build --workspace --bins --locked

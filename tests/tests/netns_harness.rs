@@ -23,19 +23,19 @@ fn announcing(node: &str, address: &str, asn: u32, router: &str, prefix: &str) -
 
 #[test]
 fn two_birds_make_an_ecmp_route_and_a_cut_ends_it() {
-    let lab = Lab::new(2).unwrap();
+    let mut lab = Lab::new(2).unwrap();
     let mut neighbours = lab.neighbours(64512, 64600);
     for neighbour in &mut neighbours {
         neighbour.hold_time = 3;
     }
     let router = lab.router(&neighbours).unwrap();
-    let start = |index: usize| {
+    let start = |lab: &Lab, index: usize| {
         let host = &lab.segment.nodes[index];
         let address = host.v4.to_string();
         let config = announcing(&host.name, &address, 64600, "192.168.1.1", "192.0.2.10/32");
         Bird::start(&host.namespace, lab.path(), &host.name, &config).unwrap()
     };
-    let mut nodes = vec![start(0), start(1)];
+    let mut nodes = vec![start(&lab, 0), start(&lab, 1)];
     for name in ["n1", "n2"] {
         router.await_established(name, SOON).unwrap();
     }
@@ -47,6 +47,7 @@ fn two_birds_make_an_ecmp_route_and_a_cut_ends_it() {
     assert_eq!(routes[0].large_communities, "(64512, 1, 2)");
     assert_eq!(routes[0].as_path, "64600");
     assert_eq!(router.imported("n1").unwrap(), 1);
+    lab.stop_recording().unwrap();
     let recording = lab.path().join("segment.pcap");
     let sent = capture::bgp_messages(&recording, lab.segment.nodes[0].v4).unwrap();
     assert_eq!(sent[&1], 1, "one OPEN: {sent:?}");
