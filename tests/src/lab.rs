@@ -64,7 +64,9 @@ impl Lab {
     pub fn record(&mut self, bytes: &str) -> Result<PathBuf> {
         let file = self.path.join("segment.pcap");
         let mut command = self.segment.switch().command("tcpdump");
-        command.args(["-i", "br0", "-U", "-B", "65536", "-s", bytes]);
+        // Without immediate mode packets lie in a ring for up to a second, and are lost at the end.
+        command.args(["--immediate-mode", "-U", "-B", "65536"]);
+        command.args(["-i", "br0", "-s", bytes]);
         command.args(["-Z", "root", "-w"]).arg(&file);
         let mut capture = Process::start("tcpdump", &mut command, &self.path)?;
         capture.await_line("listening on", Duration::from_secs(5))?;
@@ -76,6 +78,7 @@ impl Lab {
     pub fn stop_recording(&mut self) -> Result<()> {
         let capture = self.capture.take();
         let mut capture = capture.context("nothing is being recorded")?;
+        patience::pause(Duration::from_millis(200))?;
         capture.signal(libc::SIGINT);
         capture.await_end(Duration::from_secs(10)).map(drop)
     }
