@@ -7,7 +7,7 @@
 #![expect(clippy::disallowed_methods, reason = "the demo copies its manifests")]
 
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
@@ -19,6 +19,8 @@ use ferrolb_tests::process::{output, tail};
 use ferrolb_tests::{patience, programs};
 
 const PREFIX: &str = "ferrolb-";
+/// Names the directory of a demo that was kept.
+const KEPT: &str = "/run/ferrolb-demo";
 const SOON: Duration = Duration::from_secs(15);
 const NODES: [&str; 3] = ["n1", "n2", "n3"];
 
@@ -326,6 +328,8 @@ impl Demo {
         }
         let speaker = programs::speaker().unwrap_or_else(|_| PathBuf::from("ferrolb-speaker"));
         let dir = self.lab.keep();
+        // Without it the directory stays behind, which is all.
+        let _ = std::fs::write(KEPT, dir.as_os_str().as_encoded_bytes());
         let (dir, speaker) = (dir.display(), speaker.display());
         println!(
             "\nIt is still up. To look around:\n\
@@ -432,6 +436,13 @@ fn remove() -> Result<()> {
             let _ = output(Command::new("kill").args(["-KILL", pid]));
         }
         output(Command::new("ip").args(["netns", "del", name]))?;
+    }
+    if let Ok(dir) = std::fs::read_to_string(KEPT) {
+        let is_ours = Path::new(&dir).starts_with(std::env::temp_dir());
+        if is_ours && Path::new(&dir).join("heartbeat.key").exists() {
+            std::fs::remove_dir_all(dir)?;
+        }
+        std::fs::remove_file(KEPT)?;
     }
     println!("removed {} namespaces", names.len());
     Ok(())
