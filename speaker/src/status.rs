@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use ferrolb_crds::state::StateDir;
+use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, watch};
@@ -136,11 +137,20 @@ fn remove_stale(path: &Path) -> io::Result<()> {
         let text = "there is a file in the socket's place";
         return Err(io::Error::new(io::ErrorKind::AlreadyExists, text));
     }
-    if BlockingStream::connect(path).is_ok() {
+    if is_answered(path)? {
         let text = "another speaker answers there";
         return Err(io::Error::new(io::ErrorKind::AddrInUse, text));
     }
     std::fs::remove_file(path)
+}
+
+/// Whether somebody listens on the socket. Never waits: one who is stopped and whose queue is full is
+/// there all the same.
+fn is_answered(path: &Path) -> io::Result<bool> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    let connected = socket.connect(&SockAddr::unix(path)?);
+    Ok(connected.map_or_else(|error| error.kind() == io::ErrorKind::WouldBlock, |()| true))
 }
 
 /// The node's file in the state directory, kept by a task of its own: a directory that is slow, full

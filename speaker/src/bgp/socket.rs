@@ -62,11 +62,7 @@ pub(super) fn endpoint(stream: &TcpStream) -> io::Result<Endpoint> {
             .collect(),
         None => Vec::new(),
     };
-    Ok(Endpoint {
-        local,
-        interface,
-        host_v4: addresses.iter().find_map(|(_, address)| host_v4(*address)),
-    })
+    Ok(Endpoint { local, interface })
 }
 
 /// How long the kernel may wait for the peer to take what we sent: beyond that the connection is
@@ -110,13 +106,6 @@ fn time_to_live(settings: &Settings) -> Option<u32> {
         (true, false) => Some(1),
         (true, true) => Some(255),
         (false, true | false) => None,
-    }
-}
-
-fn host_v4(address: IpAddr) -> Option<Ipv4Addr> {
-    match address {
-        IpAddr::V4(address) => (!address.is_loopback()).then_some(address),
-        IpAddr::V6(_) => None,
     }
 }
 

@@ -42,7 +42,6 @@ pub(super) fn endpoint() -> Endpoint {
             "fe80::11".parse().unwrap(),
             "fd00::11".parse().unwrap(),
         ],
-        host_v4: Some("10.0.0.11".parse().unwrap()),
     }
 }
 

@@ -56,6 +56,27 @@ fn a_stale_socket_is_replaced_and_a_live_one_or_another_file_is_not() {
 }
 
 #[test]
+fn i7_a_stopped_speaker_with_a_full_queue_is_not_waited_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("s.sock");
+    let address = SockAddr::unix(&path).unwrap();
+    let stopped = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+    stopped.bind(&address).unwrap();
+    stopped.listen(0).unwrap();
+    let waiting: Vec<Socket> = (0..8)
+        .map(|_| {
+            let client = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+            client.set_nonblocking(true).unwrap();
+            let _ = client.connect(&address);
+            client
+        })
+        .collect();
+    let error = block_on(async { Listener::bind(&path).unwrap_err() });
+    assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+    drop(waiting);
+}
+
+#[test]
 fn i7_clients_that_do_not_read_are_turned_away_and_delay_nobody() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("s.sock");

@@ -14,8 +14,6 @@ pub struct Endpoint {
     pub local: IpAddr,
     /// All addresses of the interface that carries the local address.
     pub interface: Vec<IpAddr>,
-    /// The first IPv4 address of the host that is not a loopback's.
-    pub host_v4: Option<Ipv4Addr>,
 }
 
 /// Why routes of a family cannot be announced on a connection.
@@ -36,15 +34,16 @@ pub enum NoNextHop {
 }
 
 impl Endpoint {
-    /// The BGP Identifier (RFC 4271 §4.2): configured, of this connection, of the host, or made of
-    /// the node's name. Never 0.
+    /// The BGP Identifier (RFC 4271 §4.2): configured, of this connection, of its interface, or
+    /// made of the node's name. Never 0, and never of another interface: a bridge has the same
+    /// address on every node, and RFC 6286 wants the identifier unique within the AS.
     pub fn router_id(&self, settings: &Settings) -> Ipv4Addr {
         let configured = settings.router_id.map(|id| id.0);
         let local = match self.local {
             IpAddr::V4(address) => Some(address),
             IpAddr::V6(_) => None,
         };
-        [configured, local, self.host_v4]
+        [configured, local, self.first_v4()]
             .into_iter()
             .flatten()
             .find(|address| !address.is_unspecified())

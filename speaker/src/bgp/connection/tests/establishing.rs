@@ -172,8 +172,7 @@ fn the_hold_time_is_the_lesser_and_never_one_or_two_seconds() {
 fn an_identifier_is_found_for_every_node() {
     let v6_only = Endpoint {
         local: "fd00::11".parse().unwrap(),
-        interface: vec![],
-        host_v4: None,
+        interface: vec!["fd00::11".parse().unwrap()],
     };
     let configured = Settings {
         router_id: Some(RouterId(Ipv4Addr::new(9, 9, 9, 9))),
@@ -217,7 +216,6 @@ fn without_a_next_hop_a_family_is_not_announced() {
         Endpoint {
             local,
             interface: vec![local, "fe80::11".parse().unwrap(), "::1".parse().unwrap()],
-            host_v4: None,
         }
     };
     assert_eq!(
