@@ -31,6 +31,8 @@ pub struct AdjRibOut {
     announce: BTreeMap<(Family, Route), BTreeSet<IpNet>>,
     withdraw: BTreeSet<IpNet>,
     refresh: BTreeSet<Family>,
+    /// Families of which some routes are still to be sent again.
+    refreshing: BTreeSet<Family>,
     end_of_rib: BTreeSet<Family>,
     oversized: BTreeSet<IpNet>,
 }
@@ -74,6 +76,7 @@ impl AdjRibOut {
             announce: BTreeMap::new(),
             withdraw: BTreeSet::new(),
             refresh: BTreeSet::new(),
+            refreshing: BTreeSet::new(),
             end_of_rib: session.families.clone(),
             oversized: BTreeSet::new(),
         };
@@ -85,6 +88,8 @@ impl AdjRibOut {
     pub fn apply(&mut self, desired: Arc<Routes>) {
         self.desired = desired;
         self.oversized.clear();
+        // What a refresh has not sent yet counts as held: it begins anew.
+        self.refresh.append(&mut self.refreshing);
         self.announce.clear();
         self.desired_families.clear();
         for (prefix, route) in self.desired.iter() {
@@ -116,15 +121,20 @@ impl AdjRibOut {
     /// Announcements come first: while an aggregate is replaced by its parts, traffic has a route.
     #[must_use]
     pub fn poll_update(&mut self) -> Option<Vec<u8>> {
-        while self.announce.is_empty()
-            && let Some(family) = self.refresh.pop_first()
-        {
+        loop {
+            let update = self.poll_announcement();
+            if let Some(update) = update.or_else(|| self.poll_withdrawal()) {
+                return Some(update);
+            }
+            self.refreshing.clear();
+            let Some(family) = self.refresh.pop_first() else {
+                break;
+            };
+            self.refreshing.insert(family);
             self.announce_again(family);
         }
-        self.poll_announcement()
-            .or_else(|| self.poll_withdrawal())
-            // RFC 4724 §2: once the first table has been sent, also when it is empty.
-            .or_else(|| self.end_of_rib.pop_first().map(codec::end_of_rib))
+        // RFC 4724 §2: once the first table has been sent, also when it is empty.
+        self.end_of_rib.pop_first().map(codec::end_of_rib)
     }
 
     /// How many prefixes the peer holds.

@@ -371,6 +371,11 @@ impl Station {
                 let lost = liveness::Input::LinkLost { link: *index };
                 self.liveness.handle(now, lost);
             }
+            let beats = attachment.is_usable() && self.desired.beats_on(&attachment.link.name);
+            if beats && !attachment.beats {
+                attachment.listen_from(now);
+            }
+            attachment.beats = beats;
             let owned = match attachment.is_settled && !is_leaving {
                 true => self.desired.owned_on(&attachment.link.name),
                 false => BTreeSet::new(),
@@ -383,8 +388,6 @@ impl Station {
                 };
                 self.announcer.handle(now, own);
             }
-            attachment.beats =
-                attachment.is_usable() && self.desired.beats_on(&attachment.link.name);
             attachment.next_beat = match attachment.next_beat {
                 _ if !attachment.beats || is_leaving => None,
                 None => Some(now),

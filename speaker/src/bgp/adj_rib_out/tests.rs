@@ -1,4 +1,4 @@
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use ferrolb_crds::model::HoldTime;
 use proptest::prelude::*;
@@ -79,7 +79,7 @@ impl Table {
 fn ten_thousand_addresses_take_fewer_than_twenty_updates() {
     let hosts = (0..10_000).map(|n| Ipv4Addr::from_bits(0x0a40_0000 + n));
     let desired: Routes = hosts
-        .map(|a| (IpNet::from(std::net::IpAddr::from(a)), Route::default()))
+        .map(|a| (IpNet::from(IpAddr::from(a)), Route::default()))
         .collect();
     let mut rib = rib(&session(), desired.clone());
     let updates = drain(&mut rib);
@@ -186,6 +186,23 @@ fn a_route_refresh_brings_the_whole_family_again() {
         [net("192.0.2.10/32"), net("192.0.2.11/32")]
     );
     assert_eq!(rib.prefixes(), 3);
+}
+
+#[test]
+fn a_change_during_a_refresh_does_not_end_it() {
+    let hosts =
+        (0..10_000).map(|n| IpNet::from(IpAddr::from(Ipv4Addr::from_bits(0x0a40_0000 + n))));
+    let mut desired: Routes = hosts.map(|host| (host, Route::default())).collect();
+    let mut rib = settled(&session(), desired.clone());
+    rib.refresh(Family::V4);
+    assert!(rib.poll_update().is_some(), "a part of it");
+    desired.insert(net("192.0.2.10/32"), Route::default());
+    rib.apply(Arc::new(desired.clone()));
+    let again: BTreeSet<IpNet> = drain(&mut rib)
+        .into_iter()
+        .flat_map(|update| update.announced)
+        .collect();
+    assert!(again.iter().eq(desired.keys()), "the whole of it");
 }
 
 #[test]

@@ -69,6 +69,12 @@ impl Attachment {
         }
     }
 
+    /// Where nobody sent heartbeats nobody was heard: nothing is known of the others here yet.
+    pub(super) fn listen_from(&mut self, now: Instant) {
+        self.usable_since = Some(now);
+        self.is_settled = false;
+    }
+
     pub(super) fn settles_at(&self, listen_time: Duration) -> Option<Instant> {
         let since = self.usable_since.filter(|_| !self.is_settled)?;
         Some(since + listen_time)
