@@ -149,7 +149,8 @@ fn read_pools(names: &[String], labels: &[api::LabelSelector], faults: &mut Faul
     }
 }
 
-/// Reads the names a Community defines; one that makes no sense is reported and left out.
+/// Reads the names a Community defines; one that makes no sense, or comes again, is reported and
+/// left out.
 pub(super) fn read_communities(spec: &api::CommunitySpec, faults: &mut Faults) -> Vec<Alias> {
     let list = SPEC.field("communities");
     let mut aliases = Vec::with_capacity(spec.communities.len());
@@ -157,12 +158,14 @@ pub(super) fn read_communities(spec: &api::CommunitySpec, faults: &mut Faults) -
     for (index, alias) in spec.communities.iter().enumerate() {
         let path = list.item(index);
         let name = alias.name.clone().unwrap_or_default();
-        if !seen.insert(name.clone()) {
+        let is_new = seen.insert(name.clone());
+        if !is_new {
             faults.add(path.field("name"), duplicate(&name));
         }
         let value = alias.value.as_deref().unwrap_or_default();
         match read_community(value) {
-            Ok(value) => aliases.push(Alias { index, name, value }),
+            Ok(value) if is_new => aliases.push(Alias { index, name, value }),
+            Ok(_) => {}
             Err(error) => faults.add(
                 path.field("value"),
                 format!("community {name:?} is {value:?}: {error}"),

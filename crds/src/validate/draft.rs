@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::advertisements::{self, Alias};
 use super::fault::{Faults, is_within};
-use super::peers;
+use super::peers::{self, Mentions};
 use super::pools::{self, PoolBody};
 use super::schema::{Misfit, Sort, check};
 use crate::api::{self, Kind, Object, V1BETA1};
@@ -44,6 +44,10 @@ pub(super) struct Draft {
     pub(super) body: Option<Body>,
     /// A BGPAdvertisement's communities as written: values and names.
     pub(super) communities: Vec<String>,
+    /// The names a Community writes down, whether or not they make sense.
+    pub(super) aliases: Vec<String>,
+    /// What a BGPPeer names, also when it has no body.
+    pub(super) mentions: Mentions,
     /// What is wrong with it.
     pub(super) faults: Faults,
     /// Where it did not fit its schema: what is said about these places follows from that.
@@ -57,6 +61,8 @@ impl Draft {
         let mut draft = Self {
             body: None,
             communities: Vec::new(),
+            aliases: Vec::new(),
+            mentions: Mentions::default(),
             faults: Faults::default(),
             misfits,
         };
@@ -116,23 +122,34 @@ impl Draft {
                     Body::Bgp(advertisement)
                 })
             }
-            Kind::BgpPeer => read_peer(object, spec, faults),
+            Kind::BgpPeer => read_peer(object, spec, faults).and_then(|(mentions, peer)| {
+                self.mentions = mentions;
+                peer.map(Body::Peer)
+            }),
             Kind::BfdProfile => {
                 decode(spec, faults).map(|spec| Body::Bfd(peers::read_bfd_profile(name, &spec)))
             }
-            Kind::Community => decode(spec, faults)
-                .map(|spec| Body::Communities(advertisements::read_communities(&spec, faults))),
+            Kind::Community => decode(spec, faults).map(|spec: api::CommunitySpec| {
+                let aliases = advertisements::read_communities(&spec, faults);
+                let names = spec.communities.into_iter().filter_map(|alias| alias.name);
+                self.aliases = names.filter(|name| !name.is_empty()).collect();
+                Body::Communities(aliases)
+            }),
         };
     }
 }
 
-fn read_peer(object: &Object, spec: Value, faults: &mut Faults) -> Option<Body> {
+fn read_peer(
+    object: &Object,
+    spec: Value,
+    faults: &mut Faults,
+) -> Option<(Mentions, Option<Peer>)> {
     let spec: api::BgpPeerSpec = if object.version == V1BETA1 {
         peers::from_v1beta1(decode(spec, faults)?)
     } else {
         decode(spec, faults)?
     };
-    peers::read(&object.name, &object.namespace, &spec, faults).map(Body::Peer)
+    Some(peers::read(&object.name, &object.namespace, &spec, faults))
 }
 
 /// The walk has replaced everything that does not fit, so this only fails if a schema and its type

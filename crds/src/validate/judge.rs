@@ -111,7 +111,8 @@ impl Judge {
         let mut cases = self.open(objects, &mut problems);
         self.known.retain(|id, _| cases.contains_key(id));
 
-        let mut references = References::new(facts);
+        let drafts = cases.iter().map(|(id, case)| (id, &case.draft));
+        let mut references = References::new(facts, drafts);
         let is_community = |kind| kind == Kind::Community;
         let communities = self.settle(&mut cases, is_community, &mut references);
         references.define(&communities);
@@ -361,7 +362,8 @@ impl<'a> Case<'a> {
     /// What only shows in the light of the others. A version with faults of its own was not in the
     /// contest; what else is against it is said all the same.
     fn report_rest(&mut self, admitted: &Admitted<'_>, references: &References<'_>) {
-        self.draft.report(references.faults(&self.draft));
+        let lost = references.faults(&self.object.name, &self.draft);
+        self.draft.report(lost);
         let Some(body) = &self.draft.body else { return };
         let faults = match self.has_won {
             true => references::advice(body, &admitted.bfd_profiles),

@@ -52,11 +52,36 @@ fn from_node_selector(selector: api::NodeSelector) -> LabelSelector {
     }
 }
 
-/// Reads a peer; `None` when it does not say who the peer is.
+/// What a peer names elsewhere.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Mentions {
+    /// A BFD profile.
+    pub(super) bfd_profile: Option<String>,
+    /// A Secret of the configuration's namespace.
+    pub(super) password_secret: Option<SecretRef>,
+}
+
+/// Reads what a peer names elsewhere, and the peer; `None` when it does not say who the peer is.
 pub(super) fn read(
     name: &str,
     namespace: &str,
     spec: &BgpPeerSpec,
+    faults: &mut Faults,
+) -> (Mentions, Option<Peer>) {
+    let (password, password_secret) = read_password(namespace, spec, faults);
+    let mentions = Mentions {
+        bfd_profile: given(spec.bfd_profile.as_ref()).map(str::to_owned),
+        password_secret,
+    };
+    let peer = read_rest(name, spec, password, &mentions, faults);
+    (mentions, peer)
+}
+
+fn read_rest(
+    name: &str,
+    spec: &BgpPeerSpec,
+    password: Option<Secret>,
+    mentions: &Mentions,
     faults: &mut Faults,
 ) -> Option<Peer> {
     let asns = read_asns(spec, faults);
@@ -66,7 +91,6 @@ pub(super) fn read(
     let router_id = read_router_id(spec, faults);
     let connect_time = read_connect_time(spec, faults);
     let nodes = read_nodes(spec, faults);
-    let (password, password_secret) = read_password(namespace, spec, faults);
     let vrf = read_plain("vrf", spec.vrf.as_ref(), faults);
     let (my_asn, peer_asn) = asns?;
     Some(Peer {
@@ -83,8 +107,8 @@ pub(super) fn read(
         router_id,
         nodes,
         password,
-        password_secret,
-        bfd_profile: given(spec.bfd_profile.as_ref()).map(str::to_owned),
+        password_secret: mentions.password_secret.clone(),
+        bfd_profile: mentions.bfd_profile.clone(),
         graceful_restart: spec.enable_graceful_restart.unwrap_or(false),
         ebgp_multi_hop: spec.ebgp_multi_hop.unwrap_or(false),
         vrf,

@@ -1,9 +1,9 @@
 //! What objects name elsewhere: communities, BFD profiles and Secrets.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::Facts;
-use crate::api::{BASIC_AUTH_SECRET, PASSWORD_KEY};
+use super::{Facts, Id};
+use crate::api::{BASIC_AUTH_SECRET, Kind, PASSWORD_KEY};
 use crate::model::{BfdProfile, BgpAdvertisement, Community, Peer, PeerAsn, Secret, SecretRef};
 use crate::validate::advertisements::{NotACommunity, read_community};
 use crate::validate::contradictions::Admitted;
@@ -14,19 +14,44 @@ use crate::validate::peers::is_plain;
 /// Everything there is to refer to.
 pub(super) struct References<'f> {
     pub(super) facts: &'f Facts,
-    /// Names of BFD profiles.
+    /// Names of BFD profiles that can be used.
     pub(super) profiles: Vec<String>,
     aliases: BTreeMap<String, Community>,
+    /// Names of all BFD profiles, also of those with faults.
+    written_profiles: BTreeSet<String>,
+    /// Community names that are written down anywhere, also next to a fault.
+    written_aliases: BTreeSet<String>,
+}
+
+/// Why a reference cannot be followed.
+enum Lost {
+    /// It leads nowhere, or not to what it should: that is said where the reference is.
+    Nowhere(String),
+    /// What it leads to is there, and has faults of its own: they are said there.
+    Faulty,
 }
 
 impl<'f> References<'f> {
-    /// No community is defined yet.
-    pub(super) fn new(facts: &'f Facts) -> Self {
-        Self {
+    /// What these objects write down; no community is defined yet.
+    pub(super) fn new<'d>(
+        facts: &'f Facts,
+        drafts: impl Iterator<Item = (&'d Id, &'d Draft)>,
+    ) -> Self {
+        let mut references = Self {
             facts,
             profiles: Vec::new(),
             aliases: BTreeMap::new(),
+            written_profiles: BTreeSet::new(),
+            written_aliases: BTreeSet::new(),
+        };
+        for ((kind, name), draft) in drafts {
+            if *kind == Kind::BfdProfile {
+                references.written_profiles.insert(name.clone());
+            }
+            let aliases = draft.aliases.iter().cloned();
+            references.written_aliases.extend(aliases);
         }
+        references
     }
 
     /// Defines communities by name.
@@ -34,110 +59,109 @@ impl<'f> References<'f> {
         self.aliases = communities.aliases();
     }
 
-    /// What an object means once its references are followed; `None` when one leads nowhere.
+    /// What an object means once its references are followed; `None` when one cannot be.
     pub(super) fn resolve(&self, draft: &Draft) -> Option<Body> {
-        let mut faults = Faults::default();
         let body = match draft.body.as_ref()? {
-            Body::Bgp(advertisement) => Body::Bgp(BgpAdvertisement {
-                communities: self.communities(&draft.communities, &mut faults).collect(),
-                ..advertisement.clone()
-            }),
-            Body::Peer(peer) => Body::Peer(self.complete(peer, &mut faults)),
+            Body::Bgp(advertisement) => {
+                let communities = draft.communities.iter();
+                let communities = communities.map(|text| self.community(text).ok());
+                Body::Bgp(BgpAdvertisement {
+                    communities: communities.collect::<Option<_>>()?,
+                    ..advertisement.clone()
+                })
+            }
+            Body::Peer(peer) => Body::Peer(self.complete(peer)?),
             body @ (Body::Pool(_) | Body::L2(_) | Body::Bfd(_) | Body::Communities(_)) => {
                 body.clone()
             }
         };
-        (!faults.block()).then_some(body)
+        Some(body)
     }
 
-    /// The references of an object that lead nowhere.
-    pub(super) fn faults(&self, draft: &Draft) -> Faults {
+    /// The references of an object that lead nowhere, whatever else is wrong with it.
+    pub(super) fn faults(&self, name: &str, draft: &Draft) -> Faults {
         let mut faults = Faults::default();
-        match &draft.body {
-            Some(Body::Bgp(_)) => self
-                .communities(&draft.communities, &mut faults)
-                .for_each(drop),
-            Some(Body::Peer(peer)) => drop(self.complete(peer, &mut faults)),
-            Some(Body::Pool(_) | Body::L2(_) | Body::Bfd(_) | Body::Communities(_)) | None => {}
+        for (index, text) in draft.communities.iter().enumerate() {
+            if let Err(Lost::Nowhere(message)) = self.community(text) {
+                faults.add(format_args!("spec.communities[{index}]"), message);
+            }
+        }
+        if let Some(profile) = &draft.mentions.bfd_profile
+            && let Err(Lost::Nowhere(message)) = self.profile(name, profile)
+        {
+            faults.add("spec.bfdProfile", message);
+        }
+        if let Some(reference) = &draft.mentions.password_secret
+            && let Err(message) = self.password(reference)
+        {
+            faults.add("spec.passwordSecret", message);
         }
         faults
     }
 
     /// A name wins over a value that is written the same.
-    fn communities(
-        &self,
-        texts: &[String],
-        faults: &mut Faults,
-    ) -> impl Iterator<Item = Community> {
-        texts.iter().enumerate().filter_map(|(index, text)| {
-            let message = match self
-                .aliases
-                .get(text)
-                .copied()
-                .map_or_else(|| read_community(text), Ok)
-            {
-                Ok(community) => return Some(community),
-                Err(error @ NotACommunity::Value) => format!("invalid community {text:?}: {error}"),
-                Err(NotACommunity::Format) => format!(
-                    "invalid community format: {text:?} is no value, and no Community defines that \
-                     name: define it, or write 65000:100 or large:65000:1:2"
-                ),
-            };
-            faults.add(format_args!("spec.communities[{index}]"), message);
-            None
-        })
+    fn community(&self, text: &str) -> Result<Community, Lost> {
+        let defined = self.aliases.get(text).copied();
+        let message = match defined.map_or_else(|| read_community(text), Ok) {
+            Ok(community) => return Ok(community),
+            Err(_) if self.written_aliases.contains(text) => return Err(Lost::Faulty),
+            Err(error @ NotACommunity::Value) => format!("invalid community {text:?}: {error}"),
+            Err(NotACommunity::Format) => format!(
+                "invalid community format: {text:?} is no value, and no Community defines that \
+                 name: define it, or write 65000:100 or large:65000:1:2"
+            ),
+        };
+        Err(Lost::Nowhere(message))
     }
 
-    fn complete(&self, peer: &Peer, faults: &mut Faults) -> Peer {
+    fn complete(&self, peer: &Peer) -> Option<Peer> {
         let mut peer = peer.clone();
-        if let Some(name) = peer
-            .bfd_profile
-            .as_ref()
-            .filter(|name| !self.profiles.contains(name))
-        {
-            let message = format!(
-                "peer {} referencing non existing bfd profile {name}: create it, or correct the name",
-                peer.name
-            );
-            faults.add("spec.bfdProfile", message);
+        if let Some(profile) = &peer.bfd_profile {
+            self.profile(&peer.name, profile).ok()?;
         }
         if let Some(reference) = &peer.password_secret {
-            peer.password = self.password(reference, faults);
+            peer.password = Some(self.password(reference).ok()?);
         }
-        peer
+        Some(peer)
     }
 
-    fn password(&self, reference: &SecretRef, faults: &mut Faults) -> Option<Secret> {
+    /// Whether a peer may refer to a profile.
+    fn profile(&self, peer: &str, name: &String) -> Result<(), Lost> {
+        if self.profiles.contains(name) {
+            return Ok(());
+        }
+        if self.written_profiles.contains(name) {
+            return Err(Lost::Faulty);
+        }
+        Err(Lost::Nowhere(format!(
+            "peer {peer} referencing non existing bfd profile {name}: create it, or correct the name"
+        )))
+    }
+
+    /// The password in a Secret, or what is wrong with it: no other object is there to say so.
+    fn password(&self, reference: &SecretRef) -> Result<Secret, String> {
         let key = (reference.namespace.clone(), reference.name.clone());
         let place = format!("{}/{}", reference.namespace, reference.name);
         let Some(secret) = self.facts.secrets.get(&key) else {
-            faults.add(
-                "spec.passwordSecret",
-                format!("secret ref not found: create Secret {place}"),
-            );
-            return None;
+            return Err(format!("secret ref not found: create Secret {place}"));
         };
         if secret.type_ != BASIC_AUTH_SECRET {
-            let message = format!(
+            return Err(format!(
                 "secret type mismatch on {place}, type {BASIC_AUTH_SECRET:?} is expected: create it anew \
                  with that type"
-            );
-            faults.add("spec.passwordSecret", message);
-            return None;
+            ));
         }
         let Some(password) = &secret.password else {
-            let message =
-                format!("password not specified in the secret {place}: add the key {PASSWORD_KEY}");
-            faults.add("spec.passwordSecret", message);
-            return None;
+            return Err(format!(
+                "password not specified in the secret {place}: add the key {PASSWORD_KEY}"
+            ));
         };
         if !is_plain(password.expose()) {
-            let message = format!(
+            return Err(format!(
                 "password in the secret {place} contains invalid characters: remove line breaks"
-            );
-            faults.add("spec.passwordSecret", message);
+            ));
         }
-        Some(password.clone())
+        Ok(password.clone())
     }
 }
 

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::model::Community;
 
 #[test]
 fn pools_may_not_overlap() {
@@ -59,6 +60,101 @@ fn community_names_are_unique_across_objects() {
         verdict.problems[0]
             .message
             .contains("duplicate definition of community \"x\"")
+    );
+}
+
+#[test]
+fn a_community_name_taken_twice_is_said_once_per_position() {
+    let names = |name: &str, names: &[&str]| {
+        let alias = |n: &&str| json!({"name": n, "value": "1:1"});
+        let aliases: Vec<Value> = names.iter().map(alias).collect();
+        object(Kind::Community, name, json!({"communities": aliases}))
+    };
+    let verdict = judge(&[names("a", &["x"]), names("b", &["x", "x"])]);
+    assert_eq!(
+        places(&verdict),
+        [
+            "Community/b: spec.communities[0].name",
+            "Community/b: spec.communities[1].name"
+        ]
+    );
+}
+
+#[test]
+fn who_refers_to_a_faulty_community_waits_without_a_problem_of_his_own() {
+    let names =
+        |name: &str, aliases: Value| object(Kind::Community, name, json!({"communities": aliases}));
+    let good = names("a", json!([{"name": "vip", "value": "1:1"}]));
+    let faulty = names(
+        "b",
+        json!([{"name": "ok", "value": "1:2"}, {"name": "wrong", "value": "1:70000"}]),
+    );
+    let taken = names(
+        "c",
+        json!([{"name": "vip", "value": "1:3"}, {"name": "late", "value": "1:4"}]),
+    );
+    let ad = |name: &str, community: &str| bgp(name, json!({"communities": [community]}));
+    let verdict = judge(&[
+        good.clone(),
+        faulty,
+        taken,
+        ad("fine", "vip"),
+        ad("late", "late"),
+        ad("ok", "ok"),
+        ad("unknown", "nobody"),
+        ad("wrong", "wrong"),
+    ]);
+    assert_eq!(
+        places(&verdict),
+        [
+            "BGPAdvertisement/unknown: spec.communities[0]",
+            "Community/b: spec.communities[1].value",
+            "Community/c: spec.communities[0].name",
+        ]
+    );
+    assert!(verdict.config.bgp_advertisements.keys().eq(["fine"]));
+
+    // What was good before stays in force meanwhile.
+    let mut judge = Judge::new(NAMESPACE);
+    judge.judge(&[good.clone(), ad("fine", "vip")], &Facts::default(), false);
+    let new = names("b", json!([{"name": "new", "value": "nonsense"}]));
+    let objects = [good, new, ad("fine", "new")];
+    let verdict = judge.judge(&objects, &Facts::default(), false);
+    assert_eq!(places(&verdict), ["Community/b: spec.communities[0].value"]);
+    let communities = &verdict.config.bgp_advertisements["fine"].communities;
+    assert_eq!(*communities, [Community::Standard(1, 1)].into());
+}
+
+#[test]
+fn who_refers_to_a_faulty_bfd_profile_waits_without_a_problem_of_his_own() {
+    let profile = object(Kind::BfdProfile, "fast", json!({"detectMultiplier": 1}));
+    let with = |name: &str, address: &str, profile: &str| {
+        peer_with(name, json!({"peerAddress": address, "bfdProfile": profile}))
+    };
+    let verdict = judge(&[
+        profile.clone(),
+        with("a", "192.0.2.1", "fast"),
+        with("b", "192.0.2.2", "nope"),
+    ]);
+    assert_eq!(
+        places(&verdict),
+        [
+            "BFDProfile/fast: spec.detectMultiplier",
+            "BGPPeer/b: spec.bfdProfile"
+        ]
+    );
+    assert!(verdict.config.peers.is_empty());
+
+    // One in another namespace is none.
+    let mut elsewhere = profile;
+    elsewhere.namespace = "default".to_owned();
+    let verdict = judge(&[elsewhere, with("a", "192.0.2.1", "fast")]);
+    assert_eq!(
+        places(&verdict),
+        [
+            "BFDProfile/fast: metadata.namespace",
+            "BGPPeer/a: spec.bfdProfile"
+        ]
     );
 }
 

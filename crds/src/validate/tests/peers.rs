@@ -373,6 +373,7 @@ fn everything_wrong_with_a_peer_is_said_at_once() {
         &[(
             spec,
             &[
+                ("spec.bfdProfile", "non existing bfd profile none"),
                 ("spec.holdTime", "invalid hold time"),
                 ("spec.myASN", "missing local ASN"),
                 (
@@ -397,6 +398,39 @@ fn everything_wrong_with_a_peer_is_said_at_once() {
                 ("spec.peerAddress", "no Address"),
             ],
         )],
+    );
+}
+
+#[test]
+fn a_peer_with_other_faults_hears_of_its_dangling_references_too() {
+    let dangling = json!({"bfdProfile": "nope", "passwordSecret": {"name": "nope"}});
+    let with = |more: Value| {
+        let mut spec = dangling.clone();
+        let fields = spec.as_object_mut().unwrap();
+        fields.extend(more.as_object().unwrap().clone());
+        spec
+    };
+    check_samples(
+        Kind::BgpPeer,
+        &Facts::default(),
+        &[
+            (
+                with(json!({"myASN": 1, "peerASN": 2})),
+                &[
+                    ("spec.bfdProfile", "peer sample referencing non existing"),
+                    ("spec.passwordSecret", "secret ref not found"),
+                    ("spec.peerAddress", "no Address"),
+                ],
+            ),
+            (
+                with(json!({"peerASN": 2, "peerAddress": "192.0.2.1"})),
+                &[
+                    ("spec.bfdProfile", "non existing bfd profile nope"),
+                    ("spec.myASN", "missing local ASN"),
+                    ("spec.passwordSecret", "secret ref not found"),
+                ],
+            ),
+        ],
     );
 }
 
