@@ -5,7 +5,11 @@
 //! fit, that has endpoints as the traffic policy wants them, and that is alive: this node while one
 //! of its chosen interfaces is up, another while it is heard on one. A node never heard counts as
 //! down, so the only candidate never falls silent.
+//!
+//! Each interface is a vote of its own, among those alive there: a node that has lost one of two
+//! segments answers on the other, and on the one that it has lost the next in rank does.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
@@ -204,11 +208,13 @@ struct Ballot<'a> {
 
 impl Ballot<'_> {
     fn outcome(&self, this: &Node, fates: &[Result<(), Reason>]) -> Layer2 {
-        let holder = self.holder();
+        let nodes = self.world.nodes();
+        let candidates = self.candidates(&nodes);
+        let first = self.first(candidates.iter());
         let refuse = |reason, detail| Layer2::NotHeld {
             reason,
             detail,
-            holder: holder.clone(),
+            holder: first.map(|candidate| candidate.name.to_owned()),
         };
         // The first Service's reason stands for the address; each has its own beside it.
         if let Some(Err(reason)) = fates.first()
@@ -226,34 +232,76 @@ impl Ballot<'_> {
             Segment::Known { links, .. } => links,
         };
         let interfaces = self.interfaces(this).unwrap_or(Interfaces::All);
-        if !is_up(&interfaces, links) {
+        if up(&interfaces, links).next().is_none() {
             let detail = why_down(&interfaces, links);
             return refuse(Reason::AnnounceFailed, Some(detail));
         }
-        if holder.as_deref() != Some(&this.name) {
+        let held = self.held_on(&this.name, &candidates, first);
+        if held.is_empty() {
             return refuse(Reason::NotOwner, None);
         }
+        let missing = interfaces.missing(links);
+        let is_everywhere = up(&interfaces, links).all(|link| held.contains(link));
         Layer2::Held(Holding {
-            missing: interfaces.missing(links),
-            interfaces,
+            missing,
+            interfaces: match is_everywhere {
+                true => interfaces,
+                false => Interfaces::Only(held.into_iter().map(str::to_owned).collect()),
+            },
         })
     }
 
-    /// The first of the live candidates; `None` while it is not known who is alive.
-    fn holder(&self) -> Option<String> {
+    /// The live among the nodes that may announce; none while it is not known who is alive.
+    fn candidates<'n>(&'n self, nodes: &'n [Cow<'n, Node>]) -> Vec<Candidate<'n>> {
         let Segment::Known { links, heard } = self.world.segment() else {
-            return None;
+            return Vec::new();
         };
-        let nodes = self.world.nodes();
-        let candidates: Vec<(&str, u32)> = nodes
-            .iter()
-            .filter(|node| {
-                let interfaces = self.interfaces(node);
-                interfaces.is_some_and(|on| self.is_alive(&node.name, &on, links, heard))
+        let candidates = nodes.iter().filter_map(|node| {
+            let interfaces = self.interfaces(node)?;
+            let alive_on: BTreeSet<&str> = if node.name == self.world.identity().node {
+                up(&interfaces, links).collect()
+            } else {
+                let on = heard.get(&node.name).into_iter().flatten();
+                let on = on.map(String::as_str);
+                on.filter(|link| interfaces.include(link)).collect()
+            };
+            (!alive_on.is_empty()).then(|| Candidate {
+                name: &node.name,
+                weight: self.weight(node),
+                alive_on,
             })
-            .map(|node| (node.name.as_str(), self.weight(node)))
-            .collect();
-        rank::first(self.address, candidates.into_iter()).map(str::to_owned)
+        });
+        candidates.collect()
+    }
+
+    /// The candidate that the others leave the address to.
+    fn first<'c, 'n>(
+        &self,
+        mut candidates: impl Iterator<Item = &'c Candidate<'n>> + Clone,
+    ) -> Option<&'c Candidate<'n>> {
+        let ranked = candidates.clone();
+        let ranked = ranked.map(|candidate| (candidate.name, candidate.weight));
+        let name = rank::first(self.address, ranked)?;
+        candidates.find(|candidate| candidate.name == name)
+    }
+
+    /// The links on which a node is the first of those alive there, given the first of all.
+    fn held_on<'n>(
+        &self,
+        node: &str,
+        candidates: &[Candidate<'n>],
+        first: Option<&Candidate<'n>>,
+    ) -> BTreeSet<&'n str> {
+        let own = candidates.iter().find(|candidate| candidate.name == node);
+        let mut left = own.map_or_else(BTreeSet::new, |own| own.alive_on.clone());
+        let mut first = first;
+        // Who is first of all those on some links is first on each of them where it is alive.
+        while let Some(ahead) = first.filter(|first| first.name != node) {
+            left.retain(|link| !ahead.alive_on.contains(link));
+            let rest = candidates.iter();
+            first = self.first(rest.filter(|other| !other.alive_on.is_disjoint(&left)));
+        }
+        left
     }
 
     /// Where the node would announce; `None`: it may not.
@@ -280,25 +328,25 @@ impl Ballot<'_> {
             .map(|ad| (ad.name.as_str(), ad))
             .collect()
     }
-
-    fn is_alive(
-        &self,
-        node: &str,
-        interfaces: &Interfaces,
-        links: &BTreeMap<String, bool>,
-        heard: &BTreeMap<String, BTreeSet<String>>,
-    ) -> bool {
-        if node == self.world.identity().node {
-            return is_up(interfaces, links);
-        }
-        let on = heard.get(node).into_iter().flatten();
-        on.into_iter().any(|name| interfaces.include(name))
-    }
 }
 
-fn is_up(interfaces: &Interfaces, links: &BTreeMap<String, bool>) -> bool {
-    let mut links = links.iter();
-    links.any(|(name, is_up)| *is_up && interfaces.include(name))
+/// A node that may announce the address and is alive.
+struct Candidate<'n> {
+    name: &'n str,
+    weight: u32,
+    /// Interfaces of ours whose segment it would answer on: for this node those that are up, for
+    /// another those on which it is heard. Never empty.
+    alive_on: BTreeSet<&'n str>,
+}
+
+/// The links that are meant and up.
+fn up<'l>(
+    interfaces: &Interfaces,
+    links: &'l BTreeMap<String, bool>,
+) -> impl Iterator<Item = &'l str> {
+    let up = links.iter().filter(|(_, is_up)| **is_up);
+    up.map(|(name, _)| name.as_str())
+        .filter(|name| interfaces.include(name))
 }
 
 fn why_down(interfaces: &Interfaces, links: &BTreeMap<String, bool>) -> String {

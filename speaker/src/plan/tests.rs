@@ -132,19 +132,25 @@ fn the_interfaces_are_the_union_and_one_advertisement_without_a_list_means_all()
     let mut fixture = Fixture::new();
     fixture.l2().interfaces = names(&["eth0"]);
     fixture.add_l2("second").interfaces = names(&["eth1"]);
-    let held_on = |fixture: &Fixture| {
-        let plan = plan_address(&fixture.world(), ip(VIP)).unwrap();
-        match plan.layer2 {
-            Layer2::Held(holding) => holding.interfaces,
-            Layer2::NotHeld { reason, .. } => panic!("{reason}"),
-        }
-    };
-    assert_eq!(
-        held_on(&fixture),
-        Interfaces::Only(names(&["eth0", "eth1"]))
-    );
+    assert_eq!(held_on(&fixture), only(&["eth0", "eth1"]));
     fixture.add_l2("third");
-    assert_eq!(held_on(&fixture), Interfaces::All);
+    assert_eq!(held_on(&fixture), Some(Interfaces::All));
+}
+
+/// Where this node answers for the address; `None`: it leaves it to another.
+fn held_on(fixture: &Fixture) -> Option<Interfaces> {
+    let plan = plan_address(&fixture.world(), ip(VIP)).unwrap();
+    match plan.layer2 {
+        Layer2::Held(holding) => Some(holding.interfaces),
+        Layer2::NotHeld { reason, .. } => {
+            assert_eq!(reason, Reason::NotOwner);
+            None
+        }
+    }
+}
+
+fn only(links: &[&str]) -> Option<Interfaces> {
+    Some(Interfaces::Only(names(links)))
 }
 
 /// Who holds the address as this node sees it.
@@ -208,6 +214,92 @@ fn i6_all_nodes_that_hear_each_other_agree_on_one_holder() {
             };
         }
         assert_eq!(holders.len(), 1, "{vip}: {holders:?}");
+    }
+}
+
+/// Two nodes, of which `n1` comes first, as one of them sees it.
+fn one_of_two(this: &str) -> Fixture {
+    let mut fixture = Fixture::new();
+    this.clone_into(&mut fixture.identity.node);
+    fixture.add_node("n2");
+    fixture.prefer("n1");
+    fixture
+}
+
+#[test]
+fn i6_on_a_segment_that_the_holder_has_lost_the_next_in_rank_answers() {
+    let both_up = [("eth0", true), ("eth1", true)];
+    let (mut n1, mut n2) = (one_of_two("n1"), one_of_two("n2"));
+    n1.hear(&both_up, &[("n2", &["eth0", "eth1"])]);
+    n2.hear(&both_up, &[("n1", &["eth0", "eth1"])]);
+    assert_eq!(held_on(&n1), Some(Interfaces::All));
+    assert_eq!(held_on(&n2), None);
+
+    n1.hear(&[("eth0", true), ("eth1", false)], &[("n2", &["eth0"])]);
+    n2.hear(&both_up, &[("n1", &["eth0"])]);
+    assert_eq!(held_on(&n1), Some(Interfaces::All), "on all that are up");
+    assert_eq!(held_on(&n2), only(&["eth1"]));
+
+    n2.l2().interfaces = names(&["eth0", "eth1", "eth9"]);
+    let plan = plan_address(&n2.world(), ip(VIP)).unwrap();
+    assert_eq!(held_on(&n2), only(&["eth1"]));
+    assert_eq!(plan.layer2.missing(), Some(&names(&["eth9"])));
+
+    n2.l2().interfaces = names(&["eth0"]);
+    assert_eq!(held_on(&n2), None, "the other segment is not asked for");
+    assert_eq!(holder(&n2.world()).unwrap(), "n1");
+}
+
+#[test]
+fn with_one_link_the_interfaces_stay_as_the_advertisement_has_them() {
+    let (mut n1, mut n2) = (one_of_two("n1"), one_of_two("n2"));
+    n1.hear(&[("eth0", true)], &[("n2", &["eth0"])]);
+    n2.hear(&[("eth0", true)], &[("n1", &["eth0"])]);
+    assert_eq!(held_on(&n1), Some(Interfaces::All));
+    assert_eq!(held_on(&n2), None);
+    assert_eq!(holder(&n2.world()).unwrap(), "n1");
+    n1.l2().interfaces = names(&["eth0", "eth9"]);
+    assert_eq!(held_on(&n1), only(&["eth0", "eth9"]));
+    n2.hear(&[("eth0", true)], &[]);
+    assert_eq!(held_on(&n2), Some(Interfaces::All));
+}
+
+#[test]
+fn i6_whatever_links_are_lost_one_of_the_nodes_on_a_segment_answers_there() {
+    let all = ["n1", "n2", "n3"];
+    let segments = ["eth0", "eth1"];
+    for (last_octet, lost) in (1..8).flat_map(|vip| (0..64_u32).map(move |lost| (vip, lost))) {
+        let vip = ip(&format!("10.0.0.{last_octet}"));
+        let is_up = |node: usize, segment: usize| lost & (1 << (2 * node + segment)) == 0;
+        let answers = |this: usize| {
+            let mut fixture = Fixture::new();
+            all[this].clone_into(&mut fixture.identity.node);
+            fixture.web.ingress = vec![vip];
+            all.iter().for_each(|name| fixture.add_node(name));
+            let links = [0, 1].map(|at| (segments[at], is_up(this, at)));
+            let shared = |other| {
+                let mut at = vec![0, 1];
+                at.retain(|at| is_up(this, *at) && is_up(other, *at));
+                at.iter().map(|at| segments[*at]).collect::<Vec<_>>()
+            };
+            let heard = [0, 1, 2].map(|other| (all[other], shared(other)));
+            let heard = heard.iter().map(|(name, on)| (*name, on.as_slice()));
+            let others = heard.filter(|(name, on)| *name != all[this] && !on.is_empty());
+            fixture.hear(&links, &others.collect::<Vec<_>>());
+            match plan_address(&fixture.world(), vip).unwrap().layer2 {
+                Layer2::Held(holding) => {
+                    [0, 1].map(|at| is_up(this, at) && holding.interfaces.include(segments[at]))
+                }
+                Layer2::NotHeld { .. } => [false; 2],
+            }
+        };
+        let answers = [0, 1, 2].map(answers);
+        for at in [0, 1] {
+            let there = (0..3).filter(|node| is_up(*node, at)).count();
+            let answering = (0..3).filter(|node| answers[*node][at]).count();
+            let segment = segments[at];
+            assert_eq!(answering, there.min(1), "{vip} {segment} {lost:06b}");
+        }
     }
 }
 
