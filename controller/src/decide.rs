@@ -12,7 +12,7 @@ mod review;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use ferrolb_crds::model::{Family, Labels, Service};
+use ferrolb_crds::model::{Family, Labels, Selector, Service};
 
 use crate::allocator::{Allocator, Holder, PoolIndex, Request, SharingKey};
 
@@ -164,6 +164,8 @@ pub struct Case<'a> {
     pub allocator: &'a Allocator,
     /// Some pool is set aside: then nothing is taken away because no pool covers it.
     pub pools_incomplete: bool,
+    /// Its namespace could not be read: then nothing is taken away because of the labels it lacks.
+    pub namespace_unknown: bool,
 }
 
 impl Case<'_> {
@@ -172,6 +174,17 @@ impl Case<'_> {
         let Service { key, labels, .. } = self.service;
         let pool = self.allocator.pool(index);
         pool.admits(&key.namespace, self.namespace_labels, labels)
+    }
+
+    /// Whether the pool might admit the Service if only the labels of its namespace were known.
+    fn is_in_doubt(&self, index: PoolIndex) -> bool {
+        let allocation = self.allocator.pool(index).allocation.as_ref();
+        self.namespace_unknown
+            && !self.admits(index)
+            && allocation.is_some_and(|allocation| {
+                !allocation.namespace_selectors.is_empty()
+                    && Selector::any_or_all(&allocation.service_selectors, &self.service.labels)
+            })
     }
 
     fn pool_name(&self, index: PoolIndex) -> &str {

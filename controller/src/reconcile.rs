@@ -240,10 +240,7 @@ impl Reconciler {
                 self.work.dirty.insert(key);
             }
             Change::Namespace(name, namespace) => self.take_namespace(name, namespace),
-            Change::Unreadable(unreadable) => {
-                self.work.has_new_ghosts |= self.unreadable != unreadable;
-                self.unreadable = unreadable;
-            }
+            Change::Unreadable(unreadable) => self.take_unreadable(unreadable),
             // Later it would be older than what has been decided since.
             Change::Orphans(orphans) if !self.is_synced => self.orphans = orphans,
             Change::Synced if !self.is_synced => {
@@ -265,14 +262,29 @@ impl Reconciler {
         self.config = config;
     }
 
+    fn take_unreadable(&mut self, unreadable: Unreadable) {
+        self.work.has_new_ghosts |= self.unreadable != unreadable;
+        let before = mem::replace(&mut self.unreadable, unreadable);
+        let after = &self.unreadable.namespaces;
+        let concerned: Vec<_> = before.namespaces.symmetric_difference(after).collect();
+        for namespace in concerned {
+            self.work.dirty.extend(self.services_in(namespace));
+        }
+    }
+
+    fn services_in(&self, namespace: &str) -> Vec<ServiceKey> {
+        let first = ServiceKey::new(namespace, "");
+        self.records
+            .range(first..)
+            .map(|(key, _)| key)
+            .take_while(|key| key.namespace == namespace)
+            .cloned()
+            .collect()
+    }
+
     fn take_namespace(&mut self, name: String, namespace: Option<Namespace>) {
         let namespace = namespace.unwrap_or_else(|| Namespace::implied(&name));
-        let first = ServiceKey::new(name.clone(), "");
-        let there = self
-            .records
-            .range(first..)
-            .take_while(|(key, _)| key.namespace == name);
-        self.work.dirty.extend(there.map(|(key, _)| key.clone()));
+        self.work.dirty.extend(self.services_in(&name));
         self.namespaces.insert(name, namespace.labels);
     }
 
@@ -527,6 +539,7 @@ impl Reconciler {
             holder: record.holder,
             allocator: &self.allocator,
             pools_incomplete: self.config.pools_incomplete,
+            namespace_unknown: self.unreadable.may_hide_namespace(&key.namespace),
         };
         Some((record, case))
     }

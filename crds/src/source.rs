@@ -43,11 +43,20 @@ pub struct Unreadable {
     pub any: bool,
     /// Services whose document is there but does not make sense.
     pub services: BTreeSet<ServiceKey>,
+    /// Namespaces that no Namespace object describes, although one may be there unread: their labels
+    /// are unknown.
+    pub namespaces: BTreeSet<String>,
 }
 
 impl Unreadable {
     /// Whether the Service may exist although no object describes it.
     pub fn may_hold(&self, service: &ServiceKey) -> bool {
         self.any || self.services.contains(service)
+    }
+
+    /// Whether the namespace may have labels that nobody knows. Never where a Namespace object says
+    /// which it has.
+    pub fn may_hide_namespace(&self, namespace: &str) -> bool {
+        self.namespaces.contains(namespace)
     }
 }

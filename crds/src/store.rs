@@ -131,6 +131,7 @@ struct Unread {
     known: Unreadable,
     told: Unreadable,
     pools: bool,
+    namespaces: bool,
 }
 
 impl Store {
@@ -214,12 +215,14 @@ impl Store {
     }
 
     /// What could not be read. `withheld` are Services whose record could not: what they hold is
-    /// unknown, so that nothing is said about them. `pools`: a pool may be among what was not read.
+    /// unknown, so that nothing is said about them. `pools`: a pool may be among what was not read;
+    /// `namespaces`: any Namespace may be.
     pub fn unreadable(
         &mut self,
         mut unreadable: Unreadable,
         withheld: &BTreeSet<ServiceKey>,
         pools: bool,
+        namespaces: bool,
     ) {
         let concerned: Vec<ServiceKey> = self
             .withheld
@@ -233,6 +236,7 @@ impl Store {
         unreadable.services.extend(withheld.iter().cloned());
         self.must_judge |= self.unreadable.pools != pools;
         self.unreadable.pools = pools;
+        self.unreadable.namespaces = namespaces;
         self.unreadable.known = unreadable;
     }
 
@@ -248,8 +252,9 @@ impl Store {
         changes.extend(slices.map(|(key, slice)| Change::EndpointSlice(key, slice)));
         let services = self.services.differences();
         changes.extend(services.map(|(key, service)| Change::Service(key, service)));
-        if self.unreadable.told != self.unreadable.known {
-            self.unreadable.told = self.unreadable.known.clone();
+        let unreadable = self.unread();
+        if self.unreadable.told != unreadable {
+            self.unreadable.told = unreadable;
             changes.push(Change::Unreadable(self.unreadable.told.clone()));
         }
         let orphans = self.orphans.differences();
@@ -270,6 +275,24 @@ impl Store {
     /// Services that have a record but no object.
     pub fn orphans(&self) -> impl Iterator<Item = &ServiceKey> {
         self.orphans.get(&()).into_iter().flat_map(BTreeMap::keys)
+    }
+
+    /// What could not be read, with every namespace that somebody lives in and that may be written
+    /// down there.
+    fn unread(&self) -> Unreadable {
+        let mut unreadable = self.unreadable.known.clone();
+        if self.unreadable.namespaces {
+            let Spaces {
+                written,
+                population,
+                ..
+            } = &self.namespaces;
+            let hidden = population
+                .keys()
+                .filter(|name| !written.contains_key(*name));
+            unreadable.namespaces.extend(hidden.cloned());
+        }
+        unreadable
     }
 
     fn judged(&mut self) -> Option<Arc<Config>> {

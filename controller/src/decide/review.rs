@@ -76,15 +76,17 @@ fn judge(case: &Case<'_>, held: &[IpAddr], joining: Joining) -> Result<Kept, Str
             .check(case.holder, &case.request.terms, *address, joining)
             .map_err(|conflict| format!("it can no longer have {address}: {conflict}"))?;
     }
-    let Owners::Pools(owners) = owners else {
+    if !owners.is_covered {
         return judge_uncovered(case, held);
-    };
-    if let Some(standing) = pool_fits(case, &owners)? {
+    }
+    if let Some(standing) = pool_fits(case, &owners.pools)? {
         return Ok(Kept::without_more(standing));
     }
     match &case.request.addresses {
         Err(error) => Ok(keep_despite(held, &error.to_string())),
-        Ok(wanted) if wanted.is_empty() || same_set(wanted, held) => Ok(keep(case, held)),
+        Ok(wanted) if wanted.is_empty() || same_set(wanted, held) => {
+            Ok(keep(case, held, owners.in_doubt))
+        }
         Ok(wanted) => other_wanted(case, held, wanted),
     }
 }
@@ -107,6 +109,14 @@ fn judge_uncovered(case: &Case<'_>, held: &[IpAddr]) -> Result<Kept, String> {
 }
 
 fn other_wanted(case: &Case<'_>, held: &[IpAddr], wanted: &[IpAddr]) -> Result<Kept, String> {
+    let in_doubt = |address: &IpAddr| match case.allocator.cover(*address) {
+        Cover::Pool(index) => case.is_in_doubt(index).then_some(index),
+        Cover::Avoided(_) | Cover::Nothing => None,
+    };
+    if let Some(index) = wanted.iter().find_map(in_doubt) {
+        let why = format!("it asks for {}; {}", list(wanted), doubt(case, index));
+        return Ok(keep_despite(held, &why));
+    }
     let is_missing = |address: &&IpAddr| case.allocator.cover(**address) == Cover::Nothing;
     match wanted.iter().find(is_missing) {
         Some(missing) if case.pools_incomplete => {
@@ -140,18 +150,28 @@ fn families_fit(request: &Request, held: &[IpAddr]) -> Result<(), String> {
     ))
 }
 
-enum Owners {
-    Pools(Vec<PoolIndex>),
-    Unknown,
+struct Owners {
+    pools: Vec<PoolIndex>,
+    /// Every address is of a pool.
+    is_covered: bool,
+    /// One that may or may not admit the Service.
+    in_doubt: Option<PoolIndex>,
 }
 
 /// The pools of the addresses, in their order. A pair stays together when its pool is split.
 fn owners(case: &Case<'_>, held: &[IpAddr]) -> Result<Owners, String> {
-    let mut owners = Vec::with_capacity(held.len());
-    let mut is_covered = true;
+    let mut owners = Owners {
+        pools: Vec::with_capacity(held.len()),
+        is_covered: true,
+        in_doubt: None,
+    };
     for address in held {
         match case.allocator.cover(*address) {
-            Cover::Pool(index) if case.admits(index) => owners.push(index),
+            Cover::Pool(index) if case.admits(index) => owners.pools.push(index),
+            Cover::Pool(index) if case.is_in_doubt(index) => {
+                owners.pools.push(index);
+                owners.in_doubt = Some(index);
+            }
             Cover::Pool(index) => {
                 let pool = case.pool_name(index);
                 return Err(format!(
@@ -164,15 +184,11 @@ fn owners(case: &Case<'_>, held: &[IpAddr]) -> Result<Owners, String> {
                     "{address} is out of use: pool {pool:?} avoids .0 and .255"
                 ));
             }
-            Cover::Nothing if case.pools_incomplete => is_covered = false,
+            Cover::Nothing if case.pools_incomplete => owners.is_covered = false,
             Cover::Nothing => return Err(format!("{address} is in no pool")),
         }
     }
-    Ok(if is_covered {
-        Owners::Pools(owners)
-    } else {
-        Owners::Unknown
-    })
+    Ok(owners)
 }
 
 /// Whether the pool that the Service names is one of those it has addresses of.
@@ -182,6 +198,13 @@ fn pool_fits(case: &Case<'_>, owners: &[PoolIndex]) -> Result<Option<Standing>, 
     };
     match case.allocator.find(name) {
         Some(index) if owners.contains(&index) => Ok(None),
+        Some(index) if case.is_in_doubt(index) => {
+            let message = format!(
+                "keeps what it has: it asks for pool {name:?}; {}",
+                doubt(case, index)
+            );
+            Ok(Some(Standing::new(Reason::PoolSetAside, message)))
+        }
         Some(_) => Err(format!("it asks for pool {name:?}")),
         None if case.pools_incomplete => {
             let message = format!(
@@ -193,7 +216,20 @@ fn pool_fits(case: &Case<'_>, owners: &[PoolIndex]) -> Result<Option<Standing>, 
     }
 }
 
-fn keep(case: &Case<'_>, held: &[IpAddr]) -> Kept {
+/// Why nobody can tell whether the pool is for the Service.
+fn doubt(case: &Case<'_>, index: PoolIndex) -> String {
+    format!(
+        "whether pool {:?} is for it is unknown because namespace {:?} cannot be read",
+        case.pool_name(index),
+        case.service.key.namespace
+    )
+}
+
+fn keep(case: &Case<'_>, held: &[IpAddr], in_doubt: Option<PoolIndex>) -> Kept {
+    if let Some(index) = in_doubt {
+        let message = format!("keeps {}: {}", list(held), doubt(case, index));
+        return Kept::without_more(Standing::new(Reason::PoolSetAside, message));
+    }
     Kept {
         standing: allocated(case, held),
         extend_from: incomplete(case, held).map(|(_, owner)| owner),

@@ -77,7 +77,7 @@ fn single() -> Pool {
 fn any_unreadable() -> Change {
     Change::Unreadable(Unreadable {
         any: true,
-        services: BTreeSet::new(),
+        ..Unreadable::default()
     })
 }
 
@@ -605,4 +605,41 @@ proptest! {
         three.apply(turned);
         prop_assert_eq!(&one.disk, &three.disk);
     }
+}
+
+fn selecting(pool: Pool, pairs: &[(&str, &str)]) -> Pool {
+    let selector = ferrolb_crds::model::Selector {
+        match_labels: labels(pairs),
+        ..Default::default()
+    };
+    let allocation = ferrolb_crds::model::ServiceAllocation {
+        namespace_selectors: vec![selector],
+        ..Default::default()
+    };
+    Pool {
+        allocation: Some(allocation),
+        ..pool
+    }
+}
+
+#[test]
+fn i5_while_the_namespace_cannot_be_read_nothing_is_taken_away() {
+    let hidden = Change::Unreadable(Unreadable {
+        namespaces: BTreeSet::from(["default".to_owned()]),
+        ..Unreadable::default()
+    });
+    let pools = [selecting(v4(), &[("t", "x")]), pool("g", &["10.1.0.0/30"])];
+    let held = service("a").holding(&["10.0.0.0"]);
+    let mut bench = Bench::new([config(&pools), held.change(), hidden]);
+    bench.assert_holds("a", &["10.0.0.0"]);
+    let message = &bench.disk[&key("a")].message;
+    assert_eq!(
+        message,
+        r#"keeps 10.0.0.0: whether pool "a" is for it is unknown because namespace "default" cannot be read"#
+    );
+    bench.apply([service("a").wanting("10.0.0.1").change()]);
+    bench.assert_holds("a", &["10.0.0.0"]);
+    bench.apply([service("a").change()]);
+    bench.apply([Change::Unreadable(Unreadable::default())]);
+    bench.assert_holds("a", &["10.1.0.0"]);
 }

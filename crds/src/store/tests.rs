@@ -123,7 +123,7 @@ fn i4_what_is_the_same_is_not_told_again() {
         store.apply(key(Kind::Node, "", "n1"), Resource::Node(node.clone()));
         store.record(ServiceKey::new("shop", "web"), Some(Holding::default()));
         store.record(ServiceKey::new("shop", "gone"), Some(Holding::default()));
-        store.unreadable(Unreadable::default(), &BTreeSet::new(), false);
+        store.unreadable(Unreadable::default(), &BTreeSet::new(), false, false);
     };
     fill(&mut store);
     assert_eq!(store.changes().len(), 5);
@@ -177,16 +177,17 @@ fn a_service_whose_record_cannot_be_read_is_not_spoken_of() {
     let web = ServiceKey::new("shop", "web");
     let withheld = BTreeSet::from([web]);
     apply(&mut store, service("shop", "web"));
-    store.unreadable(Unreadable::default(), &withheld, false);
+    store.unreadable(Unreadable::default(), &withheld, false, false);
     let unreadable = Unreadable {
         any: false,
         services: withheld,
+        namespaces: BTreeSet::new(),
     };
     let changes = store.changes();
     assert_eq!(changes.last(), Some(&Change::Unreadable(unreadable)));
     let is_service = |change: &Change| matches!(change, Change::Service(..));
     assert!(!changes.iter().any(is_service));
-    store.unreadable(Unreadable::default(), &BTreeSet::new(), false);
+    store.unreadable(Unreadable::default(), &BTreeSet::new(), false, false);
     assert!(store.changes().iter().any(is_service));
 }
 
@@ -216,7 +217,7 @@ fn the_configuration_is_judged_when_its_objects_change() {
 #[test]
 fn i5_while_a_pool_may_be_unread_the_configuration_says_so() {
     let mut store = quiet();
-    store.unreadable(Unreadable::default(), &BTreeSet::new(), true);
+    store.unreadable(Unreadable::default(), &BTreeSet::new(), true, false);
     let changes = store.changes();
     let [Change::Config(config)] = &changes[..] else {
         panic!("{changes:?}");

@@ -161,7 +161,7 @@ impl Catalog {
         changes
     }
 
-    /// Services that may exist and are not known.
+    /// Services that may exist and are not known, and Namespaces that do.
     pub(super) fn unreadable(&self) -> Unreadable {
         Unreadable {
             any: self.may_hide("Service"),
@@ -170,6 +170,12 @@ impl Catalog {
                 .iter()
                 .filter_map(ObjectKey::as_service)
                 .collect(),
+            namespaces: self
+                .unknown
+                .iter()
+                .filter(|key| key.kind == Kind::Namespace)
+                .map(|key| key.name.clone())
+                .collect(),
         }
     }
 
@@ -177,6 +183,11 @@ impl Catalog {
     pub(super) fn may_lack_a_pool(&self) -> bool {
         let pool = Kind::Configuration(api::Kind::IpAddressPool);
         self.may_hide(pool.name()) || self.unknown.iter().any(|key| key.kind == pool)
+    }
+
+    /// Whether any Namespace that is not known may be in what could not be read.
+    pub(super) fn may_lack_a_namespace(&self) -> bool {
+        self.may_hide(Kind::Namespace.name())
     }
 
     /// Whether an object of the kind may be in a file that was never read, or be a document that

@@ -183,6 +183,7 @@ impl Directory {
             self.catalog.unreadable(),
             withheld,
             self.catalog.may_lack_a_pool(),
+            self.catalog.may_lack_a_namespace(),
         );
         let changes = self.store.changes();
         let mut problems = self.catalog.problems(self.store.problems());

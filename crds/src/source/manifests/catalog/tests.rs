@@ -281,3 +281,23 @@ items:
         ]
     );
 }
+
+#[test]
+fn i5_a_namespace_that_never_made_sense_is_unknown() {
+    let mut catalog = Catalog::default();
+    let space = |labels: &str| {
+        format!("{{apiVersion: v1, kind: Namespace, metadata: {{name: nn, labels: {labels}}}}}")
+    };
+    let is_unknown = |catalog: &Catalog| catalog.unreadable().may_hide_namespace("nn");
+    say(&mut catalog, "a.yaml", &space("{t: 5}"));
+    settle(&mut catalog);
+    assert!(is_unknown(&catalog) && !catalog.may_lack_a_namespace());
+    say(&mut catalog, "a.yaml", &space("{t: x}"));
+    settle(&mut catalog);
+    assert!(!is_unknown(&catalog));
+    say(&mut catalog, "a.yaml", &space("{t: 5}"));
+    settle(&mut catalog);
+    assert!(!is_unknown(&catalog), "its last good version is known");
+    say(&mut catalog, "b.yaml", "{");
+    assert!(catalog.may_lack_a_namespace());
+}

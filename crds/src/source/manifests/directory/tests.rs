@@ -396,3 +396,19 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn i5_a_namespace_that_may_be_in_a_file_that_never_parsed_is_unknown() {
+    let known = "{apiVersion: v1, kind: Namespace, metadata: {name: shop, labels: {t: x}}}";
+    let is_unknown = |files: &[(&str, &str)]| {
+        let changes = Fixture::new(files).listing().changes;
+        unreadable(&changes).is_some_and(|unreadable| unreadable.may_hide_namespace("shop"))
+    };
+    assert!(is_unknown(&[("a.yaml", WEB), ("ns.yaml", "{")]));
+    assert!(!is_unknown(&[
+        ("a.yaml", WEB),
+        ("b.yaml", "{"),
+        ("ns.yaml", known)
+    ]));
+    assert!(!is_unknown(&[("a.yaml", WEB)]), "no manifest hides nothing");
+}
