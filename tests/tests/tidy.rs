@@ -292,6 +292,7 @@ const ARROWS: &[Row] = &[
             "serde",
             "serde_json",
             "serde_yaml",
+            "socket2",
             "tokio",
             "anyhow",
             "tracing",
