@@ -47,18 +47,20 @@ pub(super) fn pieces(text: &str) -> Option<Vec<&str>> {
                 start = at;
                 is_document = true;
             }
+            _ if is_document => {}
             // Comments before the first document are none.
-            _ => is_document = is_document || says_something(line),
+            _ => {
+                let line = line.strip_suffix('\n').unwrap_or(line);
+                let words = plain::without_return(line).trim_start_matches(' ');
+                // Else it may hold a line break, or an error.
+                plain::is_printable(words).then_some(())?;
+                is_document = !words.is_empty() && !words.starts_with('#');
+            }
         }
         at += line.len();
     }
     pieces.push(&text[start..]);
     Some(pieces)
-}
-
-fn says_something(line: &str) -> bool {
-    let words = line.trim_start();
-    !words.is_empty() && !words.starts_with('#')
 }
 
 /// The document of a piece; `None`: the whole text must say what is wrong with it.
@@ -349,6 +351,17 @@ mod tests {
     }
 
     #[test]
+    fn what_may_be_more_than_a_comment_before_the_first_document_is_not_dropped() {
+        for text in [
+            "\t\n---\na: 1\n",
+            "#\u{1}\n---\n",
+            "# words\rb: 2\n---\na: 1\n",
+        ] {
+            assert_eq!(pieces(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
     fn a_piece_that_is_wrong_has_no_document() {
         for text in ["a: [\n", "a: \"b\n---\nc\"\n", "*a\n"] {
             let pieces = pieces(text).unwrap();
@@ -373,7 +386,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_text_is_the_same_in_pieces_and_as_a_whole(
-            text in "([a-c:\\-\\[\\]{}&*,'\"|>!%#<\n\t ]|---|\n---\n|\na: ){0,40}"
+            text in "([a-c:\\-\\[\\]{}&*,'\"|>!%#<\n\r\t ü\u{1}\u{85}\u{2028}\u{feff}]|---|\n---\n|\na: ){0,40}"
         ) {
             let in_pieces: Option<Vec<Value>> =
                 pieces(&text).and_then(|pieces| pieces.into_iter().map(one).collect());

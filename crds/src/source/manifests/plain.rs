@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 /// The one document of a text that has no other, with or without the `---` before it.
 pub(super) fn document(text: &str) -> Option<Value> {
     let text = match text.split_once('\n') {
-        Some((first, rest)) if first.trim_end() == "---" => rest,
+        Some((first, rest)) if without_return(first).trim_end_matches(' ') == "---" => rest,
         _ => text,
     };
     let mut lines = Lines::of(text);
@@ -68,7 +68,7 @@ impl<'a> Lines<'a> {
         while self.peeked.is_none() && !self.rest.is_empty() {
             let (line, next) = self.rest.split_once('\n').unwrap_or((self.rest, ""));
             self.next = next;
-            let line = line.strip_suffix('\r').unwrap_or(line);
+            let line = without_return(line);
             let text = line.trim_start_matches(' ');
             if text.is_empty() || text.starts_with('#') {
                 // Comments may hold anything that can be printed.
@@ -91,7 +91,13 @@ impl<'a> Lines<'a> {
     }
 }
 
-fn is_printable(text: &str) -> bool {
+/// The end of a line as Windows writes it.
+pub(super) fn without_return(line: &str) -> &str {
+    line.strip_suffix('\r').unwrap_or(line)
+}
+
+/// In ASCII, where nothing but a blank is a blank and nothing but a newline ends a line.
+pub(super) fn is_printable(text: &str) -> bool {
     text.bytes().all(|byte| matches!(byte, b' '..=b'~'))
 }
 
@@ -315,8 +321,13 @@ mod tests {
             "(null|True|false|yes|~|\\{\\}|\\[\\]|\"a\"|'b c'|\"\"|''|#|&a|\\*a|!|\\||>|x #y|--- ?|0x1f|1_0|\\.5|\\.inf|nan|inf)",
             Just(String::new()),
         ];
-        let line = (indent, dash, key, value)
-            .prop_map(|(indent, dash, key, value)| format!("{indent}{dash}{key}{value}\n"));
+        let end = prop_oneof![
+            8 => "\n",
+            1 => "( |\t|\r|é|\u{1}|\u{85}|\u{2028}| #|\t#)\n",
+            1 => "(\r|\u{85}|\t)",
+        ];
+        let line = (indent, dash, key, value, end)
+            .prop_map(|(indent, dash, key, value, end)| format!("{indent}{dash}{key}{value}{end}"));
         prop::collection::vec(line, 0..7).prop_map(|lines| lines.concat())
     }
 
