@@ -88,8 +88,9 @@ impl Queue {
         }
     }
 
-    /// The Service waits no longer.
+    /// The Service waits no longer, also if it was woken already.
     pub(super) fn forget(&mut self, turn: &Turn, waits: &[Wait]) {
+        self.pending.remove(turn);
         for wait in waits {
             match wait {
                 Wait::Pool(pool, need) => self.forget_in_pool(turn, *pool, need),
@@ -287,6 +288,7 @@ mod tests {
             Wait::Address(ip("10.0.0.1")),
         ];
         queue.wait(&turn, &waits);
+        queue.released(ip("10.0.0.1"), Some(pool));
         queue.forget(&turn, &waits);
         queue.released(ip("10.0.0.1"), Some(pool));
         assert!(queue.pop().is_none());

@@ -434,6 +434,23 @@ fn another_pool_is_better_than_an_address_that_rests() {
 }
 
 #[test]
+fn who_stops_asking_when_his_address_comes_free_does_not_get_it() {
+    let waiting = || service("b").wanting("10.0.0.0");
+    let mut bench = Bench::new([
+        config(&[single()]),
+        service("a").change(),
+        waiting().change(),
+    ]);
+    let stranger = Service {
+        is_load_balancer: false,
+        ..waiting()
+    };
+    bench.apply([gone("a"), stranger.change()]);
+    bench.apply([service("c").change()]);
+    bench.assert_holds("c", &["10.0.0.0"]);
+}
+
+#[test]
 fn a_pool_that_stops_being_automatic_evicts_nobody() {
     let mut bench = Bench::new([config(&[single()]), service("a").change()]);
     assert_eq!(bench.apply([config(&[manual(single())])]), []);
@@ -534,6 +551,11 @@ fn may_share(a: &Service, b: &Service) -> bool {
 }
 
 fn assert_i1(bench: &Bench) -> Result<(), TestCaseError> {
+    for outcome in bench.reconciler.outcomes() {
+        let recorded = bench.disk.get(outcome.key);
+        let recorded = recorded.map_or(&[][..], |status| &status.ingress);
+        prop_assert_eq!(outcome.ingress, recorded, "{}", outcome.key);
+    }
     let held: Vec<_> = bench.disk.iter().collect();
     for (index, (a, status)) in held.iter().enumerate() {
         for (b, other) in &held[index + 1..] {
