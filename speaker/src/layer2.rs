@@ -97,8 +97,9 @@ pub struct Interface {
 /// Another node, as its heartbeats show it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NodeHealth {
-    /// Interfaces of ours on which it is being heard; empty: down.
-    pub heard_on: BTreeSet<String>,
+    /// Interfaces of ours on which it is being heard, each with those of its own that it is heard
+    /// from; empty: down.
+    pub heard_on: BTreeMap<String, BTreeSet<String>>,
     /// It said that it is leaving.
     pub is_leaving: bool,
     /// When it last came up or went down.

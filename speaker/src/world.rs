@@ -43,8 +43,9 @@ pub enum Segment {
     Known {
         /// Usable interfaces by name, and whether each is up.
         links: BTreeMap<String, bool>,
-        /// Live nodes that are not leaving, and on which interfaces of ours each is heard.
-        heard: BTreeMap<String, BTreeSet<String>>,
+        /// Live nodes that are not leaving: on which interfaces of ours each is heard, and from which
+        /// of its own.
+        heard: BTreeMap<String, BTreeMap<String, BTreeSet<String>>>,
     },
 }
 

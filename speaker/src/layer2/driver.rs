@@ -62,7 +62,8 @@ pub struct Layer2 {
 }
 
 impl Layer2 {
-    /// Starts listening and, once wanted, answering in the network namespace of the caller.
+    /// Starts listening and, once wanted, answering in the network namespace of the caller, which
+    /// waits until the kernel has listed its interfaces.
     pub fn start(settings: Settings) -> Result<Self, StartError> {
         if !heartbeat::is_node_name(&settings.node) {
             return Err(StartError::NodeName(settings.node));
@@ -413,13 +414,15 @@ fn log(output: Output) {
         Output::Node {
             node,
             interface,
+            from,
             down: None,
-        } => tracing::info!(%node, %interface, "node is up"),
+        } => tracing::info!(%node, %interface, %from, "node is up"),
         Output::Node {
             node,
             interface,
+            from,
             down: Some(reason),
-        } => tracing::info!(%node, %interface, ?reason, "node is down"),
+        } => tracing::info!(%node, %interface, %from, ?reason, "node is down"),
         Output::Rejected {
             interface,
             sender,

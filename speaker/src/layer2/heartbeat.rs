@@ -1,12 +1,12 @@
 //! The packet by which speakers of one segment know that they live.
 //!
 //! ```text
-//!  0       4         5       6        8             16         24         28       44     45
-//!  "FLHB"  version   flags   length   incarnation   sequence   interval   digest   name…  more…  tag
-//!  4       1         1       2        8             8          4 (µs)     16       1 + n         32
+//!  0       4         5       6        8             16         24         28
+//!  "FLHB"  version   flags   length   incarnation   sequence   interval   digest   node   interface  more…  tag
+//!  4       1         1       2        8             8          4 (µs)     16       1 + n  1 + n             32
 //! ```
 //!
-//! All numbers are big-endian; the length is that of the whole packet. What follows the name is
+//! All numbers are big-endian; the length is that of the whole packet. What follows the names is
 //! for later versions of this program and skipped. The tag is HMAC-SHA256 over all that precedes
 //! it, present exactly if the flag says so. A new version number means that older speakers must
 //! not read on.
@@ -65,6 +65,8 @@ pub struct Heartbeat {
     pub held: HeldDigest,
     /// Name of the sending node.
     pub node: String,
+    /// The interface that it was sent from, as that node calls it.
+    pub interface: String,
 }
 
 /// Why a packet is not believed.
@@ -100,9 +102,12 @@ pub enum HeartbeatError {
     /// The interval is shorter than 10 ms or longer than a minute.
     #[error("interval out of range")]
     Interval,
-    /// The name is empty, too long or no text.
+    /// The node's name is empty, too long or no text.
     #[error("invalid node name")]
-    Name,
+    Node,
+    /// The interface's name is empty, too long or no text.
+    #[error("invalid interface name")]
+    Interface,
 }
 
 impl From<Truncated> for HeartbeatError {
@@ -181,10 +186,10 @@ impl Heartbeat {
 
     /// Writes the packet.
     pub fn emit(&self, authenticator: &Authenticator) -> Vec<u8> {
-        let name = self.node.as_bytes();
-        let name = name.get(..MAX_NAME).unwrap_or(name);
+        let node = at_most(MAX_NODE, &self.node);
+        let interface = at_most(MAX_INTERFACE, &self.interface);
         let tag_length = authenticator.key.as_ref().map_or(0, |_| TAG);
-        let length = HEADER + 1 + name.len() + tag_length;
+        let length = HEADER + 1 + node.len() + 1 + interface.len() + tag_length;
         let authenticated = if tag_length > 0 { AUTHENTICATED } else { 0 };
         let mut writer = Writer::with_capacity(length);
         writer
@@ -195,9 +200,11 @@ impl Heartbeat {
             .u64(self.incarnation)
             .u64(self.sequence)
             .u32(u32::try_from(self.interval.as_micros()).unwrap_or(u32::MAX))
-            .bytes(&self.held)
-            .u8(u8::try_from(name.len()).unwrap_or(u8::MAX))
-            .bytes(name);
+            .bytes(&self.held);
+        for name in [node, interface] {
+            let length = u8::try_from(name.len()).unwrap_or(u8::MAX);
+            writer.u8(length).bytes(name);
+        }
         if let Some(tag) = authenticator.tag(writer.as_slice()) {
             writer.bytes(tag.as_ref());
         }
@@ -211,14 +218,18 @@ impl Heartbeat {
         let interval = Duration::from_micros(reader.u32()?.into());
         let held = reader.array()?;
         let length = reader.u8()?;
-        let name = reader.take(length.into())?;
+        let node = reader.take(length.into())?;
+        let length = reader.u8()?;
+        let interface = reader.take(length.into())?;
         if !INTERVALS.contains(&interval) {
             return Err(HeartbeatError::Interval);
         }
-        let node = match str::from_utf8(name) {
-            Ok(name) if is_node_name(name) => name.to_owned(),
-            _ => return Err(HeartbeatError::Name),
+        let text = |name, is_valid: fn(&str) -> bool| {
+            let name = str::from_utf8(name).ok();
+            name.filter(|name| is_valid(name)).map(str::to_owned)
         };
+        let node = text(node, is_node_name).ok_or(HeartbeatError::Node)?;
+        let interface = text(interface, is_interface_name).ok_or(HeartbeatError::Interface)?;
         Ok(Self {
             flags: Flags::from_bits(flags),
             incarnation,
@@ -226,6 +237,7 @@ impl Heartbeat {
             interval,
             held,
             node,
+            interface,
         })
     }
 }
@@ -312,17 +324,30 @@ pub(crate) fn is_node_name(name: &str) -> bool {
     bytes.iter().copied().all(is_allowed)
         && bytes.first().copied().is_some_and(ends)
         && bytes.last().copied().is_some_and(ends)
-        && bytes.len() <= MAX_NAME
+        && bytes.len() <= MAX_NODE
+}
+
+/// What Linux lets an interface be called; it becomes a log field.
+fn is_interface_name(name: &str) -> bool {
+    let is_allowed = |c: char| !c.is_control() && !c.is_whitespace() && c != '/';
+    (1..=MAX_INTERFACE).contains(&name.len()) && name.chars().all(is_allowed)
+}
+
+fn at_most(length: usize, name: &str) -> &[u8] {
+    let name = name.as_bytes();
+    name.get(..length).unwrap_or(name)
 }
 
 const MAGIC: [u8; 4] = *b"FLHB";
 const VERSION: u8 = 1;
-/// Bytes before the name's length.
+/// Bytes before the length of the first name.
 const HEADER: usize = 44;
 /// Bytes of a tag.
 const TAG: usize = 32;
 /// A Kubernetes node's name is no longer.
-const MAX_NAME: usize = 253;
+const MAX_NODE: usize = 253;
+/// Nor is a Linux interface's.
+const MAX_INTERFACE: usize = 15;
 /// How far heartbeats can be apart.
 pub(crate) const INTERVALS: RangeInclusive<Duration> =
     Duration::from_millis(10)..=Duration::from_secs(60);

@@ -56,7 +56,16 @@ pub enum Input {
     },
 }
 
-/// Why a node is not counted as up on an interface.
+/// From an interface of another node's to one of ours: two nodes can have several on one segment.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Way {
+    /// Ours.
+    pub link: LinkIndex,
+    /// Theirs, as they call it.
+    pub from: String,
+}
+
+/// Why a node is not counted as up on a way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DownReason {
     /// It was silent for its down-after time.
@@ -72,19 +81,19 @@ pub enum DownReason {
 /// What follows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Output {
-    /// A node is heard on an interface.
+    /// A node is heard on a way.
     Up {
         /// Who.
         node: String,
         /// Where.
-        link: LinkIndex,
+        way: Way,
     },
-    /// A node is heard no more on an interface.
+    /// A node is heard no more on a way.
     Down {
         /// Who.
         node: String,
         /// Where.
-        link: LinkIndex,
+        way: Way,
         /// Why.
         reason: DownReason,
     },
@@ -128,10 +137,10 @@ pub struct Node {
     incarnation: u64,
     is_leaving: bool,
     since: Instant,
-    presences: BTreeMap<LinkIndex, Presence>,
+    presences: BTreeMap<Way, Presence>,
 }
 
-/// A node on an interface.
+/// A node on a way.
 #[derive(Debug, Clone)]
 struct Presence {
     standing: Standing,
@@ -245,11 +254,10 @@ impl Liveness {
     }
 
     fn alive(&self, link: LinkIndex) -> impl Iterator<Item = &Presence> {
-        let presences = self
-            .nodes
-            .values()
-            .filter_map(move |node| node.presences.get(&link));
-        presences.filter(|presence| presence.is_alive())
+        let presences = self.nodes.values().flat_map(|node| &node.presences);
+        let here = presences.filter(move |(way, _)| way.link == link);
+        here.map(|(_, presence)| presence)
+            .filter(|presence| presence.is_alive())
     }
 
     fn hear(&mut self, now: Instant, link: LinkIndex, sender: Mac, heartbeat: Heartbeat) {
@@ -266,14 +274,18 @@ impl Liveness {
             .nodes
             .entry(heartbeat.node.clone())
             .or_insert_with(|| Node::new(now, heartbeat.incarnation));
-        if node.is_old(link, &heartbeat) {
+        let way = Way {
+            link,
+            from: heartbeat.interface.clone(),
+        };
+        if node.is_old(&way, &heartbeat) || !node.make_room(&way) {
             return;
         }
         let (name, flags) = (heartbeat.node.clone(), heartbeat.flags);
-        let changes = node.take(now, link, sender, &heartbeat);
+        let changes = node.take(now, &way, sender, &heartbeat);
         let deadline = node
             .presences
-            .get(&link)
+            .get(&way)
             .and_then(|presence| presence.deadline(&self.settings));
         self.wake = self.wake.into_iter().chain(deadline).min();
         self.announce(&name, changes);
@@ -283,19 +295,19 @@ impl Liveness {
         if flags.is_probe {
             self.unicast(link, sender, Unicast::Answer);
         }
-        self.tell_missed(&name, link);
+        self.tell_missed(&name, &way);
     }
 
     /// A node that was silent and is back learns that others may have held its addresses.
-    fn tell_missed(&mut self, name: &str, link: LinkIndex) {
+    fn tell_missed(&mut self, name: &str, way: &Way) {
         let node = self.nodes.get_mut(name);
-        let Some(presence) = node.and_then(|node| node.presences.get_mut(&link)) else {
+        let Some(presence) = node.and_then(|node| node.presences.get_mut(way)) else {
             return;
         };
         if presence.to_tell > 0 && presence.is_alive() {
             presence.to_tell -= 1;
             let to = presence.sender;
-            self.unicast(link, to, Unicast::Missed);
+            self.unicast(way.link, to, Unicast::Missed);
         }
     }
 
@@ -306,9 +318,12 @@ impl Liveness {
     fn lose_link(&mut self, now: Instant, link: LinkIndex) {
         let mut changes = Vec::new();
         for (name, node) in &mut self.nodes {
-            let change = node.stand(now, link, Standing::Down(DownReason::LinkLost));
-            changes.extend(change.map(|change| (name.clone(), change)));
-            node.presences.remove(&link);
+            let ways: Vec<Way> = node.presences.keys().cloned().collect();
+            for way in ways.into_iter().filter(|way| way.link == link) {
+                let change = node.stand(now, &way, Standing::Down(DownReason::LinkLost));
+                changes.extend(change.map(|change| (name.clone(), change)));
+                node.presences.remove(&way);
+            }
         }
         for (name, change) in changes {
             self.announce(&name, vec![change]);
@@ -329,23 +344,21 @@ impl Liveness {
             return;
         };
         let (mut silent, mut probed) = (Vec::new(), Vec::new());
-        for (link, presence) in &mut node.presences {
+        for (way, presence) in &mut node.presences {
             match presence.deadline(&self.settings) {
                 Some(deadline) if deadline <= now => {}
                 _ => continue,
             }
             if presence.probes < PROBES {
                 presence.probes += 1;
-                probed.push((*link, presence.sender));
+                probed.push((way.link, presence.sender));
             } else {
                 presence.to_tell = TELL;
-                silent.push(*link);
+                silent.push(way.clone());
             }
         }
         let down = Standing::Down(DownReason::Silence);
-        let changes = silent
-            .into_iter()
-            .filter_map(|link| node.stand(now, link, down));
+        let changes = silent.iter().filter_map(|way| node.stand(now, way, down));
         let changes = changes.collect();
         self.announce(name, changes);
         for (link, to) in probed {
@@ -357,10 +370,10 @@ impl Liveness {
         let node = || name.to_owned();
         self.outputs
             .extend(changes.into_iter().map(|change| match change {
-                Change::Up(link) => Output::Up { node: node(), link },
-                Change::Down(link, reason) => Output::Down {
+                Change::Up(way) => Output::Up { node: node(), way },
+                Change::Down(way, reason) => Output::Down {
                     node: node(),
-                    link,
+                    way,
                     reason,
                 },
             }));
@@ -392,11 +405,11 @@ impl Settings {
     }
 }
 
-/// What changed about a node on an interface.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What changed about a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Change {
-    Up(LinkIndex),
-    Down(LinkIndex, DownReason),
+    Up(Way),
+    Down(Way, DownReason),
 }
 
 impl Node {
@@ -409,13 +422,13 @@ impl Node {
         }
     }
 
-    /// On which interfaces it is up.
-    pub fn heard_on(&self) -> impl Iterator<Item = LinkIndex> {
+    /// On which ways it is up.
+    pub fn heard_on(&self) -> impl Iterator<Item = &Way> {
         let up = self
             .presences
             .iter()
             .filter(|(_, presence)| presence.standing == Standing::Up);
-        up.map(|(link, _)| *link)
+        up.map(|(way, _)| way)
     }
 
     /// It said that it is leaving.
@@ -429,21 +442,23 @@ impl Node {
     }
 
     /// A packet that came twice, or was overtaken.
-    fn is_old(&self, link: LinkIndex, heartbeat: &Heartbeat) -> bool {
+    fn is_old(&self, way: &Way, heartbeat: &Heartbeat) -> bool {
         self.incarnation == heartbeat.incarnation
             && self
                 .presences
-                .get(&link)
+                .get(way)
                 .is_some_and(|presence| heartbeat.sequence <= presence.sequence)
     }
 
-    fn take(
-        &mut self,
-        now: Instant,
-        link: LinkIndex,
-        sender: Mac,
-        heartbeat: &Heartbeat,
-    ) -> Vec<Change> {
+    /// Interfaces can be renamed, and without a key be invented.
+    fn make_room(&mut self, way: &Way) -> bool {
+        if self.presences.len() >= MAX_WAYS && !self.presences.contains_key(way) {
+            self.presences.retain(|_, presence| presence.is_alive());
+        }
+        self.presences.len() < MAX_WAYS || self.presences.contains_key(way)
+    }
+
+    fn take(&mut self, now: Instant, way: &Way, sender: Mac, heartbeat: &Heartbeat) -> Vec<Change> {
         let flags = heartbeat.flags;
         let is_restart = self.incarnation != heartbeat.incarnation;
         if is_restart {
@@ -454,7 +469,7 @@ impl Node {
             }
         }
         self.is_leaving = flags.is_leaving;
-        let presence = self.presences.entry(link).or_insert(Presence {
+        let presence = self.presences.entry(way.clone()).or_insert(Presence {
             standing: Standing::Down(DownReason::Silence),
             sequence: 0,
             sender,
@@ -476,21 +491,25 @@ impl Node {
         let mut changes = Vec::new();
         if flags.is_leaving || (is_restart && flags.is_listening) {
             // It answers nowhere, whatever was last heard of it elsewhere.
-            let others: Vec<LinkIndex> = self.heard_on().filter(|other| *other != link).collect();
+            let others: Vec<Way> = self
+                .heard_on()
+                .filter(|other| *other != way)
+                .cloned()
+                .collect();
             changes.extend(
                 others
-                    .into_iter()
+                    .iter()
                     .filter_map(|other| self.stand(now, other, standing)),
             );
         }
-        changes.extend(self.stand(now, link, standing));
+        changes.extend(self.stand(now, way, standing));
         changes
     }
 
     /// The one door between standings.
-    fn stand(&mut self, now: Instant, link: LinkIndex, standing: Standing) -> Option<Change> {
+    fn stand(&mut self, now: Instant, way: &Way, standing: Standing) -> Option<Change> {
         let was_heard = self.heard_on().next().is_some();
-        let presence = self.presences.get_mut(&link)?;
+        let presence = self.presences.get_mut(way)?;
         let before = presence.standing;
         presence.standing = standing;
         let is_heard = self.heard_on().next().is_some();
@@ -498,9 +517,9 @@ impl Node {
             self.since = now;
         }
         match (before == Standing::Up, standing) {
-            (false, Standing::Up) => Some(Change::Up(link)),
-            (true, Standing::Listening) => Some(Change::Down(link, DownReason::Restarted)),
-            (true, Standing::Down(reason)) => Some(Change::Down(link, reason)),
+            (false, Standing::Up) => Some(Change::Up(way.clone())),
+            (true, Standing::Listening) => Some(Change::Down(way.clone(), DownReason::Restarted)),
+            (true, Standing::Down(reason)) => Some(Change::Down(way.clone(), reason)),
             (true, Standing::Up) | (false, Standing::Listening | Standing::Down(_)) => None,
         }
     }
@@ -542,6 +561,9 @@ const PUNCTUAL: Duration = Duration::from_millis(20);
 
 /// More nodes than a segment can have; the neighbour tables of the kernel end there too.
 const MAX_NODES: usize = 1024;
+
+/// More than two nodes have between them.
+const MAX_WAYS: usize = 64;
 
 #[cfg(test)]
 mod tests;

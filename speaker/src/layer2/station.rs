@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::layer2::announcer::{self, Announcer};
 use crate::layer2::heartbeat::{self, Authenticator, Flags, Heartbeat, HeartbeatError, HeldDigest};
-use crate::layer2::liveness::{self, DownReason, Liveness, Unicast};
+use crate::layer2::liveness::{self, DownReason, Liveness, Unicast, Way};
 use crate::layer2::responder::{self, Reason, Verdict};
 use crate::layer2::{Desired, Interface, LinkIndex, NodeHealth, Report, Settings};
 use crate::wire::ethernet::{self, Header, Mac};
@@ -65,6 +65,8 @@ pub enum Output {
         node: String,
         /// On which interface.
         interface: String,
+        /// From which of its own.
+        from: String,
         /// `None`: it is up.
         down: Option<DownReason>,
     },
@@ -270,10 +272,7 @@ impl Station {
         let nodes = self.liveness.nodes().map(|(name, node)| {
             let (began, wall) = self.epoch;
             let health = NodeHealth {
-                heard_on: node
-                    .heard_on()
-                    .filter_map(|link| self.name_of(link))
-                    .collect(),
+                heard_on: self.by_name(node.heard_on()),
                 is_leaving: node.is_leaving(),
                 since: wall + node.since().saturating_duration_since(began),
             };
@@ -521,7 +520,8 @@ impl Station {
             is_listening: self.stage != Stage::Settled || !attachment.is_settled,
             ..flags
         };
-        let packet = self.voice.speak(self.liveness.interval(link), flags);
+        let interval = self.liveness.interval(link);
+        let packet = self.voice.speak(&attachment.link.name, interval, flags);
         let frame = heartbeat::frame(&packet, attachment.link.mac, attachment.link.ipv4(), to);
         self.outputs.push_back(Output::Send { link, frame });
     }
@@ -581,9 +581,9 @@ impl Station {
 
     fn follow_liveness(&mut self, now: Instant, output: liveness::Output) {
         match output {
-            liveness::Output::Up { node, link } => self.log_node(node, link, None),
-            liveness::Output::Down { node, link, reason } => {
-                self.log_node(node, link, Some(reason));
+            liveness::Output::Up { node, way } => self.log_node(node, way, None),
+            liveness::Output::Down { node, way, reason } => {
+                self.log_node(node, way, Some(reason));
             }
             liveness::Output::Unicast { link, to, why } => {
                 let flags = Flags {
@@ -607,11 +607,12 @@ impl Station {
         }
     }
 
-    fn log_node(&mut self, node: String, link: LinkIndex, down: Option<DownReason>) {
-        if let Some(interface) = self.name_of(link) {
+    fn log_node(&mut self, node: String, way: Way, down: Option<DownReason>) {
+        if let Some(interface) = self.name_of(way.link) {
             self.outputs.push_back(Output::Node {
                 node,
                 interface,
+                from: way.from,
                 down,
             });
         }
@@ -627,6 +628,19 @@ impl Station {
         }
     }
 
+    fn by_name<'a>(
+        &self,
+        ways: impl Iterator<Item = &'a Way>,
+    ) -> BTreeMap<String, BTreeSet<String>> {
+        let mut names = BTreeMap::<String, BTreeSet<String>>::new();
+        for way in ways {
+            if let Some(ours) = self.name_of(way.link) {
+                names.entry(ours).or_default().insert(way.from.clone());
+            }
+        }
+        names
+    }
+
     fn name_of(&self, link: LinkIndex) -> Option<String> {
         self.links
             .get(&link)
@@ -635,7 +649,7 @@ impl Station {
 }
 
 impl Voice {
-    fn speak(&mut self, interval: Duration, flags: Flags) -> Vec<u8> {
+    fn speak(&mut self, interface: &str, interval: Duration, flags: Flags) -> Vec<u8> {
         self.sequence += 1;
         Heartbeat {
             flags,
@@ -644,6 +658,7 @@ impl Voice {
             interval,
             held: self.held,
             node: self.node.clone(),
+            interface: interface.to_owned(),
         }
         .emit(&self.authenticator)
     }

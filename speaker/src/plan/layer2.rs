@@ -3,8 +3,9 @@
 //! Every node plans with what it hears, and ranks the same candidates the same way: that is what
 //! makes exactly one of them answer. A candidate is a node that an advertisement selects, that is
 //! fit, that has endpoints as the traffic policy wants them, and that is alive: this node while one
-//! of its chosen interfaces is up, another while it is heard on one. A node never heard counts as
-//! down, so the only candidate never falls silent.
+//! of its chosen interfaces is up, another while it is heard from one. A node never heard counts as
+//! down, so the only candidate never falls silent. Advertisements choose by name, and on each node
+//! it is that node's own name for an interface that counts.
 //!
 //! Each interface is a vote of its own, among those alive there: a node that has lost one of two
 //! segments answers on the other, and on the one that it has lost the next in rank does.
@@ -262,8 +263,9 @@ impl Ballot<'_> {
                 up(&interfaces, links).collect()
             } else {
                 let on = heard.get(&node.name).into_iter().flatten();
-                let on = on.map(String::as_str);
-                on.filter(|link| interfaces.include(link)).collect()
+                on.filter(|(_, from)| from.iter().any(|name| interfaces.include(name)))
+                    .map(|(link, _)| link.as_str())
+                    .collect()
             };
             (!alive_on.is_empty()).then(|| Candidate {
                 name: &node.name,
@@ -335,7 +337,7 @@ struct Candidate<'n> {
     name: &'n str,
     weight: u32,
     /// Interfaces of ours whose segment it would answer on: for this node those that are up, for
-    /// another those on which it is heard. Never empty.
+    /// another those on which it is heard from one that it would answer on. Never empty.
     alive_on: BTreeSet<&'n str>,
 }
 

@@ -180,6 +180,23 @@ fn only_nodes_heard_on_a_chosen_interface_are_alive() {
 }
 
 #[test]
+fn i6_interfaces_are_chosen_by_the_names_that_each_node_has_for_its_own() {
+    let mut fixture = Fixture::new();
+    fixture.add_node("n2");
+    fixture.prefer("n2");
+    fixture.l2().interfaces = names(&["eth0"]);
+    fixture.hear_from("n2", "eth0", "ens3");
+    assert_eq!(
+        holder(&fixture.world()).unwrap(),
+        "n1",
+        "n2 has no eth0, and is silent"
+    );
+    fixture.l2().interfaces = names(&["eth0", "ens3"]);
+    fixture.hear_from("n2", "eth0", "ens3");
+    assert_eq!(holder(&fixture.world()).unwrap(), "n2");
+}
+
+#[test]
 fn i6_the_only_candidate_never_falls_silent() {
     let mut fixture = Fixture::new();
     fixture.hear(&[("eth0", true)], &[]);

@@ -126,6 +126,10 @@ mod tests {
 
     use super::*;
 
+    fn way(on: &str) -> (String, BTreeSet<String>) {
+        (on.to_owned(), BTreeSet::from(["ens3".to_owned()]))
+    }
+
     fn report(listening: bool) -> layer2::Report {
         let interface = |is_up, problem: Option<&str>| layer2::Interface {
             is_up,
@@ -134,7 +138,7 @@ mod tests {
             problem: problem.map(str::to_owned),
         };
         let health = |on: &[&str], is_leaving| layer2::NodeHealth {
-            heard_on: on.iter().map(|name| (*name).to_owned()).collect(),
+            heard_on: on.iter().copied().map(way).collect(),
             is_leaving,
             since: UNIX_EPOCH,
         };
@@ -162,7 +166,7 @@ mod tests {
             segment(&report(false)),
             Segment::Known {
                 links: links.clone(),
-                heard: BTreeMap::from([("alive".to_owned(), BTreeSet::from(["eth0".to_owned()]))]),
+                heard: BTreeMap::from([("alive".to_owned(), BTreeMap::from([way("eth0")]))]),
             }
         );
         assert_eq!(segment(&report(true)), Segment::Listening { links });

@@ -133,7 +133,7 @@ fn node((name, health): (&String, &layer2::NodeHealth)) -> Node {
         name: name.clone(),
         is_alive: !health.heard_on.is_empty(),
         is_leaving: health.is_leaving,
-        heard_on: health.heard_on.iter().cloned().collect(),
+        heard_on: health.heard_on.keys().cloned().collect(),
         since: time(health.since),
     }
 }

@@ -109,7 +109,7 @@ fn without_node_objects_the_candidates_are_this_node_and_those_heard() {
     };
     let _ = world.hear(Segment::Known {
         links: BTreeMap::new(),
-        heard: BTreeMap::from([("n7".to_owned(), BTreeSet::from(["eth0".to_owned()]))]),
+        heard: BTreeMap::from([("n7".to_owned(), BTreeMap::new())]),
     });
     assert_eq!(names(&world), ["n1", "n7"]);
     assert_eq!(world.node("n7").labels[HOSTNAME_LABEL], "n7");

@@ -12,6 +12,7 @@ fn heartbeat() -> Heartbeat {
         interval: Duration::from_millis(100),
         held: [0xaa; 16],
         node: "node-1".to_owned(),
+        interface: "eth0".to_owned(),
     }
 }
 
@@ -24,9 +25,9 @@ fn anybody() -> Authenticator {
 }
 
 /// `heartbeat()` with "key": the tag is what Python's hmac and a hand-written HKDF give.
-const GOLDEN: &str = "464c4842 01 01 0053 0102030405060708 0000000000000009 000186a0 \
-    aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa 06 6e6f64652d31 \
-    4991740695d0c9497f257261e64466e0a9ff014bc6d7da720c19b0294e5c1f9d";
+const GOLDEN: &str = "464c4842 01 01 0058 0102030405060708 0000000000000009 000186a0 \
+    aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa 06 6e6f64652d31 04 65746830 \
+    1d36f857d605befcae21c8e64c7a8ad7721c84e40d9a83a5e42510350908a703";
 
 #[test]
 fn golden_both_ways() {
@@ -117,17 +118,22 @@ fn other_formats_are_refused_with_their_reason() {
     };
     assert_eq!(parse(0, b'X'), Err(HeartbeatError::Magic));
     assert_eq!(parse(4, 2), Err(HeartbeatError::Version(2)));
-    assert_eq!(parse(7, 0x54), Err(HeartbeatError::Length));
+    assert_eq!(parse(7, 0x59), Err(HeartbeatError::Length));
     assert_eq!(parse(24, 0xff), Err(HeartbeatError::Interval));
-    assert_eq!(parse(44, 0), Err(HeartbeatError::Name));
+    assert_eq!(parse(44, 0), Err(HeartbeatError::Truncated));
+    assert_eq!(parse(44, 5), Err(HeartbeatError::Truncated));
     assert_eq!(parse(44, 200), Err(HeartbeatError::Truncated));
-    assert_eq!(parse(45, b'/'), Err(HeartbeatError::Name));
-    assert_eq!(parse(45, 0xff), Err(HeartbeatError::Name));
-    assert_eq!(parse(45, b'-'), Err(HeartbeatError::Name));
+    for byte in [b'/', 0xff, b'-'] {
+        assert_eq!(parse(45, byte), Err(HeartbeatError::Node));
+    }
+    assert_eq!(parse(51, 0), Err(HeartbeatError::Interface));
+    for byte in [b'/', 0xff, b' ', 0] {
+        assert_eq!(parse(52, byte), Err(HeartbeatError::Interface));
+    }
 }
 
 #[test]
-fn what_later_versions_add_after_the_name_is_skipped() {
+fn what_later_versions_add_after_the_names_is_skipped() {
     let mut packet = heartbeat().emit(&anybody());
     packet.extend([1, 2, 3]);
     packet[7] += 3;

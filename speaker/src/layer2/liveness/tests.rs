@@ -47,6 +47,7 @@ impl Bench {
             interval: BEAT,
             held: [0; 16],
             node: "other".to_owned(),
+            interface: "eth0".to_owned(),
         }
     }
 
@@ -105,14 +106,19 @@ impl Bench {
     }
 }
 
+fn way(link: LinkIndex, from: &str) -> Way {
+    let from = from.to_owned();
+    Way { link, from }
+}
+
 fn up(link: LinkIndex) -> Output {
-    let node = "other".to_owned();
-    Output::Up { node, link }
+    let (node, way) = ("other".to_owned(), way(link, "eth0"));
+    Output::Up { node, way }
 }
 
 fn down(link: LinkIndex, reason: DownReason) -> Output {
-    let node = "other".to_owned();
-    Output::Down { node, link, reason }
+    let (node, way) = ("other".to_owned(), way(link, "eth0"));
+    Output::Down { node, way, reason }
 }
 
 fn unicast(why: Unicast) -> Output {
@@ -346,6 +352,50 @@ fn our_own_name_is_nobody_else() {
     let (link, sender) = (LINK, MAC);
     assert_eq!(said, [Output::Namesake { link, sender }]);
     assert_eq!(bench.liveness.nodes().count(), 0);
+}
+
+#[test]
+fn each_of_two_interfaces_on_one_segment_is_heard_and_missed_for_itself() {
+    let mut bench = bench();
+    bench.hear();
+    let second = Heartbeat {
+        interface: "eth1".to_owned(),
+        ..bench.beat()
+    };
+    let said = bench.hear_on(LINK, second);
+    let (node, by) = ("other".to_owned(), way(LINK, "eth1"));
+    assert_eq!(said, [Output::Up { node, way: by }]);
+    bench.run_for(milliseconds(200));
+    bench.hear();
+    let said = bench.run_for(milliseconds(200));
+    let (node, by) = ("other".to_owned(), way(LINK, "eth1"));
+    let reason = DownReason::Silence;
+    let down = Output::Down {
+        node,
+        way: by,
+        reason,
+    };
+    assert!(said.iter().any(|(_, output)| *output == down));
+    let (_, other) = bench.liveness.nodes().next().unwrap();
+    assert!(other.heard_on().eq([&way(LINK, "eth0")]));
+}
+
+#[test]
+fn invented_interfaces_do_not_fill_the_memory() {
+    let mut bench = bench();
+    let hear = |bench: &mut Bench, n: usize| {
+        let interface = format!("eth{n}");
+        let heartbeat = Heartbeat {
+            interface,
+            ..bench.beat()
+        };
+        bench.hear_on(LINK, heartbeat)
+    };
+    for n in 0..MAX_WAYS + 10 {
+        assert_eq!(hear(&mut bench, n).is_empty(), n >= MAX_WAYS);
+    }
+    bench.run_for(milliseconds(1000));
+    assert!(!hear(&mut bench, MAX_WAYS).is_empty());
 }
 
 #[test]

@@ -111,6 +111,7 @@ impl Bench {
             interval: milliseconds(100),
             held: [0; 16],
             node: "peer".to_owned(),
+            interface: "eth9".to_owned(),
         }
         .emit(&Authenticator::new(None));
         let frame = heartbeat::frame(&packet, PEER, None, None);
@@ -206,6 +207,7 @@ fn listens_for_as_long_as_the_slowest_node_it_hears() {
         interval: milliseconds(500),
         held: [0; 16],
         node: "slow".to_owned(),
+        interface: "eth9".to_owned(),
     }
     .emit(&Authenticator::new(None));
     let frame = heartbeat::frame(&packet, PEER, None, None);
@@ -421,6 +423,7 @@ fn no_frame_panics_a_station() {
         interval: milliseconds(100),
         held: [0; 16],
         node: "peer".to_owned(),
+        interface: "eth9".to_owned(),
     }
     .emit(&Authenticator::new(None));
     let seeds = [arp_request(), heartbeat::frame(&packet, PEER, None, None)];

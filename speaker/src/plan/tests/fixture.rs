@@ -28,6 +28,12 @@ pub(super) fn key(name: &str) -> ServiceKey {
     ServiceKey::new("default", name)
 }
 
+/// Interfaces on which a node is heard that has the same names for its own.
+pub(super) fn same_names(on: &[&str]) -> BTreeMap<String, BTreeSet<String>> {
+    let ways = on.iter().map(|name| ((*name).to_owned(), names(&[name])));
+    ways.collect()
+}
+
 pub(super) fn names(list: &[&str]) -> BTreeSet<String> {
     list.iter().map(|name| (*name).to_owned()).collect()
 }
@@ -232,8 +238,17 @@ impl Fixture {
         self.segment = Segment::Known {
             links: links(on),
             heard: heard
-                .map(|(node, on)| ((*node).to_owned(), names(on)))
+                .map(|(node, on)| ((*node).to_owned(), same_names(on)))
                 .collect(),
+        };
+    }
+
+    /// Another node is heard on one interface, which it calls otherwise.
+    pub(super) fn hear_from(&mut self, node: &str, on: &str, from: &str) {
+        let way = BTreeMap::from([(on.to_owned(), names(&[from]))]);
+        self.segment = Segment::Known {
+            links: links(&[(on, true)]),
+            heard: BTreeMap::from([(node.to_owned(), way)]),
         };
     }
 

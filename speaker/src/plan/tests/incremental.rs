@@ -103,7 +103,7 @@ fn segment() -> impl Strategy<Value = Op> {
                 heard: [("n2", n2), ("n3", n3)]
                     .iter()
                     .filter(|(_, is_heard)| *is_heard)
-                    .map(|(name, _)| ((*name).to_owned(), names(&["eth0"])))
+                    .map(|(name, _)| ((*name).to_owned(), same_names(&["eth0"])))
                     .collect(),
             },
         })
