@@ -17,33 +17,32 @@
 )]
 
 mod changes;
+mod segment;
 mod sessions;
 mod translate;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::pending;
-use std::io::Read;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context;
-use ferrolb_crds::model::Secret;
 use ferrolb_crds::source::Change;
 use ferrolb_crds::source::manifests::{Batch, Located, Manifests, Options};
 use tokio::net::UnixStream;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
 
-use crate::layer2::{self, Layer2};
+use crate::layer2::Layer2;
 use crate::nft::{self, HandOff};
 use crate::plan::{self, Plan};
 use crate::status::{self, Document, Facts, Listener, NodeFile, Since};
 use crate::world::{Identity, Segment, World};
 use changes::Differences;
+use segment::{News, SegmentLink};
 use sessions::Sessions;
 
 /// What a speaker is started with.
@@ -87,9 +86,6 @@ const RETRY: Duration = Duration::from_secs(5);
 /// How long the last write of the status file may take on the way out.
 const LAST_WRITE: Duration = Duration::from_secs(1);
 
-/// More than any key; the rest of a larger file is not read.
-const LONGEST_KEY: u64 = 64 * 1024;
-
 /// Runs until SIGTERM or SIGINT.
 pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
@@ -118,9 +114,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
 /// What the loop waits for.
 enum Event {
     Batch(Batch),
-    /// Layer 2 has news, or (false) has ended.
-    Layer2(bool),
-    Key(Result<Secret, String>),
+    Layer2(News),
     /// Some session has news.
     Session,
     /// A session that was told to stop has stopped.
@@ -144,13 +138,6 @@ struct Speaker {
     hand_off: HandOffLink,
     status: StatusLink,
     retry_at: Option<Instant>,
-}
-
-/// Layer 2, while it runs, and the key it is started with, while that is being read.
-#[derive(Default)]
-struct SegmentLink {
-    running: Option<(Layer2, watch::Receiver<layer2::Report>)>,
-    key: Option<JoinHandle<Result<Secret, String>>>,
 }
 
 struct HandOffLink {
@@ -211,11 +198,9 @@ impl Speaker {
 
     async fn next_event(&mut self) -> Event {
         let deadline = [self.retry_at, self.status.due].into_iter().flatten().min();
-        let report = self.segment.running.as_mut().map(|(_, report)| report);
         tokio::select! {
             batch = self.source.next() => Event::Batch(batch),
-            is_alive = changed(report) => Event::Layer2(is_alive),
-            key = finished(&mut self.segment.key) => Event::Key(key),
+            news = self.segment.next() => Event::Layer2(news),
             () = self.sessions.news() => Event::Session,
             () = self.sessions.stopped() => Event::SessionStopped,
             is_alive = changed(self.hand_off.report.as_mut()) => {
@@ -238,9 +223,9 @@ impl Speaker {
     fn handle(&mut self, event: Event) {
         match event {
             Event::Batch(batch) => self.take(batch),
-            Event::Layer2(true) => self.hear(),
-            Event::Layer2(false) => self.lose_layer2(),
-            Event::Key(key) => self.use_key(key),
+            Event::Layer2(News::Started(outcome)) => self.begin_layer2(outcome),
+            Event::Layer2(News::Report) => self.hear(),
+            Event::Layer2(News::Ended) => self.lose_layer2(),
             Event::Session => {}
             Event::SessionStopped => self.apply_sessions(),
             Event::HandOff => self.note_hand_off(),
@@ -325,10 +310,8 @@ impl Speaker {
             let desired = translate::hand_off_desired(&self.plan);
             self.hand_off.machine.want(Arc::new(desired));
         }
-        if let Some((layer2, _)) = &self.segment.running
-            && differs.layer2
-        {
-            layer2.want(translate::layer2_desired(&self.plan));
+        if differs.layer2 {
+            self.tell_layer2();
         }
         self.apply_sessions();
     }
@@ -340,37 +323,38 @@ impl Speaker {
             .want(wanted, |peer| Arc::new(translate::routes(plan, peer)));
     }
 
-    fn hear(&mut self) {
-        let Some((_, report)) = &mut self.segment.running else {
-            return;
-        };
-        let segment = translate::segment(&report.borrow_and_update());
-        let touched = self.world.hear(segment);
-        self.replan(touched);
+    fn tell_layer2(&self) {
+        let plan = &self.plan;
+        self.segment.want(|| translate::layer2_desired(plan));
     }
 
-    fn start_layer2(&mut self) {
-        match &self.settings.heartbeat {
-            Heartbeat::KeyFile(path) => {
-                let path = path.clone();
-                // A key file on a file system that hangs holds up layer 2 and nothing else.
-                let reading = tokio::task::spawn_blocking(move || read_key(&path));
-                self.segment.key = Some(reading);
-            }
-            Heartbeat::Insecure => {
-                warn!("heartbeats are not authenticated");
-                self.begin_layer2(None);
-            }
-            Heartbeat::NoKey => self.silence_layer2(
-                "neither --heartbeat-key-file nor --heartbeat-insecure was given".to_owned(),
-            ),
+    fn hear(&mut self) {
+        if let Some(report) = self.segment.report() {
+            let touched = self.world.hear(translate::segment(&report));
+            self.replan(touched);
         }
     }
 
-    fn use_key(&mut self, key: Result<Secret, String>) {
-        self.segment.key = None;
-        match key {
-            Ok(key) => self.begin_layer2(Some(key)),
+    fn start_layer2(&mut self) {
+        match self.settings.heartbeat {
+            Heartbeat::NoKey => {
+                return self.silence_layer2(
+                    "neither --heartbeat-key-file nor --heartbeat-insecure was given".to_owned(),
+                );
+            }
+            Heartbeat::Insecure => warn!("heartbeats are not authenticated"),
+            Heartbeat::KeyFile(_) => {}
+        }
+        self.segment.start(&self.settings);
+    }
+
+    fn begin_layer2(&mut self, outcome: Result<Layer2, String>) {
+        match outcome {
+            Ok(layer2) => {
+                self.segment.run(layer2);
+                self.tell_layer2();
+                self.hear();
+            }
             Err(reason) => {
                 self.silence_layer2(reason);
                 self.retry_soon();
@@ -378,29 +362,8 @@ impl Speaker {
         }
     }
 
-    fn begin_layer2(&mut self, key: Option<Secret>) {
-        let started = Layer2::start(layer2::Settings {
-            node: self.settings.identity.node.clone(),
-            key,
-            interval: self.settings.heartbeat_interval,
-            down_after: self.settings.heartbeat_down_after,
-        });
-        match started {
-            Ok(layer2) => {
-                let report = layer2.report();
-                layer2.want(translate::layer2_desired(&self.plan));
-                self.segment.running = Some((layer2, report));
-                self.hear();
-            }
-            Err(error) => {
-                self.silence_layer2(format!("{:#}", anyhow::Error::from(error)));
-                self.retry_soon();
-            }
-        }
-    }
-
     fn lose_layer2(&mut self) {
-        self.segment.running = None;
+        self.segment.forget();
         self.silence_layer2("layer 2 has ended and is started again".to_owned());
         self.retry_soon();
     }
@@ -478,7 +441,7 @@ impl Speaker {
         if self.status.listener.is_none() {
             self.retry_soon();
         }
-        if self.segment.running.is_none() && self.segment.key.is_none() {
+        if self.segment.is_idle() {
             self.start_layer2();
         }
     }
@@ -488,15 +451,13 @@ impl Speaker {
     }
 
     fn document(&self) -> Document {
-        let report = self.segment.running.as_ref().map(|(_, report)| report);
-        let report = report.map(|report| report.borrow().clone());
         status::document(&Facts {
             world: &self.world,
             plan: &self.plan,
             since: &self.since,
             problems: &self.problems,
             state_error: self.status.last_error.as_deref(),
-            layer2: report.as_ref(),
+            layer2: self.segment.report().as_ref(),
             sessions: &self.sessions.statuses(),
             hand_off: &self.hand_off.last_report,
         })
@@ -505,9 +466,9 @@ impl Speaker {
     /// Leaves: the others are told to take the addresses, the peers that the routes are gone. The
     /// hand-off stays: connections through it outlive a restart.
     async fn stop(mut self) {
-        let layer2 = self.segment.running.take();
+        let layer2 = self.segment.take();
         let leave = async {
-            if let Some((layer2, _)) = layer2 {
+            if let Some(layer2) = layer2 {
                 layer2.leave().await;
             }
         };
@@ -535,34 +496,10 @@ impl Speaker {
     }
 }
 
-/// The key, without the white space that editors leave at the end.
-fn read_key(path: &Path) -> Result<Secret, String> {
-    let because = |why: String| format!("heartbeat key file {}: {why}", path.display());
-    let file = std::fs::File::open(path).map_err(|error| because(error.to_string()))?;
-    let mut text = String::new();
-    file.take(LONGEST_KEY)
-        .read_to_string(&mut text)
-        .map_err(|error| because(error.to_string()))?;
-    let key = text.trim();
-    if key.is_empty() {
-        return Err(because("it is empty: put a key into it".to_owned()));
-    }
-    Ok(Secret::new(key.to_owned()))
-}
-
 /// Whether there is news (true) or will never be any again (false); waits for ever for nothing.
 async fn changed<T>(receiver: Option<&mut watch::Receiver<T>>) -> bool {
     match receiver {
         Some(receiver) => receiver.changed().await.is_ok(),
-        None => pending().await,
-    }
-}
-
-async fn finished(
-    reading: &mut Option<JoinHandle<Result<Secret, String>>>,
-) -> Result<Secret, String> {
-    match reading {
-        Some(reading) => reading.await.unwrap_or_else(|error| Err(error.to_string())),
         None => pending().await,
     }
 }

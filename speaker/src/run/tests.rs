@@ -1,3 +1,5 @@
+use std::path::Path;
+
 use super::*;
 use crate::status::View;
 
@@ -111,21 +113,4 @@ fn a_status_client_is_answered_while_the_loop_runs() {
         asking.await.unwrap().unwrap();
         speaker.stop().await;
     });
-}
-
-#[test]
-fn i10_a_key_is_trimmed_and_one_that_is_missing_or_empty_is_no_key() {
-    let root = tempfile::tempdir().unwrap();
-    let path = root.path().join("key");
-    assert!(read_key(&path).unwrap_err().contains("No such file"));
-    for empty in ["", " \n\t\n"] {
-        std::fs::write(&path, empty).unwrap();
-        assert!(read_key(&path).unwrap_err().contains("it is empty"));
-    }
-    std::fs::write(&path, "open sesame\n").unwrap();
-    let key = read_key(&path).unwrap();
-    assert_eq!(key.expose(), "open sesame");
-    std::fs::write(&path, b"open \xff sesame").unwrap();
-    let error = read_key(&path).unwrap_err();
-    assert!(!error.contains("sesame"), "{error}");
 }
