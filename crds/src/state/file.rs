@@ -1,5 +1,7 @@
 //! A record as text: the part of a Service that has its status.
 
+use std::net::IpAddr;
+
 use serde::{Deserialize, Serialize};
 
 use super::timestamp;
@@ -64,7 +66,9 @@ struct LoadBalancer {
 
 #[derive(Serialize, Deserialize)]
 struct Ingress {
-    ip: std::net::IpAddr,
+    /// Others name a host instead; what is no address is not held.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ip: Option<IpAddr>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -102,7 +106,7 @@ pub(super) fn render(status: &ServiceStatus) -> String {
                 ingress: status
                     .ingress
                     .iter()
-                    .map(|ip| Ingress { ip: *ip })
+                    .map(|ip| Ingress { ip: Some(*ip) })
                     .collect(),
             },
             conditions: status.condition.iter().map(entry).collect(),
@@ -131,7 +135,7 @@ pub(super) fn parse(text: &str, key: &ServiceKey) -> Result<Recorded, Fault> {
         .transpose()?;
     let ingress = document.status.load_balancer.ingress;
     Ok(Recorded {
-        ingress: ingress.into_iter().map(|entry| entry.ip).collect(),
+        ingress: ingress.into_iter().filter_map(|entry| entry.ip).collect(),
         pool: document.metadata.annotations.pool,
         condition,
     })

@@ -39,6 +39,23 @@ fn modified(path: &Path) -> std::time::SystemTime {
 }
 
 #[test]
+fn a_record_that_names_a_host_holds_no_address() {
+    let (_folder, state) = open();
+    state.write_service(&status("web", &["192.0.2.1"])).unwrap();
+    let path = file(&state, "web.yaml");
+    let named = fs::read_to_string(&path).unwrap();
+    let named = named.replace("- ip: 192.0.2.1", "- hostname: web.example.org");
+    fs::write(&path, named).unwrap();
+    let read = state.read_services();
+    assert!(read.problems.is_empty(), "{:?}", read.problems);
+    assert!(
+        read.services[&ServiceKey::new("shop", "web")]
+            .ingress
+            .is_empty()
+    );
+}
+
+#[test]
 fn a_record_reads_like_a_service() {
     let (_folder, state) = open();
     state

@@ -110,6 +110,17 @@ impl Contents {
             return;
         }
         match Header::of(&value, namespace) {
+            Ok(None) if place.item.is_some() && is_list(&value) => {
+                let error = FieldError::new("", "is a list in a list: write its items out");
+                // Anything may be in it.
+                let (kind, name) = (None, None);
+                self.faults.push(Fault {
+                    place,
+                    kind,
+                    name,
+                    error,
+                });
+            }
             Ok(None) => {}
             Ok(Some(header)) => {
                 let (key, recognised) = (header.key, header.version);
@@ -127,6 +138,11 @@ impl Contents {
             }
         }
     }
+}
+
+fn is_list(value: &Value) -> bool {
+    let kind = value.get("kind").and_then(Value::as_str);
+    kind.is_some_and(|kind| kind.ends_with("List")) && value.get("items").is_some()
 }
 
 /// What identifies an object.

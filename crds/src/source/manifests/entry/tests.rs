@@ -119,6 +119,25 @@ items:
 }
 
 #[test]
+fn a_list_in_a_list_is_a_problem_that_may_hide_anything() {
+    let contents = contents(
+        "
+apiVersion: v1
+kind: List
+items:
+- {apiVersion: v1, kind: Service, metadata: {name: a}}
+- {apiVersion: v1, kind: List, items: [{apiVersion: v1, kind: Service, metadata: {name: b}}]}
+",
+    );
+    assert_eq!(keys(&contents), ["Service default/a"]);
+    let [fault] = contents.faults.as_slice() else {
+        panic!("{:?}", contents.faults);
+    };
+    assert_eq!((fault.place.item, &fault.kind), (Some(1), &None));
+    assert!(fault.error.to_string().contains("write its items out"));
+}
+
+#[test]
 fn a_document_that_is_no_object_is_a_problem_and_others_go_on() {
     let contents = contents(
         "
