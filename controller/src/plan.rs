@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 mod tests;
 
 use std::fmt::Write as _;
+use std::mem::ManuallyDrop;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -39,7 +40,8 @@ pub struct Row {
 pub fn plan(now: Instant, class: Option<String>, changes: Vec<Change>) -> Vec<Row> {
     let quarantine = Duration::ZERO;
     let settings = Settings { class, quarantine };
-    let mut reconciler = Reconciler::new(settings, BTreeMap::new());
+    // The program prints this and ends: to free what was decided about would take as long again.
+    let mut reconciler = ManuallyDrop::new(Reconciler::new(settings, BTreeMap::new()));
     reconciler.apply(now, changes);
     reconciler.outcomes().map(Row::from).collect()
 }
