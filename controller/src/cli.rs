@@ -1,6 +1,5 @@
 //! The command line: raw arguments become [`Settings`], the only thing the rest sees.
 
-mod duration;
 #[cfg(test)]
 mod tests;
 
@@ -8,8 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-
-pub use duration::NotADuration;
+use ferrolb_crds::duration;
 
 /// Gives addresses to Services of type LoadBalancer.
 #[derive(Debug, Parser)]
@@ -56,7 +54,7 @@ struct RunArgs {
     #[command(flatten)]
     class: ClassArgs,
     /// How long a released address rests before somebody else gets it.
-    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration::parse)]
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration::from_argument)]
     address_quarantine: Duration,
     #[command(flatten)]
     metallb: MetallbArgs,

@@ -14,7 +14,6 @@
 mod advertisements;
 mod contradictions;
 mod draft;
-mod duration;
 mod fault;
 mod judge;
 mod path;

@@ -1,13 +1,13 @@
 //! Command line to settings: `run` and `status`, and MetalLB's flags, which are accepted so that
 //! nobody's manifests stop working.
 
-mod duration;
 mod metallb;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use ferrolb_crds::duration;
 
 use crate::run::{Heartbeat, Settings};
 use crate::status::{Place, View};
@@ -228,7 +228,7 @@ fn node_name(text: &str) -> Result<String, String> {
 }
 
 fn interval(text: &str) -> Result<Duration, String> {
-    let duration = duration::parse(text)?;
+    let duration = duration::from_argument(text).map_err(|error| error.to_string())?;
     let bounds = Duration::from_millis(10)..=Duration::from_secs(60);
     if !bounds.contains(&duration) {
         return Err("it must lie between 10ms and 1m".to_owned());

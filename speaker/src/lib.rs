@@ -10,6 +10,8 @@ pub mod backoff;
 pub mod bgp;
 pub mod cli;
 pub mod layer2;
+#[cfg(test)]
+mod mutator;
 pub mod nft;
 pub mod plan;
 pub mod run;

@@ -21,6 +21,8 @@
 //! addresses must answer from the one it was asked at (IP_PKTINFO), as for any NodePort.
 
 mod driver;
+#[cfg(test)]
+mod fixture;
 mod interfaces;
 mod listing;
 mod render;

@@ -144,9 +144,5 @@ fn fold(sum: u32, word: u32) -> u32 {
 }
 
 #[cfg(test)]
-#[expect(
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
-    reason = "a test may panic"
-)]
+#[expect(clippy::indexing_slicing, reason = "a test may panic")]
 pub(crate) mod tests;

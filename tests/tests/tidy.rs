@@ -116,6 +116,7 @@ const ARROWS: &[Row] = &[
         &[],
     ),
     row("crds::parallel", &[], &[]),
+    row("crds::duration", &[], &[]),
     row(
         "crds::state::*",
         &["crds::state", "crds::state::*", "crds::model", "crds::api"],
@@ -173,7 +174,6 @@ const ARROWS: &[Row] = &[
         ],
         &["tracing"],
     ),
-    row("controller::cli::*", &["controller::cli"], &[]),
     row("controller::reconcile::*", RECONCILE, &[]),
     row(
         "controller::telemetry",
@@ -339,6 +339,7 @@ const ARROWS: &[Row] = &[
 ];
 
 const VALIDATE: &[&str] = &[
+    "crds::duration",
     "crds::api",
     "crds::api::*",
     "crds::model",

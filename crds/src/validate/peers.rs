@@ -3,11 +3,11 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use super::duration;
 use super::fault::Faults;
 use super::path::Path;
 use super::selectors;
 use crate::api::{self, BgpPeerSpec, DynamicAsn, LabelSelector, LabelSelectorRequirement};
+use crate::duration;
 use crate::model::{
     Asn, BfdProfile, HoldTime, Neighbor, Peer, PeerAsn, Port, RouterId, Secret, SecretRef, Selector,
 };

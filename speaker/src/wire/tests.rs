@@ -1,11 +1,11 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
-use std::time::{Duration, Instant};
 
 use super::arp::{ArpError, Operation, Packet};
 use super::ethernet::{self, Header, Mac};
 use super::ndisc::{Advertisement, NdiscError, Solicitation};
 use super::udp::{Datagram, UdpError};
 use super::*;
+use crate::mutator::mutate;
 
 /// Bytes written as hexadecimal digits, blanks ignored.
 pub(crate) fn hex(text: &str) -> Vec<u8> {
@@ -18,44 +18,6 @@ pub(crate) fn hex(text: &str) -> Vec<u8> {
         .chunks(2)
         .map(|pair| pair[0] << 4 | pair[1])
         .collect()
-}
-
-/// Feeds mutations of the seeds to a decoder for `FERROLB_FUZZ_SECONDS` (default 2).
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a time budget, and where it comes from"
-)]
-pub(crate) fn mutate(seeds: &[Vec<u8>], mut decode: impl FnMut(&[u8])) {
-    let seconds = std::env::var("FERROLB_FUZZ_SECONDS")
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(2);
-    let end = Instant::now() + Duration::from_secs(seconds);
-    let mut rng = fastrand::Rng::with_seed(0x5eed);
-    let mut rounds = 0u64;
-    while rounds == 0 || Instant::now() < end {
-        for _ in 0..1000 {
-            let mut bytes = seeds[rng.usize(..seeds.len())].clone();
-            for _ in 0..rng.usize(1..8) {
-                mutate_once(&mut rng, &mut bytes);
-            }
-            decode(&bytes);
-        }
-        rounds += 1;
-    }
-}
-
-fn mutate_once(rng: &mut fastrand::Rng, bytes: &mut Vec<u8>) {
-    let at = rng.usize(..=bytes.len());
-    match rng.u8(..6) {
-        0 => bytes.truncate(at),
-        1 => bytes.insert(at, rng.u8(..)),
-        2 => bytes.extend((0..rng.usize(..40)).map(|_| 0xff)),
-        3 if at < bytes.len() => drop(bytes.remove(at)),
-        4 if at < bytes.len() => bytes[at] ^= 1 << rng.u8(..8),
-        _ if at < bytes.len() => bytes[at] = [0, 1, 0x7f, 0x80, 0xff][rng.usize(..5)],
-        _ => {}
-    }
 }
 
 const A: Mac = Mac([2, 0, 0, 0, 0, 0x0a]);

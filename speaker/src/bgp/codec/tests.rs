@@ -7,8 +7,9 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use super::super::message::{Capability, ExtendedNextHop, Open};
 use super::super::notification::{Cease, OpenError, UpdateError};
-use super::super::tests::{Update, hex, message, mutate, net};
+use super::super::tests::{Update, hex, message, net};
 use super::*;
+use crate::mutator::mutate;
 
 const MARKER: &str = "ffffffffffffffffffffffffffffffff";
 

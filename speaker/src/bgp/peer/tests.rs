@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use super::super::Route;
 use super::super::message::{AfiSafi, Capability, Message, Open};
-use super::super::tests::{Update, endpoint, hex, message, mutate, net, settings};
+use super::super::tests::{Update, endpoint, hex, message, net, settings};
 use super::*;
+use crate::mutator::mutate;
 
 const SECOND: Duration = Duration::from_secs(1);
 

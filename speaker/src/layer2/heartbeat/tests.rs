@@ -1,5 +1,6 @@
 use super::*;
-use crate::wire::tests::{hex, mutate};
+use crate::mutator::mutate;
+use crate::wire::tests::hex;
 
 const MAC: Mac = Mac([2, 0, 0, 0, 0, 0x0a]);
 const OTHER: Mac = Mac([2, 0, 0, 0, 0, 0x0b]);

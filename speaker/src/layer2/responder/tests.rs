@@ -1,7 +1,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::*;
-use crate::wire::tests::mutate;
+use crate::mutator::mutate;
 
 const OURS: Mac = Mac([2, 0, 0, 0, 0, 0x0a]);
 const CLIENT: Mac = Mac([2, 0, 0, 0, 0, 0x0c]);

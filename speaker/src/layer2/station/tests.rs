@@ -3,8 +3,8 @@ use std::net::Ipv4Addr;
 use super::*;
 use crate::layer2::Interfaces;
 use crate::layer2::heartbeat::GROUP;
+use crate::mutator::mutate;
 use crate::wire::arp::{Operation, Packet};
-use crate::wire::tests::mutate;
 
 pub(super) const LINK: LinkIndex = LinkIndex(2);
 const OTHER_LINK: LinkIndex = LinkIndex(3);

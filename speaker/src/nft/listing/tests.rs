@@ -1,53 +1,10 @@
-use std::net::Ipv4Addr;
-
-use ferrolb_crds::model::Port;
 use serde_json::json;
 
 use super::*;
-use crate::nft::ruleset::Host;
-use crate::nft::{Desired, Frontend, Target};
+use crate::nft::fixture::golden;
 
-/// What nft 1.0.6 prints for [`ruleset`] once the golden text was applied.
+/// What nft 1.0.6 prints for [`golden`] once the golden text was applied.
 const LISTING: &str = include_str!("listing.json");
-
-fn ruleset() -> Ruleset {
-    let frontend = |address: &str, protocol, port| Frontend {
-        address: address.parse().unwrap(),
-        protocol,
-        port: Port::new(port).unwrap(),
-    };
-    let target = |node_port, ranges: &[&str]| Target {
-        node_port: Port::new(node_port).unwrap(),
-        source_ranges: ranges.iter().map(|range| range.parse().unwrap()).collect(),
-    };
-    let desired = Desired {
-        addresses: BTreeSet::new(),
-        frontends: [
-            (
-                frontend("192.0.2.10", Protocol::Tcp, 80),
-                target(30080, &[]),
-            ),
-            (
-                frontend("192.0.2.10", Protocol::Udp, 53),
-                target(30053, &["10.0.0.0/8", "198.51.100.7/32"]),
-            ),
-            (
-                frontend("192.0.2.11", Protocol::Sctp, 7),
-                target(30007, &[]),
-            ),
-            (
-                frontend("2001:db8:1::10", Protocol::Tcp, 80),
-                target(30080, &["fd00::/8"]),
-            ),
-        ]
-        .into(),
-    };
-    let host = Host {
-        numbered: ["lo".to_owned(), "eth0".to_owned()].into(),
-        address: Some(Ipv4Addr::new(10, 0, 0, 11)),
-    };
-    Ruleset::new(&desired, &host)
-}
 
 /// The listing with one change, compared with what it should be.
 fn after(change: impl FnOnce(&mut Vec<Value>)) -> Option<(usize, String)> {
@@ -55,7 +12,7 @@ fn after(change: impl FnOnce(&mut Vec<Value>)) -> Option<(usize, String)> {
     change(listing["nftables"].as_array_mut().unwrap());
     Table::parse(&listing.to_string())
         .unwrap()
-        .difference(&Table::expected(&ruleset()))
+        .difference(&Table::expected(&golden()))
 }
 
 fn position(entries: &[Value], kind: &str, name: &str) -> usize {
@@ -174,6 +131,6 @@ fn anything_else_is_no_listing_and_no_panic() {
     let odd = "{\"nftables\": [7, {}, {\"set\": 3}, {\"map\": {\"elem\": [[], [1], {}]}}, {\"rule\": null}]}";
     let difference = Table::parse(odd)
         .unwrap()
-        .difference(&Table::expected(&ruleset()));
+        .difference(&Table::expected(&golden()));
     assert!(difference.is_some());
 }

@@ -1,60 +1,9 @@
-use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
-
-use ferrolb_crds::model::Port;
-
 use super::*;
-use crate::nft::ruleset::Host;
-use crate::nft::{Desired, Target};
-
-fn frontend(address: &str, protocol: Protocol, port: u16) -> Frontend {
-    Frontend {
-        address: address.parse().unwrap(),
-        protocol,
-        port: Port::new(port).unwrap(),
-    }
-}
-
-fn target(node_port: u16, ranges: &[&str]) -> Target {
-    Target {
-        node_port: Port::new(node_port).unwrap(),
-        source_ranges: ranges.iter().map(|range| range.parse().unwrap()).collect(),
-    }
-}
-
-fn ruleset(frontends: Vec<(Frontend, Target)>) -> Ruleset {
-    let desired = Desired {
-        addresses: BTreeSet::new(),
-        frontends: frontends.into_iter().collect(),
-    };
-    let host = Host {
-        numbered: ["lo".to_owned(), "eth0".to_owned()].into(),
-        address: Some(Ipv4Addr::new(10, 0, 0, 11)),
-    };
-    Ruleset::new(&desired, &host)
-}
+use crate::nft::fixture::{frontend, golden, ruleset, target};
 
 #[test]
 fn the_whole_table_is_the_golden_text() {
-    let ruleset = ruleset(vec![
-        (
-            frontend("192.0.2.10", Protocol::Tcp, 80),
-            target(30080, &[]),
-        ),
-        (
-            frontend("192.0.2.10", Protocol::Udp, 53),
-            target(30053, &["10.0.0.0/8", "198.51.100.7/32"]),
-        ),
-        (
-            frontend("192.0.2.11", Protocol::Sctp, 7),
-            target(30007, &[]),
-        ),
-        (
-            frontend("2001:db8:1::10", Protocol::Tcp, 80),
-            target(30080, &["fd00::/8"]),
-        ),
-    ]);
-    assert_eq!(replace(&ruleset), include_str!("golden.nft"));
+    assert_eq!(replace(&golden()), include_str!("golden.nft"));
 }
 
 #[test]

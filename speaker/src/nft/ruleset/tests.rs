@@ -4,28 +4,14 @@ use ferrolb_crds::model::Protocol;
 use proptest::prelude::*;
 
 use super::*;
+use crate::nft::fixture::{self, on_host, target};
 
 fn frontend(address: &str, port: u16) -> Frontend {
-    Frontend {
-        address: address.parse().unwrap(),
-        protocol: Protocol::Tcp,
-        port: Port::new(port).unwrap(),
-    }
-}
-
-fn target(node_port: u16, ranges: &[&str]) -> Target {
-    Target {
-        node_port: Port::new(node_port).unwrap(),
-        source_ranges: ranges.iter().map(|range| range.parse().unwrap()).collect(),
-    }
+    fixture::frontend(address, Protocol::Tcp, port)
 }
 
 fn ruleset(frontends: Vec<(Frontend, Target)>) -> Ruleset {
-    let desired = Desired {
-        addresses: BTreeSet::new(),
-        frontends: frontends.into_iter().collect(),
-    };
-    Ruleset::new(&desired, &Host::default())
+    on_host(frontends, &Host::default())
 }
 
 fn sources(ruleset: &Ruleset) -> Vec<String> {

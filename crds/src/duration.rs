@@ -1,7 +1,22 @@
 //! Durations as Kubernetes writes them: `90s`, `1m30s`, `500ms`, `0`.
 
+use std::time::Duration;
+
+use thiserror::Error;
+
+/// Why a text is no length of time.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("write numbers and their units (ms, s, m or h), such as 500ms, 60s or 1m30s; or 0")]
+pub struct NotADuration;
+
+/// A length of time from a command line: a duration that is not negative.
+pub fn from_argument(text: &str) -> Result<Duration, NotADuration> {
+    let nanoseconds = parse(text).and_then(|n| u64::try_from(n).ok());
+    nanoseconds.map(Duration::from_nanos).ok_or(NotADuration)
+}
+
 /// Nanoseconds of a duration string; `None` when it is none, or beyond 64 bits.
-pub(super) fn parse(text: &str) -> Option<i64> {
+pub fn parse(text: &str) -> Option<i64> {
     let (sign, magnitude) = match text.strip_prefix('-') {
         Some(rest) => (-1, rest),
         None => (1, text.strip_prefix('+').unwrap_or(text)),
@@ -102,6 +117,15 @@ mod tests {
             ("99999999999999999999s", None),
         ] {
             assert_eq!(parse(text), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn arguments_are_not_negative() {
+        assert_eq!(from_argument("1m30s"), Ok(Duration::from_secs(90)));
+        assert_eq!(from_argument("0"), Ok(Duration::ZERO));
+        for text in ["-1s", "", "60", "1 s", "9999999999h"] {
+            assert_eq!(from_argument(text), Err(NotADuration), "{text}");
         }
     }
 }
