@@ -1,7 +1,9 @@
 //! Keeps the table as it should be: one task, one nft process at a time.
 //!
 //! Until the first [`HandOff::want`] nothing is touched, so a restart finds the table of the run
-//! before it and, if it is right, writes nothing. After that every difference is one transaction.
+//! before it and, if it is right, writes nothing. After that every difference is one transaction. A
+//! table that is there stays while there is nothing to hand off, only emptied: established
+//! connections would end with it, and a restart hands off nothing until it knows better.
 //! Somebody else's changes are noticed by reading the table back every [`CHECK`], and undone.
 
 #![expect(
@@ -134,7 +136,6 @@ enum Outcome {
 /// What to write, if anything.
 enum Step {
     Nothing,
-    Remove,
     Replace(String),
     Update(String),
 }
@@ -201,15 +202,13 @@ impl Driver {
             match self.look(&ruleset).await {
                 Ok(None) => {}
                 Ok(Some(reason)) => return Ok(Outcome::Refused(reason)),
-                Err(error) if ruleset.is_empty() && self.programmed.is_none() => {
-                    debug!(
-                        error = chain(&error),
-                        "nothing to hand off and no look at the tables"
-                    );
-                    return Ok(Outcome::Idle);
-                }
+                // Without nft there is no table, and nothing to hand off needs none.
+                Err(HandOffError::Missing) if ruleset.is_empty() => return Ok(Outcome::Idle),
                 Err(error) => return Err(error),
             }
+        }
+        if ruleset.is_empty() && matches!(self.table, Known::Absent) {
+            return Ok(Outcome::Idle);
         }
         let written = self.write(&ruleset).await?;
         Ok(if ruleset.is_empty() {
@@ -277,10 +276,6 @@ impl Driver {
         let began = Instant::now();
         let written = match step {
             Step::Nothing => false,
-            Step::Remove => {
-                self.remove().await?;
-                return Ok(true);
-            }
             Step::Replace(text) => {
                 nft(&["-f", "-"], &text).await?;
                 let count = ruleset.elements().len();
@@ -294,13 +289,8 @@ impl Driver {
                 true
             }
         };
-        if ruleset.is_empty() {
-            self.table = Known::Absent;
-            self.programmed = None;
-        } else {
-            self.table = Known::Holds(Arc::clone(ruleset));
-            self.programmed = Some(Arc::clone(ruleset));
-        }
+        self.table = Known::Holds(Arc::clone(ruleset));
+        self.programmed = Some(Arc::clone(ruleset));
         Ok(written)
     }
 
@@ -355,7 +345,9 @@ impl Driver {
         };
         match outcome {
             Ok(Outcome::Idle) => {
-                self.check_at = None;
+                if !matches!(self.table, Known::Holds(_)) {
+                    self.check_at = None;
+                }
                 self.publish(Report::Idle);
             }
             Ok(Outcome::Programmed { frontends, written }) => {
@@ -451,13 +443,9 @@ async fn read_back(expected: Arc<Ruleset>, is_programmed: bool) -> Result<Known,
 }
 
 fn step(table: &Known, wanted: &Ruleset) -> Step {
-    match (table, wanted.is_empty()) {
-        (Known::Absent, true) => Step::Nothing,
-        (Known::Unknown | Known::Differs | Known::Holds(_), true) => Step::Remove,
-        (Known::Unknown | Known::Absent | Known::Differs, false) => {
-            Step::Replace(render::replace(wanted))
-        }
-        (Known::Holds(now), false) => {
+    match table {
+        Known::Unknown | Known::Absent | Known::Differs => Step::Replace(render::replace(wanted)),
+        Known::Holds(now) => {
             let change = now.change_to(wanted);
             if change.is_empty() {
                 return Step::Nothing;

@@ -22,18 +22,6 @@ fn an_error_is_told_with_its_causes() {
     assert_eq!(chain(&error), "failed to run nft: no memory");
 }
 
-#[test]
-fn without_anything_to_hand_off_no_table_is_made() {
-    assert!(matches!(
-        step(&Known::Absent, &Ruleset::default()),
-        Step::Nothing
-    ));
-    assert!(matches!(
-        step(&Known::Differs, &Ruleset::default()),
-        Step::Remove
-    ));
-}
-
 fn driver() -> (Driver, watch::Receiver<Report>) {
     let (_, wanted) = watch::channel(None);
     let (report, reports) = watch::channel(Report::Idle);
