@@ -17,6 +17,7 @@
 )]
 
 mod changes;
+mod hand_off;
 mod segment;
 mod sessions;
 mod translate;
@@ -34,14 +35,14 @@ use ferrolb_crds::source::manifests::{Batch, Located, Manifests, Options};
 use tokio::net::UnixStream;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use crate::layer2::Layer2;
-use crate::nft::{self, HandOff};
-use crate::plan::{self, Plan};
+use crate::plan::{self, AddressPlan, Plan};
 use crate::status::{self, Document, Facts, Listener, NodeFile, Since};
 use crate::world::{Identity, Segment, World};
 use changes::Differences;
+use hand_off::HandOffLink;
 use segment::{News, SegmentLink};
 use sessions::Sessions;
 
@@ -140,14 +141,6 @@ struct Speaker {
     retry_at: Option<Instant>,
 }
 
-struct HandOffLink {
-    machine: HandOff,
-    report: Option<watch::Receiver<nft::Report>>,
-    last_report: nft::Report,
-    /// Whether it was ever told anything: a table of an earlier run is repaired only then.
-    is_told: bool,
-}
-
 struct StatusLink {
     listener: Option<Listener>,
     file: NodeFile,
@@ -159,7 +152,6 @@ struct StatusLink {
 
 impl Speaker {
     fn start(settings: Settings, source: Manifests) -> Self {
-        let machine = HandOff::start();
         let node = settings.identity.node.clone();
         let file = NodeFile::start(settings.state.clone(), node);
         let mut speaker = Self {
@@ -175,12 +167,7 @@ impl Speaker {
             },
             segment: SegmentLink::default(),
             sessions: Sessions::default(),
-            hand_off: HandOffLink {
-                report: Some(machine.report()),
-                last_report: nft::Report::Idle,
-                machine,
-                is_told: false,
-            },
+            hand_off: HandOffLink::start(),
             status: StatusLink {
                 listener: None,
                 error: Some(file.error()),
@@ -197,18 +184,14 @@ impl Speaker {
     }
 
     async fn next_event(&mut self) -> Event {
-        let deadline = [self.retry_at, self.status.due].into_iter().flatten().min();
+        let deadlines = [self.retry_at, self.status.due, self.hand_off.deadline()];
+        let deadline = deadlines.into_iter().flatten().min();
         tokio::select! {
             batch = self.source.next() => Event::Batch(batch),
             news = self.segment.next() => Event::Layer2(news),
             () = self.sessions.news() => Event::Session,
             () = self.sessions.stopped() => Event::SessionStopped,
-            is_alive = changed(self.hand_off.report.as_mut()) => {
-                if !is_alive {
-                    self.hand_off.report = None;
-                }
-                Event::HandOff
-            }
+            () = self.hand_off.changed() => Event::HandOff,
             is_alive = changed(self.status.error.as_mut()) => {
                 if !is_alive {
                     self.status.error = None;
@@ -228,7 +211,11 @@ impl Speaker {
             Event::Layer2(News::Ended) => self.lose_layer2(),
             Event::Session => {}
             Event::SessionStopped => self.apply_sessions(),
-            Event::HandOff => self.note_hand_off(),
+            Event::HandOff => {
+                if self.hand_off.note() {
+                    self.announce();
+                }
+            }
             Event::StatusFile => self.note_status_error(),
             Event::Client(client) => return self.answer(client),
             Event::Deadline => return self.handle_deadline(),
@@ -275,6 +262,7 @@ impl Speaker {
         }
         let now = SystemTime::now();
         let mut differs = Differences::default();
+        let mut fresh = BTreeSet::new();
         for address in touched {
             let new = plan::plan_address(&self.world, address);
             let old = self.plan.addresses.get(&address);
@@ -284,6 +272,12 @@ impl Speaker {
             changes::log(address, old, new.as_ref());
             changes::note_held(&mut self.since, now, address, new.as_ref());
             differs.add(old, new.as_ref());
+            let was_announced = old.is_some_and(AddressPlan::is_announced);
+            match new.as_ref().is_some_and(AddressPlan::is_announced) {
+                true if !was_announced => drop(fresh.insert(address)),
+                true => {}
+                false => self.hand_off.forget(address),
+            }
             match new {
                 Some(new) => self.plan.addresses.insert(address, new),
                 None => self.plan.addresses.remove(&address),
@@ -299,16 +293,14 @@ impl Speaker {
             changes::note_advertised(&mut self.since, now, &self.plan);
             self.sessions.forget_routes();
         }
-        self.apply(differs);
+        self.apply(differs, fresh);
     }
 
-    /// Tells the machines what differs. The hand-off comes first: an address should not be answered
-    /// for before its traffic has somewhere to go.
-    fn apply(&mut self, differs: Differences) {
-        if differs.hand_off || !self.hand_off.is_told {
-            self.hand_off.is_told = true;
+    /// Tells the machines what differs; `fresh` was not announced before, and waits for the hand-off.
+    fn apply(&mut self, differs: Differences, fresh: BTreeSet<IpAddr>) {
+        if differs.hand_off || !self.hand_off.is_told() {
             let desired = translate::hand_off_desired(&self.plan);
-            self.hand_off.machine.want(Arc::new(desired));
+            self.hand_off.want(Instant::now(), desired, fresh);
         }
         if differs.layer2 {
             self.tell_layer2();
@@ -316,16 +308,25 @@ impl Speaker {
         self.apply_sessions();
     }
 
+    /// Announces the addresses that waited for the hand-off.
+    fn announce(&mut self) {
+        self.tell_layer2();
+        self.sessions.forget_routes();
+        self.apply_sessions();
+    }
+
     fn apply_sessions(&mut self) {
         let wanted = translate::sessions(&self.plan, &self.settings.identity.node);
-        let plan = &self.plan;
-        self.sessions
-            .want(wanted, |peer| Arc::new(translate::routes(plan, peer)));
+        let (plan, hand_off) = (&self.plan, &self.hand_off);
+        self.sessions.want(wanted, |peer| {
+            Arc::new(translate::routes(announced(plan, hand_off), peer))
+        });
     }
 
     fn tell_layer2(&self) {
-        let plan = &self.plan;
-        self.segment.want(|| translate::layer2_desired(plan));
+        let (plan, hand_off) = (&self.plan, &self.hand_off);
+        self.segment
+            .want(|| translate::layer2_desired(plan, announced(plan, hand_off)));
     }
 
     fn hear(&mut self) {
@@ -403,17 +404,6 @@ impl Speaker {
         }
     }
 
-    fn note_hand_off(&mut self) {
-        let report = self.hand_off.report.as_mut();
-        if let Some(report) = report.map(|report| report.borrow_and_update().clone()) {
-            self.hand_off.last_report = report;
-        } else {
-            error!("hand-off has ended");
-            let error = "the hand-off has ended unexpectedly: restart the speaker".to_owned();
-            self.hand_off.last_report = nft::Report::Failed { error };
-        }
-    }
-
     fn note_status_error(&mut self) {
         if let Some(error) = &mut self.status.error {
             self.status.last_error = error.borrow_and_update().clone();
@@ -422,6 +412,9 @@ impl Speaker {
 
     fn handle_deadline(&mut self) {
         let now = Instant::now();
+        if self.hand_off.handle_timeout(now) {
+            self.announce();
+        }
         if self.status.due.is_some_and(|due| due <= now) {
             self.status.due = None;
             if self.is_ready {
@@ -459,12 +452,13 @@ impl Speaker {
             state_error: self.status.last_error.as_deref(),
             layer2: self.segment.report().as_ref(),
             sessions: &self.sessions.statuses(),
-            hand_off: &self.hand_off.last_report,
+            hand_off: self.hand_off.report(),
         })
     }
 
     /// Leaves: the others are told to take the addresses, the peers that the routes are gone. The
-    /// hand-off stays: connections through it outlive a restart.
+    /// hand-off stays, so that connections through it outlive a restart, unless this node is to take
+    /// no traffic any more.
     async fn stop(mut self) {
         let layer2 = self.segment.take();
         let leave = async {
@@ -472,8 +466,9 @@ impl Speaker {
                 layer2.leave().await;
             }
         };
-        let keep = self.hand_off.machine.stop(true);
-        tokio::join!(leave, self.sessions.stop(), keep);
+        let is_leaving = self.world.excludes(&self.world.this_node());
+        let hand_off = self.hand_off.stop(!is_leaving);
+        let ((), (), hand_off) = tokio::join!(leave, self.sessions.stop(), hand_off);
         self.plan = Plan::default();
         let _ = self
             .world
@@ -487,13 +482,22 @@ impl Speaker {
                 state_error: None,
                 layer2: None,
                 sessions: &BTreeMap::new(),
-                hand_off: &self.hand_off.last_report,
+                hand_off: &hand_off,
             });
             self.status.file.want(document);
         }
         self.status.file.finish(LAST_WRITE).await;
         info!("stopped");
     }
+}
+
+/// What is announced of the plan already.
+fn announced<'a>(
+    plan: &'a Plan,
+    hand_off: &HandOffLink,
+) -> impl Iterator<Item = (&'a IpAddr, &'a AddressPlan)> {
+    let addresses = plan.addresses.iter();
+    addresses.filter(|(address, _)| !hand_off.is_waited_for(**address))
 }
 
 /// Whether there is news (true) or will never be any again (false); waits for ever for nothing.

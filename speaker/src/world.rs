@@ -170,6 +170,11 @@ impl World {
         }
     }
 
+    /// Whether the node is to take no traffic from outside.
+    pub fn excludes(&self, node: &Node) -> bool {
+        node.is_excluded() && !self.identity.ignore_exclude_label
+    }
+
     /// Whether there are Node objects, and this node is not among them.
     pub fn is_stranger(&self) -> bool {
         !self.nodes.is_empty() && !self.nodes.contains_key(&self.identity.node)

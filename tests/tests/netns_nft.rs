@@ -179,6 +179,23 @@ fn a_restart_keeps_the_table_serving_and_foreign_tables_are_not_touched() {
 }
 
 #[test]
+fn i9_a_node_that_is_excluded_takes_its_table_along_when_its_speaker_stops() {
+    let (mut lab, _router) = site(&tcp(&[(80, 30080)]));
+    await_answer(&lab, four(), 80);
+    let label = "labels: {node.kubernetes.io/exclude-from-external-load-balancers: \"\"}";
+    let node = format!("apiVersion: v1\nkind: Node\nmetadata:\n  name: n1\n  {label}\n");
+    lab.manifest("node.yaml", &node).unwrap();
+    let node = &lab.segment.nodes[0].namespace;
+    patience::until("an empty hand-off", SOON, || {
+        !node.run(TABLE).unwrap_or_default().contains("198.51.100.0")
+    })
+    .unwrap();
+    lab.speaker(1).unwrap().terminate(SOON).unwrap();
+    let node = &lab.segment.nodes[0].namespace;
+    assert_eq!(node.run("nft list tables").unwrap(), "");
+}
+
+#[test]
 fn a_service_that_changes_or_goes_takes_its_ports_with_it() {
     let (lab, _router) = site(&tcp(&[(80, 30080)]));
     await_answer(&lab, four(), 80);

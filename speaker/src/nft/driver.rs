@@ -33,11 +33,15 @@ use super::{Desired, Report};
 /// task ends and the table stays.
 #[derive(Debug)]
 pub struct HandOff {
-    wanted: watch::Sender<Option<Arc<Desired>>>,
+    wanted: watch::Sender<Option<Wanted>>,
     report: watch::Receiver<Report>,
+    settled: watch::Receiver<u64>,
     stop: oneshot::Sender<bool>,
     task: JoinHandle<()>,
 }
+
+/// What should be handed off, and the how-manieth wish that is.
+type Wanted = (u64, Arc<Desired>);
 
 impl HandOff {
     /// Starts the task; it touches nothing until it is told what to want.
@@ -49,20 +53,32 @@ impl HandOff {
     pub fn checking_every(check: Duration) -> Self {
         let (wanted, wanted_by_task) = watch::channel(None);
         let (report_by_task, report) = watch::channel(Report::Idle);
+        let (settled_by_task, settled) = watch::channel(0);
         let (stop, stopped) = oneshot::channel();
-        let driver = Driver::new(wanted_by_task, report_by_task, check);
+        let driver = Driver::new(wanted_by_task, report_by_task, settled_by_task, check);
         let task = tokio::spawn(run(driver, stopped).instrument(info_span!("hand_off")));
         Self {
             wanted,
             report,
+            settled,
             stop,
             task,
         }
     }
 
-    /// Replaces what should be handed off; the latest wins.
-    pub fn want(&self, desired: Arc<Desired>) {
-        self.wanted.send_replace(Some(desired));
+    /// Replaces what should be handed off; the latest wins. The number grows with every call.
+    pub fn want(&self, desired: Arc<Desired>) -> u64 {
+        let mut number = 1;
+        self.wanted.send_modify(|wanted| {
+            number += wanted.as_ref().map_or(0, |(before, _)| *before);
+            *wanted = Some((number, desired));
+        });
+        number
+    }
+
+    /// The number of the last wish that was dealt with, whatever came of it.
+    pub fn settled(&self) -> watch::Receiver<u64> {
+        self.settled.clone()
     }
 
     /// How it stands, for as long as the task runs.
@@ -141,8 +157,9 @@ enum Step {
 }
 
 struct Driver {
-    wanted: watch::Receiver<Option<Arc<Desired>>>,
+    wanted: watch::Receiver<Option<Wanted>>,
     report: watch::Sender<Report>,
+    settled: watch::Sender<u64>,
     interfaces: Option<Interfaces>,
     /// The addresses as last read; `None` after they changed.
     host: Option<Host>,
@@ -156,13 +173,15 @@ struct Driver {
 
 impl Driver {
     fn new(
-        wanted: watch::Receiver<Option<Arc<Desired>>>,
+        wanted: watch::Receiver<Option<Wanted>>,
         report: watch::Sender<Report>,
+        settled: watch::Sender<u64>,
         check: Duration,
     ) -> Self {
         Self {
             wanted,
             report,
+            settled,
             interfaces: None,
             host: None,
             table: Known::Unknown,
@@ -184,11 +203,12 @@ impl Driver {
                     self.table = Known::Unknown;
                 }
             }
-            let Some(desired) = self.wanted.borrow_and_update().clone() else {
+            let Some((number, desired)) = self.wanted.borrow_and_update().clone() else {
                 continue;
             };
             let outcome = self.attempt(&desired).await;
             self.conclude(outcome);
+            self.settled.send_replace(number);
         }
     }
 

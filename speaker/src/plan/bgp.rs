@@ -85,12 +85,12 @@ pub fn peers(world: &World) -> BTreeMap<String, PeerPlan> {
 
 /// What one peer should hold: the union over the addresses. Where several make the same prefix its
 /// communities are united and the highest local preference is taken, whatever the order.
-pub fn routes(
-    addresses: &BTreeMap<IpAddr, AddressPlan>,
+pub fn routes<'a>(
+    addresses: impl Iterator<Item = &'a AddressPlan>,
     peer: &str,
 ) -> BTreeMap<IpNet, Attributes> {
     let mut routes: BTreeMap<IpNet, Attributes> = BTreeMap::new();
-    let advertised = addresses.values().flat_map(|plan| &plan.advertised);
+    let advertised = addresses.flat_map(|plan| &plan.advertised);
     for advertised in advertised.filter(|advertised| advertised.peers.contains(peer)) {
         let route = routes.entry(advertised.prefix).or_default();
         let new = &advertised.attributes;

@@ -148,7 +148,7 @@ fn pool<'a>(world: &'a World, service: &Service, address: IpAddr) -> Option<Cow<
 
 /// Whether the node is fit to take traffic from outside.
 pub(super) fn node_is_fit(world: &World, node: &Node) -> Result<(), Reason> {
-    if node.is_excluded() && !world.identity().ignore_exclude_label {
+    if world.excludes(node) {
         return Err(Reason::NodeLabeledExcludeBalancers);
     }
     if node.network_unavailable {

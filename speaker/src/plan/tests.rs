@@ -506,7 +506,7 @@ fn addresses_of_one_aggregate_share_a_route_with_all_communities() {
     second.communities = BTreeSet::from([Community::Large(65000, 1, 2)]);
     fixture.add_service("api", 8080).ingress = vec![ip("10.0.0.77")];
     let plan = plan(&fixture.world());
-    let routes = routes(&plan.addresses, "tor");
+    let routes = routes(plan.addresses.values(), "tor");
     assert_eq!(routes.keys().collect::<Vec<_>>(), [&net("10.0.0.0/24")]);
     let route = &routes[&net("10.0.0.0/24")];
     assert_eq!(route.local_pref, Some(200));
@@ -541,8 +541,8 @@ fn an_advertisement_goes_to_the_peers_it_names_and_peers_of_other_nodes_have_no_
     fixture.bgp().peers = names(&["spine", "far", "nowhere"]);
     let plan = plan(&fixture.world());
     assert_eq!(plan.peers.keys().collect::<Vec<_>>(), ["spine", "tor"]);
-    assert!(routes(&plan.addresses, "tor").is_empty());
-    assert_eq!(routes(&plan.addresses, "spine").len(), 1);
+    assert!(routes(plan.addresses.values(), "tor").is_empty());
+    assert_eq!(routes(plan.addresses.values(), "spine").len(), 1);
     fixture.bgp().peers = names(&["far"]);
     assert_eq!(reasons(&fixture.world()).1, Some(Reason::NoMatchingPeer));
 }

@@ -27,9 +27,11 @@ pub(super) fn segment(report: &layer2::Report) -> Segment {
     }
 }
 
-/// What layer 2 should do.
-pub(super) fn layer2_desired(plan: &Plan) -> layer2::Desired {
-    let addresses = plan.addresses.iter();
+/// What layer 2 should do for these addresses of the plan.
+pub(super) fn layer2_desired<'a>(
+    plan: &Plan,
+    addresses: impl Iterator<Item = (&'a IpAddr, &'a AddressPlan)>,
+) -> layer2::Desired {
     let owned = addresses.filter_map(|(address, plan)| match &plan.layer2 {
         plan::Layer2::Held(holding) => Some((*address, interfaces(&holding.interfaces))),
         plan::Layer2::NotHeld { .. } => None,
@@ -105,9 +107,13 @@ fn settings(name: &str, node: &str, session: &plan::Session) -> bgp::Settings {
     }
 }
 
-/// What one peer should hold.
-pub(super) fn routes(plan: &Plan, peer: &str) -> bgp::Routes {
-    let routes = plan::routes(&plan.addresses, peer).into_iter();
+/// What one peer should hold of these addresses.
+pub(super) fn routes<'a>(
+    addresses: impl Iterator<Item = (&'a IpAddr, &'a AddressPlan)>,
+    peer: &str,
+) -> bgp::Routes {
+    let plans = addresses.map(|(_, plan)| plan);
+    let routes = plan::routes(plans, peer).into_iter();
     routes
         .map(|(prefix, attributes)| {
             let route = bgp::Route {

@@ -246,7 +246,7 @@ pub fn state(state: SessionState) -> &'static str {
 fn advertised(facts: &Facts<'_>) -> Vec<Prefix> {
     let mut peers: BTreeMap<(IpNet, Attributes), Vec<String>> = BTreeMap::new();
     for peer in facts.plan.peers.keys() {
-        for (prefix, attributes) in plan::routes(&facts.plan.addresses, peer) {
+        for (prefix, attributes) in plan::routes(facts.plan.addresses.values(), peer) {
             let to = peers.entry((prefix, attributes)).or_default();
             to.push(peer.clone());
         }

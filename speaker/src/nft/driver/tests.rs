@@ -25,7 +25,8 @@ fn an_error_is_told_with_its_causes() {
 fn driver() -> (Driver, watch::Receiver<Report>) {
     let (_, wanted) = watch::channel(None);
     let (report, reports) = watch::channel(Report::Idle);
-    (Driver::new(wanted, report, CHECK), reports)
+    let (settled, _) = watch::channel(0);
+    (Driver::new(wanted, report, settled, CHECK), reports)
 }
 
 #[test]

@@ -1,0 +1,187 @@
+//! The link to the hand-off, and the addresses that wait for it.
+//!
+//! An address is announced once its traffic has somewhere to go: a UDP stream that arrives before is
+//! lost until it pauses. Nothing waits to be withdrawn, and nobody waits for ever: what cannot be
+//! handed off here is announced all the same, because something else may take the traffic.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::pending;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+use tracing::{error, warn};
+
+use crate::nft::{Desired, HandOff, Report};
+
+/// The hand-off.
+pub(super) struct HandOffLink {
+    machine: HandOff,
+    /// `None`: it has ended.
+    reports: Option<Reports>,
+    last_report: Report,
+    /// Whether it was ever told anything: a table of an earlier run is repaired only then.
+    is_told: bool,
+    waiting: Waiting,
+}
+
+struct Reports {
+    report: watch::Receiver<Report>,
+    settled: watch::Receiver<u64>,
+}
+
+impl HandOffLink {
+    /// Starts it; it touches nothing yet.
+    pub(super) fn start() -> Self {
+        let machine = HandOff::start();
+        let (report, settled) = (machine.report(), machine.settled());
+        Self {
+            reports: Some(Reports { report, settled }),
+            last_report: Report::Idle,
+            machine,
+            is_told: false,
+            waiting: Waiting::default(),
+        }
+    }
+
+    /// Whether it was ever told anything.
+    pub(super) fn is_told(&self) -> bool {
+        self.is_told
+    }
+
+    /// Tells it what should be true; `fresh` are addresses that were not announced before.
+    pub(super) fn want(&mut self, now: Instant, desired: Desired, fresh: BTreeSet<IpAddr>) {
+        self.is_told = true;
+        let generation = self.machine.want(Arc::new(desired));
+        if self.reports.is_some() {
+            self.waiting.add(now, generation, fresh);
+        }
+    }
+
+    /// Whether the address is to be announced later.
+    pub(super) fn is_waited_for(&self, address: IpAddr) -> bool {
+        self.waiting.addresses.contains_key(&address)
+    }
+
+    /// The address is not to be announced any more.
+    pub(super) fn forget(&mut self, address: IpAddr) {
+        self.waiting.addresses.remove(&address);
+    }
+
+    /// When it has taken too long.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.waiting.deadline()
+    }
+
+    /// Nobody waits any longer than the deadline; true when somebody has.
+    pub(super) fn handle_timeout(&mut self, now: Instant) -> bool {
+        let is_late = self.waiting.deadline().is_some_and(|until| until <= now);
+        if is_late {
+            warn!(limit = ?LIMIT, "hand-off takes long: announcing without it");
+            self.waiting.addresses.clear();
+        }
+        is_late
+    }
+
+    /// Waits for news. Cancel-safe.
+    pub(super) async fn changed(&mut self) {
+        let Some(reports) = &mut self.reports else {
+            return pending().await;
+        };
+        let is_alive = tokio::select! {
+            changed = reports.report.changed() => changed.is_ok(),
+            changed = reports.settled.changed() => changed.is_ok(),
+        };
+        if !is_alive {
+            error!("hand-off has ended");
+            self.reports = None;
+        }
+    }
+
+    /// Takes the news in; true when addresses waited for it that wait no longer.
+    pub(super) fn note(&mut self) -> bool {
+        match &mut self.reports {
+            Some(reports) => {
+                self.last_report = reports.report.borrow_and_update().clone();
+                self.waiting.settle(*reports.settled.borrow_and_update())
+            }
+            None => {
+                let error = "the hand-off has ended unexpectedly: restart the speaker".to_owned();
+                self.last_report = Report::Failed { error };
+                self.waiting.settle(u64::MAX)
+            }
+        }
+    }
+
+    /// How it stood at the last news.
+    pub(super) fn report(&self) -> &Report {
+        &self.last_report
+    }
+
+    /// Ends it, and gives what it said last.
+    pub(super) async fn stop(self, keep: bool) -> Report {
+        self.machine.stop(keep).await;
+        self.last_report
+    }
+}
+
+/// Addresses, and what each waits for.
+#[derive(Debug, Default)]
+struct Waiting {
+    addresses: BTreeMap<IpAddr, u64>,
+    /// Of the one that has waited longest.
+    until: Option<Instant>,
+}
+
+impl Waiting {
+    fn add(&mut self, now: Instant, generation: u64, fresh: BTreeSet<IpAddr>) {
+        if self.addresses.is_empty() {
+            self.until = Some(now + LIMIT);
+        }
+        let fresh = fresh.into_iter().map(|address| (address, generation));
+        self.addresses.extend(fresh);
+    }
+
+    /// Everything up to this generation has been dealt with.
+    fn settle(&mut self, generation: u64) -> bool {
+        let before = self.addresses.len();
+        self.addresses
+            .retain(|_, waits_for| *waits_for > generation);
+        self.addresses.len() < before
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.until.filter(|_| !self.addresses.is_empty())
+    }
+}
+
+/// Longer than any table of a sound machine takes.
+const LIMIT: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fresh(numbers: &[u8]) -> BTreeSet<IpAddr> {
+        let addresses = numbers.iter().map(|number| [192, 0, 2, *number].into());
+        addresses.collect()
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "where virtual time begins")]
+    fn an_address_waits_for_the_table_that_has_it_and_not_for_ever() {
+        let start = Instant::now();
+        let mut waiting = Waiting::default();
+        assert_eq!(waiting.deadline(), None);
+        waiting.add(start, 1, fresh(&[1]));
+        waiting.add(start + LIMIT / 2, 2, fresh(&[2]));
+        assert_eq!(waiting.deadline(), Some(start + LIMIT));
+        assert!(!waiting.settle(0));
+        assert!(waiting.settle(1));
+        assert!(waiting.addresses.keys().eq(&fresh(&[2])));
+        assert!(waiting.settle(3));
+        assert!(!waiting.settle(3));
+        assert_eq!(waiting.deadline(), None);
+    }
+}
