@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
 
 use super::document::SyntaxError;
-use super::entry::{Contents, Entry, Fault, Place};
+use super::entry::{Contents, Entry, Fault, Hides, Place};
 use super::located::Located;
 use super::marks::{Mark, Marks};
 use crate::api;
@@ -93,7 +93,8 @@ impl Catalog {
         let mut record = self.files.0.remove(file).unwrap_or_default();
         self.withdraw(&name, &record);
         // Any of the objects that are missing may be the one that cannot be recognised.
-        let may_hide = !contents.faults.is_empty();
+        let mut faults = contents.faults.iter();
+        let may_hide = faults.any(|fault| fault.hides != Hides::Nothing);
         let held = std::mem::take(&mut record.kept);
         let before = record.entries.into_iter().map(|entry| entry.key);
         record.kept = if may_hide {
@@ -164,7 +165,7 @@ impl Catalog {
     /// Services that may exist and are not known, and Namespaces that do.
     pub(super) fn unreadable(&self) -> Unreadable {
         Unreadable {
-            any: self.may_hide("Service"),
+            any: self.may_hide(Kind::Service),
             services: self
                 .unknown
                 .iter()
@@ -179,24 +180,24 @@ impl Catalog {
         }
     }
 
-    /// Whether a pool may be among what is not known.
+    /// Whether a pool may be among what is not known, or what is known of one may not be what counts.
     pub(super) fn may_lack_a_pool(&self) -> bool {
         let pool = Kind::Configuration(api::Kind::IpAddressPool);
-        self.may_hide(pool.name()) || self.unknown.iter().any(|key| key.kind == pool)
+        let mut doubtful = self.unknown.iter().chain(&self.contested);
+        self.may_hide(pool) || doubtful.any(|key| key.kind == pool)
     }
 
     /// Whether any Namespace that is not known may be in what could not be read.
     pub(super) fn may_lack_a_namespace(&self) -> bool {
-        self.may_hide(Kind::Namespace.name())
+        self.may_hide(Kind::Namespace)
     }
 
     /// Whether an object of the kind may be in a file that was never read, or be a document that
     /// cannot be recognised.
-    fn may_hide(&self, kind: &str) -> bool {
-        let hides = |fault: &Fault| fault.kind.as_ref().is_none_or(|written| written == kind);
+    fn may_hide(&self, kind: Kind) -> bool {
         self.troubled.iter().any(|file| {
             let record = &self.files.0[file];
-            !record.is_known || record.faults.iter().any(hides)
+            !record.is_known || record.faults.iter().any(|fault| fault.may_be(kind))
         })
     }
 

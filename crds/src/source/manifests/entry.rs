@@ -45,6 +45,31 @@ pub(super) struct Fault {
     pub(super) kind: Option<String>,
     pub(super) name: Option<String>,
     pub(super) error: FieldError,
+    pub(super) hides: Hides,
+}
+
+/// What a document may be that cannot be told to be any object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Hides {
+    /// Any object.
+    Anything,
+    /// An object of this kind.
+    Kind(String),
+    /// Any metallb.io object: the kind is none of that group.
+    Configuration,
+    /// No object at all: it has nothing of one.
+    Nothing,
+}
+
+impl Fault {
+    /// Whether an object of the kind may be what it is.
+    pub(super) fn may_be(&self, kind: Kind) -> bool {
+        match (&self.hides, kind) {
+            (Hides::Anything, _) | (Hides::Configuration, Kind::Configuration(_)) => true,
+            (Hides::Kind(written), kind) => written == kind.name(),
+            (Hides::Configuration | Hides::Nothing, _) => false,
+        }
+    }
 }
 
 /// What a file says.
@@ -80,14 +105,16 @@ impl Contents {
     }
 
     fn document(&mut self, place: Place, mut value: Value, namespace: &str) {
-        let text = |field: &str| value.get(field).and_then(Value::as_str).unwrap_or_default();
-        let Some(item_kind) = text("kind").strip_suffix("List") else {
+        let Some((item_kind, version)) = list_of(&value) else {
             self.object(place, value, namespace);
             return;
         };
-        let (item_kind, version) = (item_kind.to_owned(), text("apiVersion").to_owned());
-        let Some(Value::Array(items)) = value.get_mut("items").map(Value::take) else {
-            return;
+        let items = match value.get_mut("items").map(Value::take) {
+            Some(Value::Array(items)) => items,
+            // As some programs write an empty one.
+            Some(Value::Null) => return,
+            None => return self.no_items(place, "is missing: a list has items"),
+            Some(_) => return self.no_items(place, "is no list: write each item behind a dash"),
         };
         for (item, mut value) in items.into_iter().enumerate() {
             // The server leaves both out of the items of a typed list.
@@ -110,16 +137,9 @@ impl Contents {
             return;
         }
         match Header::of(&value, namespace) {
-            Ok(None) if place.item.is_some() && is_list(&value) => {
+            Ok(None) if place.item.is_some() && list_of(&value).is_some() => {
                 let error = FieldError::new("", "is a list in a list: write its items out");
-                // Anything may be in it.
-                let (kind, name) = (None, None);
-                self.faults.push(Fault {
-                    place,
-                    kind,
-                    name,
-                    error,
-                });
+                self.hiding_anything(place, error);
             }
             Ok(None) => {}
             Ok(Some(header)) => {
@@ -134,15 +154,55 @@ impl Contents {
                     kind: text(value.get("kind")),
                     name: text(value.pointer("/metadata/name")),
                     error,
+                    hides: Hides::of(&value),
                 });
             }
         }
     }
+
+    fn no_items(&mut self, place: Place, why: &str) {
+        self.hiding_anything(place, FieldError::new("items", why));
+    }
+
+    fn hiding_anything(&mut self, place: Place, error: FieldError) {
+        self.faults.push(Fault {
+            place,
+            kind: None,
+            name: None,
+            error,
+            hides: Hides::Anything,
+        });
+    }
 }
 
-fn is_list(value: &Value) -> bool {
-    let kind = value.get("kind").and_then(Value::as_str);
-    kind.is_some_and(|kind| kind.ends_with("List")) && value.get("items").is_some()
+impl Hides {
+    /// Of a document in which something that identifies an object is missing or wrong.
+    fn of(value: &Value) -> Self {
+        let marks = ["apiVersion", "kind", "metadata"];
+        if value.is_object() && marks.iter().all(|field| value.get(field).is_none()) {
+            return Self::Nothing;
+        }
+        let text = |field: &str| value.get(field).and_then(Value::as_str);
+        let Some(kind) = text("kind") else {
+            return Self::Anything;
+        };
+        let version = text("apiVersion").unwrap_or_default();
+        let is_ours = api::recognise(version, kind) == Recognised::UnknownVersion;
+        if is_ours && !api::Kind::ALL.iter().any(|known| known.name() == kind) {
+            return Self::Configuration;
+        }
+        Self::Kind(kind.to_owned())
+    }
+}
+
+/// The kind and the version of the items, if this is a list whose items may matter; of a list that
+/// may hold anything both are to be found with the items.
+fn list_of(value: &Value) -> Option<(String, String)> {
+    let text = |field: &str| value.get(field).and_then(Value::as_str);
+    let (version, kind) = (text("apiVersion").unwrap_or_default(), text("kind")?);
+    let item_kind = kind.strip_suffix("List")?;
+    let matters = item_kind.is_empty() || !matches!(recognise(version, item_kind), Ok(None));
+    matters.then(|| (item_kind.to_owned(), version.to_owned()))
 }
 
 /// What identifies an object.

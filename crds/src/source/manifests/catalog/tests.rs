@@ -242,6 +242,46 @@ fn a_document_of_another_kind_hides_no_service_and_no_pool() {
 }
 
 #[test]
+fn i5_a_kind_that_is_none_of_its_group_may_be_a_misspelt_pool() {
+    let mut catalog = Catalog::default();
+    let misspelt = "{apiVersion: metallb.io/v1beta1, kind: IPAddressPoool, metadata: {name: p}}";
+    say(&mut catalog, "a.yaml", misspelt);
+    assert!(catalog.may_lack_a_pool() && !unknown(&catalog).0);
+    let other = "{apiVersion: metallb.io/v1, kind: Community, metadata: {name: c}}";
+    say(&mut catalog, "a.yaml", other);
+    assert!(!catalog.may_lack_a_pool());
+}
+
+#[test]
+fn what_has_nothing_of_an_object_is_a_problem_and_hides_none() {
+    let mut catalog = Catalog::default();
+    let values = "{resources: [web.yaml], namePrefix: a}";
+    say(&mut catalog, "kustomization.yaml", values);
+    let [problem] = <[String; 1]>::try_from(problems(&catalog)).unwrap();
+    assert!(problem.contains("apiVersion: is missing"), "{problem}");
+    assert!(!unknown(&catalog).0 && !catalog.may_lack_a_pool());
+}
+
+#[test]
+fn i5_of_a_pool_that_is_defined_twice_nobody_knows_which_one_counts() {
+    let mut catalog = Catalog::default();
+    let pool = |range: &str| {
+        format!(
+            "{{apiVersion: metallb.io/v1beta1, kind: IPAddressPool, metadata: {{name: p}}, spec: {{addresses: [{range}]}}}}"
+        )
+    };
+    say(&mut catalog, "a.yaml", &pool("10.0.0.0/24"));
+    settle(&mut catalog);
+    assert!(!catalog.may_lack_a_pool());
+    say(&mut catalog, "b.yaml", &pool("10.1.0.0/24"));
+    settle(&mut catalog);
+    assert!(catalog.may_lack_a_pool());
+    catalog.remove("b.yaml");
+    settle(&mut catalog);
+    assert!(!catalog.may_lack_a_pool());
+}
+
+#[test]
 fn what_validation_finds_is_placed_in_the_document_also_in_a_list() {
     let mut catalog = Catalog::default();
     let text = "\

@@ -138,6 +138,46 @@ items:
 }
 
 #[test]
+fn a_list_without_a_list_of_items_is_a_problem_that_may_hide_anything() {
+    for (text, message) in [
+        (
+            "{apiVersion: v1, kind: List, items: {a: {kind: Service}}}",
+            "is no list",
+        ),
+        (
+            "{apiVersion: v1, kind: ServiceList, items: x}",
+            "is no list",
+        ),
+        ("{apiVersion: v1, kind: List}", "is missing"),
+    ] {
+        let contents = contents(text);
+        let [fault] = contents.faults.as_slice() else {
+            panic!("{text}: {:?}", contents.faults);
+        };
+        assert!(fault.error.message.starts_with(message), "{text}");
+        assert_eq!(
+            (&*fault.error.path, &fault.hides),
+            ("items", &Hides::Anything)
+        );
+    }
+}
+
+#[test]
+fn kinds_of_others_that_end_like_a_list_are_passed_over() {
+    let contents = contents(
+        "
+{apiVersion: example.org/v1, kind: BlockList, items: [192.0.2.1]}
+---
+{apiVersion: apps/v1, kind: DeploymentList, items: [{metadata: {name: a}}]}
+---
+{apiVersion: v1, kind: List, items: [{apiVersion: apps/v1, kind: DeploymentList, items: []}]}
+",
+    );
+    assert!(contents.entries.is_empty());
+    assert_eq!(contents.faults, []);
+}
+
+#[test]
 fn a_document_that_is_no_object_is_a_problem_and_others_go_on() {
     let contents = contents(
         "
