@@ -133,7 +133,11 @@ impl Judge {
         problems.sort();
         problems.dedup();
         self.remember(&cases, communities.bodies().chain(admitted.bodies()));
-        let config = self.configure(&cases, admitted, unreadable);
+        let config = self.configure(
+            &cases,
+            admitted,
+            unreadable || all_pools_elsewhere(&cases, objects),
+        );
         self.bfd_profiles.clone_from(&config.bfd_profiles);
         Verdict { config, problems }
     }
@@ -318,6 +322,13 @@ impl Judge {
             pools_incomplete,
         }
     }
+}
+
+/// Then more likely the namespace is the wrong one than that nobody is to keep an address.
+fn all_pools_elsewhere(cases: &BTreeMap<Id, Case<'_>>, objects: &[Object]) -> bool {
+    let mut ours = cases.keys().map(|(kind, _)| *kind);
+    let mut all = objects.iter().map(|object| object.kind);
+    all.any(|kind| kind == Kind::IpAddressPool) && !ours.any(|kind| kind == Kind::IpAddressPool)
 }
 
 impl Known {

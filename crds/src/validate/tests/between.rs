@@ -514,3 +514,12 @@ fn objects_elsewhere_are_reported_and_ignored() {
     assert!(!verdict.config.pools_incomplete);
     assert!(verdict.config.pools.keys().eq(["ours"]));
 }
+
+#[test]
+fn i5_where_all_pools_are_elsewhere_the_namespace_may_be_the_wrong_one() {
+    let mut stray = pool("stray", &["192.0.2.0/24"]);
+    stray.namespace = "default".to_owned();
+    let verdict = judge(&[stray]);
+    assert!(verdict.config.pools_incomplete && verdict.config.pools.is_empty());
+    assert!(!judge(&[]).config.pools_incomplete);
+}
