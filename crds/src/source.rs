@@ -46,6 +46,8 @@ pub struct Unreadable {
     /// Namespaces that no Namespace object describes, although one may be there unread: their labels
     /// are unknown.
     pub namespaces: BTreeSet<String>,
+    /// Recorded assignments that nobody knows: any address may be among them.
+    pub records: bool,
 }
 
 impl Unreadable {

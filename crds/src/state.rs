@@ -209,13 +209,8 @@ impl StateDir {
     /// Reads every record.
     pub fn read_services(&self) -> Records {
         let mut records = Records::default();
-        let keys = match service_files(&services_folder(&self.root)) {
-            Ok(keys) => keys,
-            Err(error) => {
-                records.problems.push(error);
-                return records;
-            }
-        };
+        let (keys, problems) = service_files(&services_folder(&self.root));
+        records.problems = problems;
         let read = in_parallel(&keys, READERS, SHARE, |key| read_record(&self.root, key));
         for (key, record) in keys.iter().zip(read) {
             match record {
@@ -393,16 +388,22 @@ fn is_missing(error: &io::Error) -> bool {
     )
 }
 
-/// Every record below the folder, sorted; a folder that is missing has none.
-fn service_files(folder: &Path) -> Result<Vec<ServiceKey>, StateError> {
+/// Every record below the folder, sorted, and what cannot be listed; a folder that is missing has none.
+fn service_files(folder: &Path) -> (Vec<ServiceKey>, Vec<StateError>) {
+    let mut problems = Vec::new();
+    let mut list = |folder: &Path| {
+        entries(folder).unwrap_or_else(|error| {
+            problems.push(error);
+            Vec::new()
+        })
+    };
     let mut keys = Vec::new();
-    for namespace in entries(folder)? {
-        for file in entries(&folder.join(&namespace))? {
-            keys.extend(key_of(&Path::new(&namespace).join(file)));
-        }
+    for namespace in list(folder) {
+        let files = list(&folder.join(&namespace)).into_iter();
+        keys.extend(files.filter_map(|file| key_of(&Path::new(&namespace).join(file))));
     }
     keys.sort();
-    Ok(keys)
+    (keys, problems)
 }
 
 fn entries(folder: &Path) -> Result<Vec<std::ffi::OsString>, StateError> {

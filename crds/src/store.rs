@@ -126,6 +126,18 @@ struct Spaces {
     known: Ledger<String, Namespace>,
 }
 
+/// What could not be read.
+pub struct Gaps<'a> {
+    /// Objects, and whether records may be missing beyond those of `withheld`.
+    pub unreadable: Unreadable,
+    /// Services whose record could not: what they hold is unknown, so that nothing is said about them.
+    pub withheld: &'a BTreeSet<ServiceKey>,
+    /// A pool may be among what was not read.
+    pub pools: bool,
+    /// Any Namespace may be.
+    pub namespaces: bool,
+}
+
 #[derive(Default)]
 struct Unread {
     known: Unreadable,
@@ -214,30 +226,21 @@ impl Store {
         self.refresh(&key);
     }
 
-    /// What could not be read. `withheld` are Services whose record could not: what they hold is
-    /// unknown, so that nothing is said about them. `pools`: a pool may be among what was not read;
-    /// `namespaces`: any Namespace may be.
-    pub fn unreadable(
-        &mut self,
-        mut unreadable: Unreadable,
-        withheld: &BTreeSet<ServiceKey>,
-        pools: bool,
-        namespaces: bool,
-    ) {
+    /// What could not be read.
+    pub fn unreadable(&mut self, gaps: Gaps<'_>) {
         let concerned: Vec<ServiceKey> = self
             .withheld
-            .symmetric_difference(withheld)
+            .symmetric_difference(gaps.withheld)
             .cloned()
             .collect();
-        self.withheld.clone_from(withheld);
+        self.withheld.clone_from(gaps.withheld);
         for key in &concerned {
             self.refresh(key);
         }
-        unreadable.services.extend(withheld.iter().cloned());
-        self.must_judge |= self.unreadable.pools != pools;
-        self.unreadable.pools = pools;
-        self.unreadable.namespaces = namespaces;
-        self.unreadable.known = unreadable;
+        self.must_judge |= self.unreadable.pools != gaps.pools;
+        self.unreadable.pools = gaps.pools;
+        self.unreadable.namespaces = gaps.namespaces;
+        self.unreadable.known = gaps.unreadable;
     }
 
     /// What all this changes, since this was asked last.
@@ -277,10 +280,16 @@ impl Store {
         self.orphans.get(&()).into_iter().flat_map(BTreeMap::keys)
     }
 
-    /// What could not be read, with every namespace that somebody lives in and that may be written
-    /// down there.
+    /// What could not be read, with every Service whose record could not, and every namespace that
+    /// somebody lives in and that may be written down there.
     fn unread(&self) -> Unreadable {
         let mut unreadable = self.unreadable.known.clone();
+        let withheld = self.withheld.iter();
+        // Without an object the record is one of a Service that is gone.
+        let lives = |key: &&ServiceKey| self.objects.contains_key(*key);
+        unreadable.services.extend(withheld.filter(lives).cloned());
+        let mut withheld = self.withheld.iter();
+        unreadable.records |= withheld.any(|key| unreadable.may_hold(key));
         if self.unreadable.namespaces {
             let Spaces {
                 written,
@@ -336,9 +345,12 @@ impl Store {
             (Some(object), Some(holding)) => Some(holding.laid_over(object)),
             (object, _) => object.cloned(),
         };
-        let orphan = holding
-            .filter(|_| object.is_none())
-            .map(|holding| holding.ingress.clone());
+        let recorded = match holding {
+            Some(holding) => Some(holding.ingress.clone()),
+            // What it holds is unknown, and that there is a record is not.
+            None => self.withheld.contains(key).then(Vec::new),
+        };
+        let orphan = recorded.filter(|_| object.is_none());
         self.services.set(key.clone(), shown);
         self.set_orphan(key, orphan);
     }

@@ -63,6 +63,15 @@ fn quiet() -> Store {
     store
 }
 
+fn gaps(withheld: &BTreeSet<ServiceKey>) -> Gaps<'_> {
+    Gaps {
+        unreadable: Unreadable::default(),
+        withheld,
+        pools: false,
+        namespaces: false,
+    }
+}
+
 #[test]
 fn a_service_brings_its_namespace_and_takes_it_away() {
     let mut store = quiet();
@@ -123,7 +132,7 @@ fn i4_what_is_the_same_is_not_told_again() {
         store.apply(key(Kind::Node, "", "n1"), Resource::Node(node.clone()));
         store.record(ServiceKey::new("shop", "web"), Some(Holding::default()));
         store.record(ServiceKey::new("shop", "gone"), Some(Holding::default()));
-        store.unreadable(Unreadable::default(), &BTreeSet::new(), false, false);
+        store.unreadable(gaps(&BTreeSet::new()));
     };
     fill(&mut store);
     assert_eq!(store.changes().len(), 5);
@@ -177,18 +186,43 @@ fn a_service_whose_record_cannot_be_read_is_not_spoken_of() {
     let web = ServiceKey::new("shop", "web");
     let withheld = BTreeSet::from([web]);
     apply(&mut store, service("shop", "web"));
-    store.unreadable(Unreadable::default(), &withheld, false, false);
+    store.unreadable(gaps(&withheld));
     let unreadable = Unreadable {
         any: false,
         services: withheld,
         namespaces: BTreeSet::new(),
+        records: true,
     };
     let changes = store.changes();
     assert_eq!(changes.last(), Some(&Change::Unreadable(unreadable)));
     let is_service = |change: &Change| matches!(change, Change::Service(..));
     assert!(!changes.iter().any(is_service));
-    store.unreadable(Unreadable::default(), &BTreeSet::new(), false, false);
+    store.unreadable(gaps(&BTreeSet::new()));
     assert!(store.changes().iter().any(is_service));
+}
+
+#[test]
+fn a_record_that_cannot_be_read_and_has_no_service_is_an_orphan_that_holds_nothing() {
+    let mut store = quiet();
+    let withheld = BTreeSet::from([ServiceKey::new("shop", "web")]);
+    store.unreadable(gaps(&withheld));
+    let orphans = withheld.iter().map(|key| (key.clone(), Vec::new()));
+    let changes = store.changes();
+    assert_eq!(changes, [Change::Orphans(orphans.collect())]);
+    // While its object may be unread, it may hold anything.
+    let any = Unreadable {
+        any: true,
+        ..Unreadable::default()
+    };
+    store.unreadable(Gaps {
+        unreadable: any.clone(),
+        ..gaps(&withheld)
+    });
+    let records = Unreadable {
+        records: true,
+        ..any
+    };
+    assert_eq!(store.changes(), [Change::Unreadable(records)]);
 }
 
 #[test]
@@ -217,7 +251,10 @@ fn the_configuration_is_judged_when_its_objects_change() {
 #[test]
 fn i5_while_a_pool_may_be_unread_the_configuration_says_so() {
     let mut store = quiet();
-    store.unreadable(Unreadable::default(), &BTreeSet::new(), true, false);
+    store.unreadable(Gaps {
+        pools: true,
+        ..gaps(&BTreeSet::new())
+    });
     let changes = store.changes();
     let [Change::Config(config)] = &changes[..] else {
         panic!("{changes:?}");

@@ -177,6 +177,7 @@ impl Catalog {
                 .filter(|key| key.kind == Kind::Namespace)
                 .map(|key| key.name.clone())
                 .collect(),
+            records: false,
         }
     }
 

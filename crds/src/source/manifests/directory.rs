@@ -14,7 +14,7 @@ use crate::model::ServiceKey;
 use crate::parallel::in_parallel;
 use crate::source::Change;
 use crate::state::{self, Recorded, StateError};
-use crate::store::{Holding, ObjectKey, Resource, Store};
+use crate::store::{Gaps, Holding, ObjectKey, Resource, Store};
 
 /// Everything known of the two directories.
 pub(super) struct Directory {
@@ -35,6 +35,8 @@ struct State {
     is_followed: bool,
     /// Services whose record could never be read.
     withheld: BTreeSet<ServiceKey>,
+    /// Folders that cannot be listed: namespaces, or `.` for all.
+    hidden: BTreeSet<String>,
     problems: BTreeMap<String, Located>,
 }
 
@@ -51,6 +53,7 @@ impl Directory {
                 root,
                 is_followed: options.follow_state,
                 withheld: BTreeSet::new(),
+                hidden: BTreeSet::new(),
                 problems: BTreeMap::new(),
             }),
             problems: Vec::new(),
@@ -63,7 +66,10 @@ impl Directory {
         if let Some(state) = &mut self.state {
             state.update(&none, &mut self.store);
         }
-        self.read_manifests(&none);
+        let changes = self.read_manifests(&none);
+        if let Some(state) = &mut self.state {
+            state.look_up_hidden(&changes, &mut self.store);
+        }
         let mut batch = self.batch();
         batch.changes.push(Change::Synced);
         batch
@@ -72,12 +78,24 @@ impl Directory {
     /// Reads the manifests that changed.
     pub(super) fn update(&mut self, touched: &BTreeSet<PathBuf>) -> Batch {
         let changes = self.read_manifests(touched);
-        if let Some(state) = &mut self.state
-            && !state.is_followed
-        {
-            state.look_up(&changes, &mut self.store);
+        if let Some(state) = &mut self.state {
+            if !state.is_followed {
+                state.look_up(&changes, &mut self.store);
+            }
+            state.look_up_hidden(&changes, &mut self.store);
         }
         self.batch()
+    }
+
+    /// Tries again to read the records that could not be read, if nobody follows them anyway.
+    pub(super) fn retry(&mut self) -> Batch {
+        match &mut self.state {
+            Some(state) if !state.is_followed && state.lacks_records() => {
+                state.retry(&mut self.store);
+                self.batch()
+            }
+            Some(_) | None => Batch::default(),
+        }
     }
 
     /// Reads the records that changed.
@@ -178,13 +196,14 @@ impl Directory {
 
     fn batch(&mut self) -> Batch {
         let none = BTreeSet::new();
-        let withheld = self.state.as_ref().map_or(&none, |state| &state.withheld);
-        self.store.unreadable(
-            self.catalog.unreadable(),
-            withheld,
-            self.catalog.may_lack_a_pool(),
-            self.catalog.may_lack_a_namespace(),
-        );
+        let mut unreadable = self.catalog.unreadable();
+        unreadable.records = self.state.as_ref().is_some_and(|s| !s.hidden.is_empty());
+        self.store.unreadable(Gaps {
+            unreadable,
+            withheld: self.state.as_ref().map_or(&none, |state| &state.withheld),
+            pools: self.catalog.may_lack_a_pool(),
+            namespaces: self.catalog.may_lack_a_namespace(),
+        });
         let changes = self.store.changes();
         let mut problems = self.catalog.problems(self.store.problems());
         if let Some(state) = &self.state {
@@ -200,7 +219,28 @@ impl Directory {
 }
 
 impl State {
+    /// Reads what changed.
     fn update(&mut self, touched: &BTreeSet<PathBuf>, store: &mut Store) {
+        let mut keys = self.changed(touched);
+        keys.extend(self.withheld.iter().cloned());
+        self.read(&keys, store);
+    }
+
+    /// Reads what could not be read before.
+    fn retry(&mut self, store: &mut Store) {
+        let before = self.hidden.clone();
+        let mut keys = self.changed(&BTreeSet::new());
+        keys.retain(|key| is_below(&before, key));
+        keys.extend(self.withheld.iter().cloned());
+        self.read(&keys, store);
+    }
+
+    fn lacks_records(&self) -> bool {
+        !self.withheld.is_empty() || !self.hidden.is_empty()
+    }
+
+    /// The records that changed; takes note of the folders.
+    fn changed(&mut self, touched: &BTreeSet<PathBuf>) -> BTreeSet<ServiceKey> {
         let Difference {
             changed,
             removed,
@@ -210,30 +250,43 @@ impl State {
         for folder in listed {
             self.problems.remove(&folder);
         }
+        self.hidden.clear();
         for (folder, why) in unlisted {
             // Before anything was ever written there is nothing to list.
             if folder != "." || self.tree.is_there() {
                 let place = self.tree.path_of(&folder).display().to_string();
-                self.problems.insert(folder, problem(place, 1, 1, why));
+                self.problems
+                    .insert(folder.clone(), problem(place, 1, 1, why));
+                self.hidden.insert(folder);
             }
         }
         let key_of = |file: &String| state::key_of(file.as_ref());
-        let keys: Vec<ServiceKey> = changed.iter().chain(&removed).filter_map(key_of).collect();
-        self.read(&keys, store);
+        changed.iter().chain(&removed).filter_map(key_of).collect()
+    }
+
+    /// Records in a folder that cannot be listed may be read by their name.
+    fn look_up_hidden(&mut self, changes: &[(ObjectKey, Option<Resource>)], store: &mut Store) {
+        if self.hidden.is_empty() {
+            return;
+        }
+        let present = changes.iter().filter(|(_, resource)| resource.is_some());
+        let keys = present.filter_map(|(key, _)| key.as_service());
+        let keys = keys.filter(|key| is_below(&self.hidden, key) && store.holding(key).is_none());
+        self.read(&keys.collect(), store);
     }
 
     /// Where records are not followed, those are read again whose Service changed: what a Service
     /// holds is what its record says then, and one that is deleted leaves its record to the writer.
     fn look_up(&mut self, changes: &[(ObjectKey, Option<Resource>)], store: &mut Store) {
-        let mut keys: Vec<ServiceKey> = store.orphans().cloned().collect();
+        let mut keys: BTreeSet<ServiceKey> = store.orphans().cloned().collect();
         for (key, resource) in changes {
             let Some(key) = key.as_service() else {
                 continue;
             };
             match resource {
-                Some(_) => keys.push(key),
+                Some(_) => drop(keys.insert(key)),
                 None => {
-                    keys.retain(|orphan| *orphan != key);
+                    keys.remove(&key);
                     store.record(key, None);
                 }
             }
@@ -241,11 +294,12 @@ impl State {
         self.read(&keys, store);
     }
 
-    fn read(&mut self, keys: &[ServiceKey], store: &mut Store) {
-        let read = in_parallel(keys, THREADS, SHARE, |key| {
+    fn read(&mut self, keys: &BTreeSet<ServiceKey>, store: &mut Store) {
+        let keys: Vec<&ServiceKey> = keys.iter().collect();
+        let read = in_parallel(&keys, THREADS, SHARE, |key| {
             state::read_record(&self.root, key)
         });
-        for (key, record) in keys.iter().zip(read) {
+        for (key, record) in keys.into_iter().zip(read) {
             self.take(key, record, store);
         }
     }
@@ -260,6 +314,12 @@ impl State {
     ) {
         let name = key.to_string();
         match record {
+            // Where nothing can be listed, what cannot be found may be there.
+            Ok(None) if is_below(&self.hidden, key) => {
+                if store.holding(key).is_none() {
+                    self.withheld.insert(key.clone());
+                }
+            }
             Ok(recorded) => {
                 self.problems.remove(&name);
                 self.withheld.remove(key);
@@ -277,6 +337,11 @@ impl State {
             }
         }
     }
+}
+
+/// Whether the Service's record is in one of the folders.
+fn is_below(folders: &BTreeSet<String>, key: &ServiceKey) -> bool {
+    folders.contains(".") || folders.contains(&key.namespace)
 }
 
 const MANIFESTS: &[&str] = &["yaml", "yml"];

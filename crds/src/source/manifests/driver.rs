@@ -161,8 +161,12 @@ impl Follower {
 
     fn follow_manifests(&mut self, settle: &mut Settle) -> Result<(), Ended> {
         match settle.poll() {
-            Some(Output::Look) if self.directory.manifests().looks_different() => {
-                settle.handle(Instant::now(), Input::Unsure);
+            Some(Output::Look) => {
+                if self.directory.manifests().looks_different() {
+                    settle.handle(Instant::now(), Input::Unsure);
+                }
+                let batch = self.directory.retry();
+                self.hand_over(batch)?;
             }
             Some(Output::Read(touched)) => {
                 let batch = self.directory.update(&touched);
@@ -171,7 +175,7 @@ impl Follower {
                 }
                 self.hand_over(batch)?;
             }
-            Some(Output::Look) | None => {}
+            None => {}
         }
         Ok(())
     }

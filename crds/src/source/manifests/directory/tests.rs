@@ -206,6 +206,44 @@ fn i5_a_record_that_does_not_parse_makes_its_service_unknown() {
 }
 
 #[test]
+fn i1_a_record_that_could_not_be_read_is_read_again_without_being_followed() {
+    let fixture = Fixture::new(&[("a.yaml", WEB)]);
+    write(&fixture.state_file("web.yaml"), "status: [");
+    let mut directory = fixture.directory();
+    assert!(directory.retry().is_empty(), "nothing has changed");
+    fs::remove_file(fixture.state_file("web.yaml")).unwrap();
+    fixture.record("web", &["192.0.2.1"]);
+    let batch = directory.retry();
+    assert_eq!(held(&batch.changes), ["192.0.2.1"]);
+    assert!(!unreadable(&batch.changes).unwrap().records);
+    assert_eq!(batch.problems, Some(Vec::new()));
+    fixture.record("web", &["192.0.2.2"]);
+    assert!(directory.retry().is_empty(), "the writer needs no echo");
+}
+
+#[test]
+fn i1_records_that_cannot_be_listed_are_unknown_until_they_can() {
+    let fixture = Fixture::new(&[("a.yaml", WEB)]);
+    let services_folder = fixture.folder.path().join("state/services");
+    write(&services_folder, "in the way");
+    let mut directory = Directory::new(&fixture.options);
+    let first = directory.first();
+    assert!(services(&first.changes).is_empty());
+    let unread = unreadable(&first.changes).unwrap();
+    assert!(unread.records && unread.may_hold(&ServiceKey::new("shop", "web")));
+    let line = first.problems.unwrap()[0].to_string();
+    assert!(
+        line.contains("state/services:1:1: cannot be listed"),
+        "{line}"
+    );
+    fs::remove_file(&services_folder).unwrap();
+    fixture.record("web", &["192.0.2.1"]);
+    let batch = directory.retry();
+    assert_eq!(held(&batch.changes), ["192.0.2.1"]);
+    assert!(!unreadable(&batch.changes).unwrap().records);
+}
+
+#[test]
 fn i4_nothing_changed_is_nothing_said() {
     let fixture = Fixture::new(&[("a.yaml", WEB), ("b.yaml", "x: [")]);
     let mut directory = fixture.directory();
