@@ -39,9 +39,10 @@ pub enum Change {
 /// same as deleted. Their addresses stay taken and nothing recorded about them is removed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Unreadable {
-    /// Some file could not be parsed and nothing is known of its contents: any Service may be in it.
+    /// Some file could not be parsed and nothing is known of its contents: any Service that was never
+    /// seen may be in it.
     pub any: bool,
-    /// Services whose document is there but does not make sense.
+    /// Services whose document is there but does not make sense, or may have gone into such a file.
     pub services: BTreeSet<ServiceKey>,
     /// Namespaces that no Namespace object describes, although one may be there unread: their labels
     /// are unknown.
@@ -51,7 +52,7 @@ pub struct Unreadable {
 }
 
 impl Unreadable {
-    /// Whether the Service may exist although no object describes it.
+    /// Whether a Service that was never seen may exist.
     pub fn may_hold(&self, service: &ServiceKey) -> bool {
         self.any || self.services.contains(service)
     }

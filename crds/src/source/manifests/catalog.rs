@@ -3,6 +3,9 @@
 //! Files claim objects. Of two claims to one name the first path in byte order wins, but one in force
 //! stays. A claim that makes no sense, and a file that does not parse, leave in force what was: an
 //! error is no deletion. Where nothing was in force, the object is unknown, which is no deletion either.
+//!
+//! An object that goes from its file is gone, unless it may have moved into one that cannot be
+//! understood: one that changed since the object was first seen.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
@@ -30,6 +33,10 @@ pub(super) struct Catalog {
     contested: BTreeSet<ObjectKey>,
     /// Files with something to report of their own.
     troubled: BTreeSet<Arc<str>>,
+    /// Gone, but perhaps into one of those; since when each was in force.
+    doubtful: BTreeMap<ObjectKey, u64>,
+    /// Counts the decisions.
+    revision: u64,
 }
 
 #[derive(Default)]
@@ -45,6 +52,8 @@ struct Record {
     is_known: bool,
     /// Why the present text could not be read.
     broken: Option<SyntaxError>,
+    /// When that was last different.
+    changed: u64,
     entries: Vec<Entry>,
     faults: Vec<Fault>,
     /// Objects that it held before documents in it became unrecognisable.
@@ -68,6 +77,7 @@ struct Claim {
 struct InForce {
     file: Arc<str>,
     value: Resource,
+    since: u64,
 }
 
 /// What to do about an object whose claims changed.
@@ -116,6 +126,7 @@ impl Catalog {
         record.marks = OnceLock::new();
         record.is_known = true;
         record.broken = None;
+        record.changed = self.revision;
         self.put(name, record);
     }
 
@@ -123,6 +134,7 @@ impl Catalog {
     pub(super) fn fail(&mut self, file: &str, why: SyntaxError) {
         let mut record = self.files.0.remove(file).unwrap_or_default();
         record.broken = Some(why);
+        record.changed = self.revision;
         self.put(file.into(), record);
     }
 
@@ -144,21 +156,33 @@ impl Catalog {
             let was = slot.in_force.is_some();
             let told = match self.files.choose(&key, slot) {
                 Choice::Take(value, file) => {
+                    self.doubtful.remove(&key);
+                    let present = slot.in_force.as_ref();
+                    let since = present.map_or(self.revision, |present| present.since);
                     let same = |present: &InForce| present.value == value;
-                    let is_same = slot.in_force.as_ref().is_some_and(same);
+                    let is_same = present.is_some_and(same);
                     let told = (!is_same).then(|| Some(value.clone()));
-                    slot.in_force = Some(InForce { file, value });
+                    slot.in_force = Some(InForce { file, value, since });
                     told
                 }
                 Choice::Keep => None,
                 Choice::Drop => {
-                    slot.in_force = None;
+                    if let Some(gone) = slot.in_force.take() {
+                        self.doubtful.insert(key.clone(), gone.since);
+                    }
                     was.then_some(None)
                 }
             };
             self.sort(&key);
             changes.extend(told.map(|told| (key, told)));
         }
+        let mut doubtful = std::mem::take(&mut self.doubtful);
+        doubtful.retain(|key, since| {
+            let mut files = self.hiding(key.kind);
+            files.any(|record| record.changed > *since)
+        });
+        self.doubtful = doubtful;
+        self.revision += 1;
         changes
     }
 
@@ -169,6 +193,7 @@ impl Catalog {
             services: self
                 .unknown
                 .iter()
+                .chain(self.doubtful.keys())
                 .filter_map(ObjectKey::as_service)
                 .collect(),
             namespaces: self
@@ -196,8 +221,12 @@ impl Catalog {
     /// Whether an object of the kind may be in a file that was never read, or be a document that
     /// cannot be recognised.
     fn may_hide(&self, kind: Kind) -> bool {
-        self.troubled.iter().any(|file| {
-            let record = &self.files.0[file];
+        self.hiding(kind).next().is_some()
+    }
+
+    fn hiding(&self, kind: Kind) -> impl Iterator<Item = &Record> {
+        let records = self.troubled.iter().map(|file| &self.files.0[file]);
+        records.filter(move |record| {
             !record.is_known || record.faults.iter().any(|fault| fault.may_be(kind))
         })
     }

@@ -161,6 +161,46 @@ fn i5_a_file_that_never_parsed_may_hold_anything() {
 }
 
 #[test]
+fn i5_only_a_file_that_changed_since_may_have_taken_an_object_in() {
+    let mut catalog = Catalog::default();
+    let web = ServiceKey::new("default", "web");
+    say(&mut catalog, "old.yaml", "a: [\n");
+    say(&mut catalog, "a.yaml", &service("web", "80"));
+    settle(&mut catalog);
+    catalog.remove("a.yaml");
+    assert_eq!(settle(&mut catalog), ["web-"]);
+    assert_eq!(
+        unknown(&catalog),
+        (true, Vec::new()),
+        "old.yaml is as it was"
+    );
+
+    say(&mut catalog, "a.yaml", &service("web", "80"));
+    settle(&mut catalog);
+    catalog.remove("a.yaml");
+    say(&mut catalog, "new.yaml", "a: [\n");
+    assert_eq!(settle(&mut catalog), ["web-"]);
+    assert_eq!(unknown(&catalog), (true, vec![web.clone()]));
+    say(&mut catalog, "new.yaml", "");
+    settle(&mut catalog);
+    assert_eq!(unknown(&catalog), (true, Vec::new()), "it is not there");
+
+    say(&mut catalog, "a.yaml", &service("web", "80"));
+    settle(&mut catalog);
+    catalog.remove("a.yaml");
+    say(
+        &mut catalog,
+        "new.yaml",
+        "{apiVersion: v1, metadata: {name: web}}",
+    );
+    settle(&mut catalog);
+    assert_eq!(unknown(&catalog), (true, vec![web]));
+    say(&mut catalog, "new.yaml", &service("web", "80"));
+    assert_eq!(settle(&mut catalog), ["web=80"]);
+    assert_eq!(unknown(&catalog), (true, Vec::new()));
+}
+
+#[test]
 fn i5_a_document_that_makes_no_sense_keeps_its_last_good_version() {
     let mut catalog = Catalog::default();
     say(
