@@ -369,7 +369,9 @@ impl Store {
     }
 
     fn set_node(&mut self, name: String, node: Option<Node>) {
-        self.must_judge |= self.facts.nodes.get(&name) != node.as_ref();
+        // Selectors are all that the configuration asks of a node.
+        let labels = self.facts.nodes.get(&name).map(|node| &node.labels);
+        self.must_judge |= labels != node.as_ref().map(|node| &node.labels);
         match &node {
             Some(node) => self.facts.nodes.insert(name.clone(), node.clone()),
             None => self.facts.nodes.remove(&name),

@@ -187,8 +187,13 @@ impl Tree {
         if let Some(above) = self.root.ancestors().skip(1).find(|above| above.is_dir()) {
             snapshot.folder(above);
         }
+        // By whatever way it is named: links may lead to it.
+        let except = self.except.as_deref().and_then(identity);
         let mut open = vec![(self.root.clone(), String::new(), 0)];
         while let Some((folder, prefix, depth)) = open.pop() {
+            if depth > 0 && except.is_some() && identity(&folder) == except {
+                continue;
+            }
             snapshot.folder(&folder);
             let listed = fs::read_dir(&folder).and_then(|entries| {
                 entries
@@ -227,10 +232,14 @@ impl Tree {
     }
 }
 
+fn identity(folder: &Path) -> Option<Identity> {
+    let status = fs::metadata(folder).ok()?;
+    Some((status.dev(), status.ino()))
+}
+
 impl Snapshot {
     fn folder(&mut self, path: &Path) {
-        if let Ok(status) = fs::metadata(path) {
-            let identity = (status.dev(), status.ino());
+        if let Some(identity) = identity(path) {
             self.folders.insert(path.to_owned(), identity);
         }
     }

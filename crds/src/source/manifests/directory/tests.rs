@@ -321,6 +321,25 @@ fn a_state_directory_below_the_manifests_is_not_read_as_manifests() {
 }
 
 #[test]
+fn a_state_directory_is_the_same_by_any_name() {
+    let mut fixture = Fixture::new(&[("a.yaml", WEB)]);
+    let link = fixture.folder.path().join("link");
+    std::os::unix::fs::symlink(&fixture.options.dir, &link).unwrap();
+    let record = "apiVersion: v1\nkind: Service\nmetadata: {name: web, namespace: shop}\n";
+    let state = fixture.options.dir.join("state");
+    write(&state.join("services/shop/web.yaml"), record);
+    fixture.options.state = Some(link.join("state"));
+    let listing = fixture.listing();
+    assert_eq!(lines(&listing.problems), Vec::<String>::new());
+    assert_eq!(services(&listing.changes).len(), 1);
+    fixture.options.state = Some(link.join("later"));
+    assert!(
+        fixture.listing().problems.len() == 1,
+        "another directory's records"
+    );
+}
+
+#[test]
 fn without_following_a_record_is_read_with_its_manifest() {
     let fixture = Fixture::new(&[("a.yaml", WEB)]);
     let mut directory = fixture.directory();
