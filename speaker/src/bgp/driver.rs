@@ -153,14 +153,18 @@ impl Driver {
             let deadline = self.peer.poll_timeout().map(|(at, _)| at);
             let wants_write = !self.outbox.is_empty();
             let event = tokio::select! {
-                event = self.link.event(wants_write) => event,
-                () = until(deadline) => Event::Deadline,
-                Ok(()) = self.routes.changed() => Event::Routes,
+                biased;
                 // Also when the session was dropped.
                 _ = &mut stop, if !is_stopping => Event::Stop,
+                // What has arrived is read before the hold timer is judged.
+                event = self.link.event(wants_write) => event,
+                Ok(()) = self.routes.changed() => Event::Routes,
+                () = until(deadline) => Event::Deadline,
             };
             is_stopping |= matches!(event, Event::Stop);
             self.handle(event);
+            // A peer that never pauses must not keep our KEEPALIVEs back.
+            self.peer.handle_timeout(Instant::now());
             // A peer that never pauses must not keep the other sessions waiting.
             tokio::task::yield_now().await;
         }
@@ -173,7 +177,8 @@ impl Driver {
             Event::Ready(Ok(())) => self.read(),
             Event::Ready(Err(error)) => self.fail(socket::in_words(&error)),
             Event::Closed => self.link = Link::Down,
-            Event::Deadline => self.peer.handle_timeout(now),
+            // Timers are looked at after every event.
+            Event::Deadline => {}
             Event::Routes => {
                 let routes = Arc::clone(&self.routes.borrow_and_update());
                 self.peer.handle(now, Input::Routes(routes));
@@ -240,7 +245,15 @@ impl Driver {
         match output {
             Output::Connect => {
                 self.outbox.clear();
-                self.link = Link::Dialing(Box::pin(socket::connect(self.settings.clone())));
+                let connect = socket::connect(self.settings.clone());
+                self.link = match std::mem::replace(&mut self.link, Link::Down) {
+                    // What was written last says why the session ended.
+                    Link::Closing(closing) => Link::Dialing(Box::pin(async move {
+                        closing.await;
+                        connect.await
+                    })),
+                    Link::Down | Link::Dialing(_) | Link::Up(_) => Link::Dialing(Box::pin(connect)),
+                };
             }
             Output::Send(octets) => self.outbox.extend(octets),
             Output::Close => self.close(),

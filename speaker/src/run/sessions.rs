@@ -2,8 +2,10 @@
 //! when its settings differ.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
+use ferrolb_crds::model::Port;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tracing::{error, info};
@@ -14,10 +16,10 @@ use crate::bgp::{Routes, Session, SessionStatus, Settings};
 #[derive(Debug, Default)]
 pub(super) struct Sessions {
     running: BTreeMap<String, Running>,
-    /// A session that is stopping must be gone before one with the same peer is started: the peer
-    /// would see two.
-    stopping: JoinSet<String>,
-    awaited: BTreeSet<String>,
+    /// A session that is stopping must be gone before another between the same two ends is started,
+    /// whatever its name: the peer would see two.
+    stopping: JoinSet<Ends>,
+    awaited: BTreeSet<Ends>,
     news: Arc<Notify>,
 }
 
@@ -47,7 +49,7 @@ impl Sessions {
             self.end(&peer);
         }
         for (peer, settings) in wanted {
-            if !self.awaited.contains(&peer) {
+            if !self.awaited.contains(&ends(&settings)) {
                 self.keep(&peer, settings, &routes);
             }
         }
@@ -77,11 +79,11 @@ impl Sessions {
     fn end(&mut self, peer: &str) {
         if let Some(running) = self.running.remove(peer) {
             info!(peer, "session stopped");
-            let name = peer.to_owned();
-            self.awaited.insert(name.clone());
+            let ends = ends(&running.settings);
+            self.awaited.insert(ends);
             self.stopping.spawn(async move {
                 running.session.stop().await;
-                name
+                ends
             });
         }
     }
@@ -112,8 +114,8 @@ impl Sessions {
     /// Waits until a session that was told to stop has stopped. Cancel-safe.
     pub(super) async fn stopped(&mut self) {
         match self.stopping.join_next().await {
-            Some(Ok(peer)) => {
-                self.awaited.remove(&peer);
+            Some(Ok(ends)) => {
+                self.awaited.remove(&ends);
             }
             Some(Err(error)) => error!(%error, "session did not stop"),
             None => std::future::pending().await,
@@ -142,6 +144,13 @@ impl Sessions {
             }
         }
     }
+}
+
+/// Address and port of the peer, and the address of ours if one is set.
+type Ends = (IpAddr, Port, Option<IpAddr>);
+
+fn ends(settings: &Settings) -> Ends {
+    (settings.neighbor, settings.port, settings.source_address)
 }
 
 #[cfg(test)]

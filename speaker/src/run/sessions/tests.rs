@@ -74,6 +74,29 @@ fn i8_a_session_is_restarted_only_when_its_settings_differ_and_never_beside_itse
 }
 
 #[test]
+fn a_peer_that_is_renamed_does_not_see_two_sessions() {
+    block_on(async {
+        let listener = listen().await;
+        let first = settings(&listener, 64512);
+        let renamed = Settings {
+            name: "spine".to_owned(),
+            ..first.clone()
+        };
+        let renamed = BTreeMap::from([("spine".to_owned(), renamed)]);
+        let mut sessions = Sessions::default();
+        sessions.want(wanted(&first), no_routes);
+        let (connection, _) = listener.accept().await.unwrap();
+        sessions.want(renamed.clone(), no_routes);
+        assert!(sessions.running.is_empty(), "the old one is still stopping");
+        drop(connection);
+        sessions.stopped().await;
+        sessions.want(renamed, no_routes);
+        assert!(sessions.running.contains_key("spine"));
+        sessions.stop().await;
+    });
+}
+
+#[test]
 fn new_routes_reach_a_running_session_once() {
     block_on(async {
         let listener = listen().await;
