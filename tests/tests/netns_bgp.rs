@@ -117,6 +117,23 @@ fn one_ipv4_session_carries_both_families_when_asked_to() {
     site.await_next_hop(SIX, &["fd00:1::11"]);
 }
 
+#[test]
+fn i8_a_next_hop_that_changes_takes_its_routes_along_without_a_reset() {
+    let dual = "dualStackAddressFamily: true";
+    let peers = [peer("four", 64501, "192.168.1.1", dual)];
+    let site = Site::new(1, 64501, &peers);
+    site.await_next_hop(FOUR, &["192.168.1.11"]);
+    site.await_next_hop(SIX, &["fd00:1::11"]);
+    let since = site.router.ask("show protocols n1").unwrap();
+    let node = &site.lab.segment.nodes[0].namespace;
+    node.ip("addr del fd00:1::11/64 dev eth0").unwrap();
+    site.await_next_hop(SIX, &[]);
+    node.ip("addr add fd00:1::99/64 dev eth0 nodad").unwrap();
+    site.await_next_hop(SIX, &["fd00:1::99"]);
+    site.await_next_hop(FOUR, &["192.168.1.11"]);
+    assert_eq!(since, site.router.ask("show protocols n1").unwrap());
+}
+
 /// RFC 8950: IPv4 prefixes with an IPv6 next hop.
 #[test]
 fn one_ipv6_session_carries_both_families_when_asked_to() {

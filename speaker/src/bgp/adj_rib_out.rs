@@ -14,7 +14,7 @@ use ferrolb_crds::model::{Asn, Community, Family};
 use ipnet::IpNet;
 
 use super::codec::{self, Packed};
-use super::connection::{Negotiated, NoNextHop};
+use super::connection::{Endpoint, Negotiated, NoNextHop};
 use super::message::{AsPath, Attributes, NextHop};
 use super::{Route, Routes};
 
@@ -23,6 +23,7 @@ use super::{Route, Routes};
 pub struct AdjRibOut {
     as_path: AsPath,
     is_internal: bool,
+    has_extended_next_hop: bool,
     next_hops: BTreeMap<Family, Result<NextHop, NoNextHop>>,
     desired: Arc<Routes>,
     desired_families: BTreeSet<Family>,
@@ -59,16 +60,13 @@ impl AdjRibOut {
             (false, true) => AsPath::FourOctet(local_asn.get()),
             (false, false) => AsPath::TwoOctet(local_asn.get()),
         };
-        let next_hop = |family: &Family| {
-            let endpoint = &session.endpoint;
-            (
-                *family,
-                endpoint.next_hop(*family, session.has_extended_next_hop),
-            )
-        };
+        let has_extended = session.has_extended_next_hop;
+        let next_hop =
+            |family: &Family| (*family, session.endpoint.next_hop(*family, has_extended));
         let mut rib = Self {
             as_path,
             is_internal: session.is_internal,
+            has_extended_next_hop: has_extended,
             next_hops: session.families.iter().map(next_hop).collect(),
             desired: Arc::default(),
             desired_families: BTreeSet::new(),
@@ -104,8 +102,31 @@ impl AdjRibOut {
                 self.announce.entry(group).or_default().insert(*prefix);
             }
         }
-        let is_undesired = |prefix: &&IpNet| !self.desired.contains_key(*prefix);
+        let is_undesired = |prefix: &&IpNet| {
+            let has_next_hop = self.next_hop(Family::of(prefix.addr())).is_some();
+            !has_next_hop || !self.desired.contains_key(*prefix)
+        };
         self.withdraw = self.held.keys().filter(is_undesired).copied().collect();
+    }
+
+    /// Our end has these addresses now: where that changes the next hop, the routes are announced anew,
+    /// and where it leaves none they are withdrawn.
+    pub fn relocate(&mut self, endpoint: &Endpoint) {
+        let mut has_changed = false;
+        for (family, next_hop) in &mut self.next_hops {
+            let new = endpoint.next_hop(*family, self.has_extended_next_hop);
+            if *next_hop == new {
+                continue;
+            }
+            has_changed = true;
+            let before = std::mem::replace(next_hop, new);
+            if before.is_ok() && new.is_ok() {
+                self.refresh.insert(*family);
+            }
+        }
+        if has_changed {
+            self.apply(Arc::clone(&self.desired));
+        }
     }
 
     /// The peer has forgotten what it held of a family, or wants to look at it again (RFC 2918).
@@ -203,9 +224,10 @@ impl AdjRibOut {
 
     fn poll_withdrawal(&mut self) -> Option<Vec<u8>> {
         let family = Family::of(self.withdraw.first()?.addr());
-        let is_multiprotocol = match self.next_hop(family)? {
-            NextHop::V4(_) => false,
-            NextHop::V6 { .. } => true,
+        // IPv4 routes lose their next hop only where it is an address of that family.
+        let is_multiprotocol = match (self.next_hop(family), family) {
+            (Some(NextHop::V6 { .. }), _) | (None, Family::V6) => true,
+            (Some(NextHop::V4(_)), _) | (None, Family::V4) => false,
         };
         let prefixes = self.withdraw.iter().copied();
         let prefixes = prefixes.take_while(|prefix| Family::of(prefix.addr()) == family);

@@ -30,7 +30,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tracing::Instrument;
 
-use super::connection::Reason;
+use super::connection::{Endpoint, Reason};
 use super::peer::{Input, Output, Peer};
 use super::socket::{self, ConnectError};
 use super::{Routes, SessionState, SessionStatus, Settings};
@@ -86,6 +86,8 @@ struct Driver {
     settings: Settings,
     peer: Peer,
     link: Link,
+    /// Our end of the connection, and when it was looked at last.
+    seen: Option<(Endpoint, Instant)>,
     /// What the peer has not been sent yet.
     outbox: Vec<u8>,
     routes: watch::Receiver<Arc<Routes>>,
@@ -132,6 +134,7 @@ impl Driver {
             settings,
             peer,
             link: Link::Down,
+            seen: None,
             outbox: Vec::new(),
             routes,
             status,
@@ -150,7 +153,9 @@ impl Driver {
             if is_stopping && matches!(self.link, Link::Down) {
                 return;
             }
-            let deadline = self.peer.poll_timeout().map(|(at, _)| at);
+            let look_at = self.seen.as_ref().map(|(_, at)| *at + LOOK);
+            let timeout = self.peer.poll_timeout().map(|(at, _)| at);
+            let deadline = timeout.into_iter().chain(look_at).min();
             let wants_write = !self.outbox.is_empty();
             let event = tokio::select! {
                 biased;
@@ -165,6 +170,7 @@ impl Driver {
             self.handle(event);
             // A peer that never pauses must not keep our KEEPALIVEs back.
             self.peer.handle_timeout(Instant::now());
+            self.look();
             // A peer that never pauses must not keep the other sessions waiting.
             tokio::task::yield_now().await;
         }
@@ -194,13 +200,38 @@ impl Driver {
         };
         match socket::endpoint(&stream) {
             Ok(endpoint) => {
+                let now = Instant::now();
                 self.link = Link::Up(stream);
-                self.peer.handle(Instant::now(), Input::Connected(endpoint));
+                self.seen = Some((endpoint.clone(), now));
+                self.peer.handle(now, Input::Connected(endpoint));
             }
             Err(error) => self.fail(format!(
                 "failed to read the addresses of the host: {}",
                 socket::in_words(&error)
             )),
+        }
+    }
+
+    /// Looks at our end again: an address that comes or goes may be a next hop.
+    fn look(&mut self) {
+        let now = Instant::now();
+        let Link::Up(stream) = &self.link else {
+            self.seen = None;
+            return;
+        };
+        let Some((endpoint, at)) = &mut self.seen else {
+            return;
+        };
+        if now < *at + LOOK {
+            return;
+        }
+        *at = now;
+        // What cannot be read now is read the next time.
+        if let Ok(present) = socket::endpoint(stream)
+            && present != *endpoint
+        {
+            endpoint.clone_from(&present);
+            self.peer.handle(now, Input::Relocated(present));
         }
     }
 
@@ -417,5 +448,7 @@ const READ_SIZE: usize = 16 * 1024;
 const OUTBOX_SIZE: usize = 64 * 1024;
 /// How many different failures are worth a warning each.
 const LOGGED_REASONS: usize = 8;
+/// How often our end of a connection is looked at.
+const LOOK: Duration = Duration::from_secs(5);
 const LINGER_TIME: Duration = Duration::from_secs(1);
 const STOP_TIME: Duration = Duration::from_millis(1500);

@@ -29,6 +29,8 @@ pub enum Input<'a> {
     Routes(Arc<Routes>),
     /// The connection that was asked for is up.
     Connected(Endpoint),
+    /// Our end of it has other addresses than before.
+    Relocated(Endpoint),
     /// It could not be made or was lost; in words.
     Failed(String),
     /// Octets from the peer.
@@ -69,6 +71,8 @@ pub struct Peer {
     local_asn: Asn,
     desired: Arc<Routes>,
     adj_rib_out: Option<AdjRibOut>,
+    /// Our end of the connection as last seen.
+    endpoint: Option<Endpoint>,
     /// Less than one message, between two inputs.
     inbox: Vec<u8>,
     outputs: VecDeque<Output>,
@@ -83,6 +87,7 @@ impl Peer {
             connection: Connection::new(settings, rng),
             desired,
             adj_rib_out: None,
+            endpoint: None,
             inbox: Vec::new(),
             outputs: VecDeque::new(),
             updates_sent: 0,
@@ -94,11 +99,18 @@ impl Peer {
         let event = match input {
             Input::Start => connection::Input::ManualStart,
             Input::Stop => connection::Input::ManualStop,
-            Input::Connected(endpoint) => connection::Input::TcpConfirmed(endpoint),
+            Input::Connected(endpoint) => {
+                self.endpoint = Some(endpoint.clone());
+                connection::Input::TcpConfirmed(endpoint)
+            }
             Input::Failed(error) => connection::Input::TcpFailed(error),
             Input::SendBlocked => connection::Input::SendBlocked,
             Input::SendResumed => connection::Input::SendResumed,
             Input::Routes(desired) => return self.apply(desired),
+            Input::Relocated(endpoint) => {
+                self.endpoint = Some(endpoint);
+                return self.relocate();
+            }
             Input::Received(octets) => return self.receive(now, octets),
         };
         self.tell(now, event);
@@ -183,6 +195,12 @@ impl Peer {
         }
     }
 
+    fn relocate(&mut self) {
+        if let (Some(adj_rib_out), Some(endpoint)) = (&mut self.adj_rib_out, &self.endpoint) {
+            adj_rib_out.relocate(endpoint);
+        }
+    }
+
     fn receive(&mut self, now: Instant, octets: &[u8]) {
         let mut inbox = std::mem::take(&mut self.inbox);
         inbox.extend_from_slice(octets);
@@ -237,5 +255,7 @@ impl Peer {
             .connection
             .negotiated()
             .map(|session| AdjRibOut::new(session, self.local_asn, Arc::clone(&self.desired)));
+        // It may have changed while the session was being made.
+        self.relocate();
     }
 }

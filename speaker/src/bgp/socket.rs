@@ -4,7 +4,9 @@
     unsafe_code,
     reason = "getifaddrs has no safe form in the libraries at hand; it is one function here"
 )]
+#![expect(clippy::disallowed_methods, reason = "driver: asks the kernel")]
 
+use std::collections::BTreeSet;
 use std::ffi::CStr;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -53,11 +55,12 @@ pub(super) async fn connect(settings: Settings) -> Result<TcpStream, ConnectErro
 pub(super) fn endpoint(stream: &TcpStream) -> io::Result<Endpoint> {
     let local = stream.local_addr()?.ip().to_canonical();
     let addresses = interface_addresses()?;
+    let passing = passing_addresses();
     let carrier = addresses.iter().find(|(_, address)| *address == local);
     let interface = match carrier {
         Some((name, _)) => addresses
             .iter()
-            .filter(|(other, _)| other == name)
+            .filter(|(other, address)| other == name && !passing.contains(address))
             .map(|(_, address)| *address)
             .collect(),
         None => Vec::new(),
@@ -134,6 +137,26 @@ fn interface_addresses() -> io::Result<Vec<(String, IpAddr)>> {
     Ok(addresses)
 }
 
+/// Addresses that may be another host's, or are soon nobody's: no next hop to give away.
+fn passing_addresses() -> BTreeSet<IpAddr> {
+    // Without IPv6 there is no such file, and no such address.
+    let text = std::fs::read_to_string("/proc/thread-self/net/if_inet6").unwrap_or_default();
+    text.lines().filter_map(passing_address).collect()
+}
+
+/// A line is the address, the interface's index, the length of the prefix, the scope, and the flags,
+/// all hexadecimal, and the interface's name.
+fn passing_address(line: &str) -> Option<IpAddr> {
+    let mut fields = line.split_whitespace();
+    let address = u128::from_str_radix(fields.next()?, 16).ok()?;
+    let flags = u32::from_str_radix(fields.nth(3)?, 16).ok()?;
+    let passing = libc::IFA_F_TEMPORARY
+        | libc::IFA_F_DADFAILED
+        | libc::IFA_F_DEPRECATED
+        | libc::IFA_F_TENTATIVE;
+    (flags & passing != 0).then(|| Ipv6Addr::from_bits(address).into())
+}
+
 /// # Safety
 ///
 /// `address` is null or points to a socket address as large as its family demands.
@@ -165,6 +188,20 @@ mod tests {
     fn the_loopback_interface_has_its_address() {
         let addresses = interface_addresses().unwrap();
         assert!(addresses.contains(&("lo".to_owned(), Ipv4Addr::LOCALHOST.into())));
+    }
+
+    #[test]
+    fn addresses_that_are_not_there_to_stay_are_told_by_their_flags() {
+        let line =
+            |flags: &str| format!("20010db8000000000000000000000010 02 40 00 {flags}     eth0");
+        for flags in ["80", "00"] {
+            assert_eq!(passing_address(&line(flags)), None, "permanent or learnt");
+        }
+        for flags in ["40", "c0", "20", "01", "88"] {
+            let address = "2001:db8::10".parse().unwrap();
+            assert_eq!(passing_address(&line(flags)), Some(address), "{flags}");
+        }
+        assert_eq!(passing_address("nonsense"), None);
     }
 
     #[test]

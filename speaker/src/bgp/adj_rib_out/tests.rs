@@ -126,6 +126,38 @@ fn other_attributes_are_announced_again_and_not_withdrawn() {
 }
 
 #[test]
+fn a_next_hop_that_comes_changes_or_goes_takes_its_routes_along() {
+    let endpoint = |six: &[&str]| Endpoint {
+        local: "10.0.0.11".parse().unwrap(),
+        interface: six.iter().map(|a| a.parse().unwrap()).collect(),
+    };
+    let mut session = session();
+    session.endpoint = endpoint(&[]);
+    let mut rib = settled(&session, routes(&["192.0.2.10/32", "2001:db8::/64"]));
+    assert_eq!(rib.prefixes(), 1);
+    assert!(rib.unannounced().is_some());
+
+    rib.relocate(&endpoint(&["fd00::11"]));
+    let updates = drain(&mut rib);
+    assert_eq!(updates.len(), 1, "the other family stays as it is");
+    assert_eq!(updates[0].announced, [net("2001:db8::/64")]);
+    assert_eq!(rib.unannounced(), None);
+    rib.relocate(&endpoint(&["fd00::11"]));
+    assert_eq!(drain(&mut rib), []);
+
+    rib.relocate(&endpoint(&["fd00::12"]));
+    let updates = drain(&mut rib);
+    assert_eq!(updates.len(), 1);
+    assert_eq!(updates[0].announced, [net("2001:db8::/64")]);
+
+    rib.relocate(&endpoint(&[]));
+    let updates = drain(&mut rib);
+    assert_eq!(updates.len(), 1);
+    assert_eq!(updates[0].withdrawn, [net("2001:db8::/64")]);
+    assert_eq!(rib.prefixes(), 1);
+}
+
+#[test]
 fn what_came_and_went_unsent_is_never_sent() {
     let mut rib = settled(&session(), Routes::new());
     rib.apply(Arc::new(routes(&["192.0.2.10/32"])));
