@@ -16,7 +16,7 @@ mod contradictions;
 mod draft;
 mod fault;
 mod judge;
-mod path;
+pub(crate) mod path;
 mod peers;
 mod pools;
 mod problem;

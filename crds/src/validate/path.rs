@@ -37,7 +37,8 @@ impl fmt::Display for Path<'_> {
     }
 }
 
-fn is_plain(name: &str) -> bool {
+/// Whether a key reads as one segment behind a dot.
+pub(crate) fn is_plain(name: &str) -> bool {
     let first_is_letter = name.starts_with(|c: char| c.is_ascii_alphabetic());
     first_is_letter && !name.contains(['.', '[', ']'])
 }

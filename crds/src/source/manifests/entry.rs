@@ -6,11 +6,13 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use serde_path_to_error::Segment;
 
 use super::defaults;
 use crate::api::{self, Recognised};
 use crate::source::resource::{self, FieldError};
 use crate::store::{Kind, ObjectKey, Resource};
+use crate::validate::path::is_plain;
 
 /// Where in its file an object stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -401,10 +403,30 @@ fn configuration(
 /// Reads the value as the type.
 fn typed<T: DeserializeOwned>(value: &Value) -> Result<T, FieldError> {
     serde_path_to_error::deserialize(value).map_err(|error| {
-        let path = error.path().to_string();
-        let path = if path == "." { String::new() } else { path };
+        let path = written(error.path());
         FieldError::new(path, error.into_inner().to_string())
     })
+}
+
+/// The path as validation writes it, with keys that would read as two segments in brackets.
+fn written(path: &serde_path_to_error::Path) -> String {
+    let mut text = String::new();
+    for segment in path {
+        match segment {
+            Segment::Seq { index } => text.push_str(&format!("[{index}]")),
+            Segment::Map { key } | Segment::Enum { variant: key } if is_plain(key) => {
+                if !text.is_empty() {
+                    text.push('.');
+                }
+                text.push_str(key);
+            }
+            Segment::Map { key } | Segment::Enum { variant: key } => {
+                text.push_str(&format!("[{key}]"));
+            }
+            Segment::Unknown => {}
+        }
+    }
+    text
 }
 
 #[cfg(test)]

@@ -281,6 +281,9 @@ fn a_field_of_the_wrong_type_is_named_by_its_path() {
     }
     let pool = "{apiVersion: metallb.io/v1beta1, kind: IPAddressPool, metadata: {name: a, labels: {b: 1}}}";
     assert_eq!(error(pool).path, "metadata.labels.b");
+    let annotated = "{apiVersion: v1, kind: Service, metadata: {name: web, annotations: {metallb.io/allow-shared-ip: 5}}}";
+    let path = "metadata.annotations[metallb.io/allow-shared-ip]";
+    assert_eq!(error(annotated).path, path);
 }
 
 #[test]
