@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use ferrolb_crds::duration;
+use ferrolb_crds::{api, duration};
 
 use crate::run::{Heartbeat, Settings};
 use crate::status::{Place, View};
@@ -162,7 +162,7 @@ impl RunArguments {
         Ok(Settings {
             manifests,
             state,
-            namespace: namespace.unwrap_or_else(|| "metallb-system".to_owned()),
+            namespace: namespace.unwrap_or_else(|| api::DEFAULT_NAMESPACE.to_owned()),
             socket: self
                 .socket
                 .unwrap_or_else(|| crate::status::socket_of(&node)),

@@ -15,9 +15,6 @@ pub const DEFAULT_NAMESPACE: &str = "metallb-system";
 /// Kinds of [`GROUP`] that report and configure nothing.
 pub const STATUS_KINDS: [&str; 3] = ["ServiceL2Status", "ServiceBGPStatus", "ConfigurationState"];
 
-/// The current prefix of Service annotations.
-pub const ANNOTATION_PREFIX: &str = "metallb.io/";
-
 /// The deprecated prefix of Service annotations: still honoured, and said to be deprecated.
 pub const DEPRECATED_ANNOTATION_PREFIX: &str = "metallb.universe.tf/";
 
@@ -44,15 +41,6 @@ pub const IP_ALLOCATED_FROM_POOL: &str = "metallb.io/ip-allocated-from-pool";
 
 /// Service condition: whether the Service has what it asks for, and why not.
 pub const CONDITION_ALLOCATED: &str = "ferrolb.io/Allocated";
-
-/// Label of a status object: the node it is from.
-pub const LABEL_NODE: &str = "metallb.io/node";
-
-/// Label of a status object: the name of the Service it is about.
-pub const LABEL_SERVICE_NAME: &str = "metallb.io/service-name";
-
-/// Label of a status object: the namespace of the Service it is about.
-pub const LABEL_SERVICE_NAMESPACE: &str = "metallb.io/service-namespace";
 
 /// The type a Secret with a BGP password must have.
 pub const BASIC_AUTH_SECRET: &str = "kubernetes.io/basic-auth";

@@ -36,11 +36,6 @@ pub struct ServiceAllocation {
 }
 
 impl Pool {
-    /// Whether the address is one of the pool's that may be given out.
-    pub fn owns(&self, address: IpAddr) -> bool {
-        self.ranges.iter().any(|range| range.contains(address)) && !self.avoids(address)
-    }
-
     /// Whether `avoidBuggyIPs` takes the address out of use.
     pub fn avoids(&self, address: IpAddr) -> bool {
         match address {

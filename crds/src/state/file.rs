@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::timestamp;
 use super::{Condition, Recorded, ServiceStatus};
+use crate::api;
 use crate::model::ServiceKey;
 
 /// Why a text is no record of the Service, and where.
@@ -85,7 +86,7 @@ struct Entry {
 /// The text of a record; the same status gives the same text.
 pub(super) fn render(status: &ServiceStatus) -> String {
     let entry = |condition: &Condition| Entry {
-        type_: ALLOCATED.to_owned(),
+        type_: api::CONDITION_ALLOCATED.to_owned(),
         status: if condition.allocated { "True" } else { "False" }.to_owned(),
         reason: condition.reason.clone(),
         message: condition.message.clone(),
@@ -130,7 +131,7 @@ pub(super) fn parse(text: &str, key: &ServiceKey) -> Result<Recorded, Fault> {
     }
     let mut conditions = document.status.conditions.into_iter();
     let condition = conditions
-        .find(|entry| entry.type_ == ALLOCATED)
+        .find(|entry| entry.type_ == api::CONDITION_ALLOCATED)
         .map(condition)
         .transpose()?;
     let ingress = document.status.load_balancer.ingress;
@@ -140,8 +141,6 @@ pub(super) fn parse(text: &str, key: &ServiceKey) -> Result<Recorded, Fault> {
         condition,
     })
 }
-
-const ALLOCATED: &str = "ferrolb.io/Allocated";
 
 fn condition(entry: Entry) -> Result<Condition, Fault> {
     let since = timestamp::parse(&entry.last_transition_time).ok_or_else(|| {
