@@ -70,8 +70,8 @@ pub struct LinkIndex(pub u32);
 /// What layer 2 knows.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Report {
-    /// True until one down-after time has passed since the first heartbeat was sent: until then
-    /// nothing is known of the others, and nothing is taken.
+    /// True while heartbeats are sent and no interface has been listened to for long enough:
+    /// until then nothing is known of the others, and nothing is taken.
     pub listening: bool,
     /// Interfaces that exist and are fit for announcing, by name.
     pub interfaces: BTreeMap<String, Interface>,
@@ -82,10 +82,11 @@ pub struct Report {
 /// An interface fit for announcing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Interface {
-    /// Administratively up, with carrier, without a problem, and listened to for one down-after
-    /// time since it came up: until then it is not known who else is there, and nothing is
-    /// answered or announced on it.
+    /// Administratively up, with carrier, without a problem.
     pub is_up: bool,
+    /// Up, and listened to for one down-after time while heartbeats were sent: until then it is
+    /// not known who else is there, and nothing is answered or announced on it.
+    pub is_settled: bool,
     /// Hardware address.
     pub mac: [u8; 6],
     /// Addresses with their prefix lengths.

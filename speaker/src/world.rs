@@ -36,17 +36,28 @@ pub enum Segment {
     Off(String),
     /// Layer 2 runs but nothing is known of the others yet: nothing may be taken.
     Listening {
-        /// Usable interfaces by name, and whether each is up.
-        links: BTreeMap<String, bool>,
+        /// Interfaces fit for announcing, by name.
+        links: BTreeMap<String, LinkState>,
     },
     /// Layer 2 runs.
     Known {
-        /// Usable interfaces by name, and whether each is up.
-        links: BTreeMap<String, bool>,
+        /// Interfaces fit for announcing, by name.
+        links: BTreeMap<String, LinkState>,
         /// Live nodes that are not leaving: on which interfaces of ours each is heard, and from which
         /// of its own.
         heard: BTreeMap<String, BTreeMap<String, BTreeSet<String>>>,
     },
+}
+
+/// How far an interface is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LinkState {
+    /// It has no carrier, is switched off, or cannot be used.
+    Down,
+    /// It could be used, but it is not known who else is there: nothing may be taken on it.
+    Listening,
+    /// It is used.
+    Up,
 }
 
 /// Everything this speaker knows.
@@ -315,8 +326,8 @@ impl World {
 }
 
 impl Segment {
-    /// Usable interfaces by name, and whether each is up; none while layer 2 is off.
-    pub fn links(&self) -> Option<&BTreeMap<String, bool>> {
+    /// Interfaces fit for announcing, by name; none while layer 2 is off.
+    pub fn links(&self) -> Option<&BTreeMap<String, LinkState>> {
         match self {
             Self::Off(_) => None,
             Self::Listening { links } | Self::Known { links, .. } => Some(links),

@@ -251,7 +251,11 @@ fn decide(node: &str, report: &Report) -> (Desired, BTreeSet<String>) {
         .iter()
         .filter(|(_, health)| !health.heard_on.is_empty());
     let live: BTreeSet<String> = live.map(|(name, _)| name.clone()).collect();
-    let is_fit = !report.listening && report.interfaces.values().any(|interface| interface.is_up);
+    let is_fit = !report.listening
+        && report
+            .interfaces
+            .values()
+            .any(|interface| interface.is_settled);
     let mut owned = BTreeMap::new();
     for (v4, v6) in V4.iter().zip(V6) {
         let address: IpAddr = v4.parse().unwrap();

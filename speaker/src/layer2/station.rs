@@ -1,9 +1,10 @@
 //! One node on its segments: responder, announcer, heartbeat and liveness behind one deadline.
 //!
-//! An interface is used in three steps: it has carrier; it has been *listened to* for one
-//! down-after time, while heartbeats already go out, marked as listening; it is settled, and what
-//! is owned there is announced and answered for. So a node that starts, or whose carrier returns,
-//! knows who is there before it takes anything, and nobody yields to it before it can take.
+//! An interface is used in three steps: it has carrier, and heartbeats are wanted there; it has
+//! been *listened to* for one down-after time, while heartbeats already go out, marked as
+//! listening; it is settled, and what is owned there is announced and answered for. So a node that
+//! starts, or whose carrier returns, knows who is there before it takes anything, and nobody yields
+//! to it before it can take. Each interface goes through them by itself.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv6Addr};
@@ -123,24 +124,18 @@ pub struct Station {
     links: BTreeMap<LinkIndex, Attachment>,
     liveness: Liveness,
     announcer: Announcer,
-    stage: Stage,
+    leaving: Option<Farewell>,
     epoch: (Instant, SystemTime),
     complaints: Vec<(LinkIndex, HeartbeatError)>,
     has_namesake: bool,
     outputs: VecDeque<Output>,
 }
 
-/// How far this node is.
+/// So many heartbeats still say something, the next one then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
-    /// No heartbeat has been sent.
-    Silent,
-    /// The first heartbeat was sent then; the others are listened to.
-    Listening { since: Instant },
-    /// Addresses can be held.
-    Settled,
-    /// So many heartbeats still say that we are leaving.
-    Leaving { left: u8, next: Instant },
+struct Farewell {
+    left: u8,
+    next: Instant,
 }
 
 /// What our heartbeats are made from.
@@ -178,7 +173,7 @@ impl Station {
             links: BTreeMap::new(),
             liveness: Liveness::new(liveness, incarnation),
             announcer: Announcer::new(now, incarnation.rotate_left(32)),
-            stage: Stage::Silent,
+            leaving: None,
             epoch: (now, wall),
             complaints: Vec::new(),
             has_namesake: false,
@@ -211,33 +206,20 @@ impl Station {
             .links
             .values()
             .filter_map(|attachment| attachment.next_beat);
-        let unsettled = self
-            .links
-            .iter()
-            .filter(|(_, attachment)| !attachment.is_settled);
-        let settles = unsettled.filter_map(|(link, attachment)| {
+        let settles = self.links.iter().filter_map(|(link, attachment)| {
             attachment.settles_at(self.liveness.listen_time(*link))
         });
-        let leave = match self.stage {
-            Stage::Leaving { left, next } if left > 0 => Some(next),
-            Stage::Silent | Stage::Listening { .. } | Stage::Settled | Stage::Leaving { .. } => {
-                None
-            }
-        };
+        let leaving = self.leaving.filter(|farewell| farewell.left > 0);
         beats
             .map(|at| (at, Timer::Heartbeat))
-            .chain(
-                settles
-                    .chain(self.listens_until())
-                    .map(|at| (at, Timer::Settle)),
-            )
+            .chain(settles.map(|at| (at, Timer::Settle)))
             .chain(self.liveness.poll_timeout().map(|at| (at, Timer::Liveness)))
             .chain(
                 self.announcer
                     .poll_timeout()
                     .map(|at| (at, Timer::Announce)),
             )
-            .chain(leave.map(|at| (at, Timer::Leave)))
+            .chain(leaving.map(|farewell| (farewell.next, Timer::Leave)))
             .min()
     }
 
@@ -262,7 +244,8 @@ impl Station {
                 ..
             } = &attachment.link;
             let interface = Interface {
-                is_up: attachment.is_settled,
+                is_up: attachment.is_usable(),
+                is_settled: attachment.is_settled,
                 mac: mac.0,
                 addresses: addresses.clone(),
                 problem: attachment.problem.clone(),
@@ -279,13 +262,15 @@ impl Station {
             (name.to_owned(), health)
         });
         Report {
-            listening: match self.stage {
-                Stage::Silent | Stage::Listening { .. } => true,
-                Stage::Settled | Stage::Leaving { .. } => false,
-            },
+            listening: self.is_listening(),
             interfaces: interfaces.collect(),
             nodes: nodes.collect(),
         }
+    }
+
+    fn is_listening(&self) -> bool {
+        let mut beating = self.links.values().filter(|link| link.beats()).peekable();
+        beating.peek().is_some() && beating.all(|attachment| !attachment.is_settled)
     }
 
     /// The solicited-node groups to be in on an interface.
@@ -364,17 +349,16 @@ impl Station {
 
     /// Brings every interface in line with what is wanted and what it can do.
     fn apply(&mut self, now: Instant) {
-        let is_leaving = matches!(self.stage, Stage::Leaving { .. });
+        let is_leaving = self.leaving.is_some();
         for (index, attachment) in &mut self.links {
-            if attachment.note_usable(now) {
+            if attachment.note_usable() {
                 let lost = liveness::Input::LinkLost { link: *index };
                 self.liveness.handle(now, lost);
             }
             let beats = attachment.is_usable() && self.desired.beats_on(&attachment.link.name);
-            if beats && !attachment.beats {
-                attachment.listen_from(now);
+            if attachment.set_beats(now, beats) {
+                self.outputs.push_back(Output::Changed);
             }
-            attachment.beats = beats;
             let owned = match attachment.is_settled && !is_leaving {
                 true => self.desired.owned_on(&attachment.link.name),
                 false => BTreeSet::new(),
@@ -388,7 +372,7 @@ impl Station {
                 self.announcer.handle(now, own);
             }
             attachment.next_beat = match attachment.next_beat {
-                _ if !attachment.beats || is_leaving => None,
+                _ if !attachment.beats() || is_leaving => None,
                 None => Some(now),
                 planned => planned,
             };
@@ -449,47 +433,42 @@ impl Station {
     }
 
     fn leave(&mut self, now: Instant) {
-        if matches!(self.stage, Stage::Leaving { .. }) {
+        if self.leaving.is_some() {
             return;
         }
-        self.stage = Stage::Leaving {
+        self.leaving = Some(Farewell {
             left: FAREWELLS,
             next: now,
-        };
+        });
         // Nothing is answered from here on.
         self.apply(now);
     }
 
     fn say_leaving(&mut self, now: Instant) {
-        let Stage::Leaving { left, next } = self.stage else {
+        let due = |farewell: &Farewell| farewell.left > 0 && farewell.next <= now;
+        let Some(Farewell { left, .. }) = self.leaving.filter(due) else {
             return;
         };
-        if left == 0 || now < next {
-            return;
-        }
         let links: Vec<LinkIndex> = self.beating().collect();
         for link in &links {
             self.send_heartbeat(*link, None, Flags::default());
         }
         let left = if links.is_empty() { 0 } else { left - 1 };
-        self.stage = Stage::Leaving {
+        self.leaving = Some(Farewell {
             left,
             next: now + FAREWELL,
-        };
+        });
         if left == 0 {
             self.outputs.push_back(Output::Left);
         }
     }
 
     fn beating(&self) -> impl Iterator<Item = LinkIndex> {
-        let beating = self.links.iter().filter(|(_, attachment)| attachment.beats);
+        let beating = self.links.iter().filter(|(_, link)| link.beats());
         beating.map(|(link, _)| *link)
     }
 
     fn beat(&mut self, now: Instant) {
-        if matches!(self.stage, Stage::Leaving { .. }) {
-            return;
-        }
         let due: Vec<LinkIndex> = self
             .links
             .iter()
@@ -504,9 +483,6 @@ impl Station {
             if let Some(attachment) = self.links.get_mut(&link) {
                 attachment.next_beat = Some(now + wait);
             }
-            if self.stage == Stage::Silent {
-                self.stage = Stage::Listening { since: now };
-            }
         }
     }
 
@@ -514,10 +490,9 @@ impl Station {
         let Some(attachment) = self.links.get(&link) else {
             return;
         };
-        let is_leaving = matches!(self.stage, Stage::Leaving { .. });
         let flags = Flags {
-            is_leaving,
-            is_listening: self.stage != Stage::Settled || !attachment.is_settled,
+            is_leaving: self.leaving.is_some(),
+            is_listening: !attachment.is_settled,
             ..flags
         };
         let interval = self.liveness.interval(link);
@@ -530,9 +505,6 @@ impl Station {
     fn settle(&mut self, now: Instant) {
         let mut has_settled = false;
         for (link, attachment) in &mut self.links {
-            if attachment.is_settled {
-                continue;
-            }
             let settles_at = attachment.settles_at(self.liveness.listen_time(*link));
             if settles_at.is_some_and(|at| at <= now) {
                 attachment.is_settled = true;
@@ -540,28 +512,10 @@ impl Station {
                 has_settled = true;
             }
         }
-        if self.listens_until().is_some_and(|at| at <= now) {
-            self.stage = Stage::Settled;
-            for attachment in self.links.values_mut() {
-                attachment.next_beat = attachment.next_beat.map(|at| at.min(now));
-            }
-            has_settled = true;
-        }
         if has_settled {
             self.apply(now);
             self.outputs.push_back(Output::Changed);
         }
-    }
-
-    fn listens_until(&self) -> Option<Instant> {
-        let Stage::Listening { since } = self.stage else {
-            return None;
-        };
-        let longest = self
-            .beating()
-            .map(|link| self.liveness.listen_time(link))
-            .max();
-        longest.map(|time| since + time)
     }
 
     /// Moves what the inner machines say to our own outputs.
@@ -591,11 +545,7 @@ impl Station {
                     was_missed: why == Unicast::Missed,
                     ..Flags::default()
                 };
-                if self
-                    .links
-                    .get(&link)
-                    .is_some_and(|attachment| attachment.beats)
-                {
+                if self.links.get(&link).is_some_and(Attachment::beats) {
                     self.send_heartbeat(link, Some(to), flags);
                 }
             }

@@ -18,7 +18,7 @@ use ferrolb_crds::model::{L2Advertisement, Labels, Node};
 
 use super::eligibility::{Claim, Endpoints, Reason, node_is_fit};
 use crate::layer2::rank;
-use crate::world::{Segment, World};
+use crate::world::{LinkState, Segment, World};
 
 /// On which interfaces.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,7 +99,7 @@ impl Interfaces {
         }
     }
 
-    fn missing(&self, links: &BTreeMap<String, bool>) -> BTreeSet<String> {
+    fn missing(&self, links: &Links) -> BTreeSet<String> {
         match self {
             Self::All => BTreeSet::new(),
             Self::Only(names) => {
@@ -120,6 +120,8 @@ pub fn heartbeat(world: &World) -> Option<Interfaces> {
     let advertisements = world.config().l2_advertisements.values();
     Interfaces::union(advertisements.filter(|ad| ad.selects_node(&node.labels)))
 }
+
+type Links = BTreeMap<String, LinkState>;
 
 /// Plans one address, and says for each claim why this node does not announce it, if it does not.
 pub(super) fn plan(
@@ -227,22 +229,30 @@ impl Ballot<'_> {
             let detail = format!("there are Node objects, but none named {}", this.name);
             return refuse(Reason::NodeUnknown, Some(detail));
         }
-        let links = match self.world.segment() {
+        let (links, is_known) = match self.world.segment() {
             Segment::Off(why) => return refuse(Reason::Layer2Off, Some(why.clone())),
-            Segment::Listening { .. } => return refuse(Reason::Listening, None),
-            Segment::Known { links, .. } => links,
+            Segment::Listening { links } => (links, false),
+            Segment::Known { links, .. } => (links, true),
         };
         let interfaces = self.interfaces(this).unwrap_or(Interfaces::All);
-        if up(&interfaces, links).next().is_none() {
-            let detail = why_down(&interfaces, links);
-            return refuse(Reason::AnnounceFailed, Some(detail));
+        // Listening comes to an end only where there is something to listen on.
+        match chosen(&interfaces, links).map(|(_, state)| state).max() {
+            None | Some(LinkState::Down) => {
+                let detail = why_down(&interfaces, links);
+                return refuse(Reason::AnnounceFailed, Some(detail));
+            }
+            Some(LinkState::Up) if is_known => {}
+            Some(LinkState::Listening | LinkState::Up) => return refuse(Reason::Listening, None),
         }
         let held = self.held_on(&this.name, &candidates, first);
         if held.is_empty() {
             return refuse(Reason::NotOwner, None);
         }
         let missing = interfaces.missing(links);
-        let is_everywhere = up(&interfaces, links).all(|link| held.contains(link));
+        // Where it still listens it has to be ranked first, by then with those who are there.
+        let is_everywhere = chosen(&interfaces, links)
+            .filter(|(_, state)| *state != LinkState::Down)
+            .all(|(link, _)| held.contains(link));
         Layer2::Held(Holding {
             missing,
             interfaces: match is_everywhere {
@@ -341,17 +351,23 @@ struct Candidate<'n> {
     alive_on: BTreeSet<&'n str>,
 }
 
-/// The links that are meant and up.
-fn up<'l>(
+/// The links that are meant.
+fn chosen<'l>(
     interfaces: &Interfaces,
-    links: &'l BTreeMap<String, bool>,
-) -> impl Iterator<Item = &'l str> {
-    let up = links.iter().filter(|(_, is_up)| **is_up);
-    up.map(|(name, _)| name.as_str())
-        .filter(|name| interfaces.include(name))
+    links: &'l Links,
+) -> impl Iterator<Item = (&'l str, LinkState)> {
+    let all = links.iter().map(|(name, state)| (name.as_str(), *state));
+    all.filter(|(name, _)| interfaces.include(name))
 }
 
-fn why_down(interfaces: &Interfaces, links: &BTreeMap<String, bool>) -> String {
+/// The links that are meant and up.
+fn up<'l>(interfaces: &Interfaces, links: &'l Links) -> impl Iterator<Item = &'l str> {
+    chosen(interfaces, links)
+        .filter(|(_, state)| *state == LinkState::Up)
+        .map(|(name, _)| name)
+}
+
+fn why_down(interfaces: &Interfaces, links: &Links) -> String {
     let names = |names: &[&String]| {
         let names: Vec<&str> = names.iter().map(|name| name.as_str()).collect();
         names.join(", ")

@@ -3,14 +3,14 @@
 mod fixture;
 mod incremental;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ferrolb_crds::model::{
     Asn, Community, Family, Neighbor, Node, PeerAsn, Preference, Protocol, Secret, TrafficPolicy,
 };
 
 use super::*;
-use crate::world::Segment;
+use crate::world::{LinkState, Segment};
 use fixture::*;
 
 /// What this node does with the first Service at the first address.
@@ -125,6 +125,48 @@ fn a_named_interface_that_does_not_exist_is_named() {
         panic!("one of the interfaces is there");
     };
     assert_eq!(holding.missing, names(&["eth9"]));
+}
+
+#[test]
+fn an_interface_that_can_never_be_listened_on_is_named_and_not_waited_for() {
+    let mut fixture = Fixture::new();
+    for (chosen, state, expected) in [
+        ("eth9", LinkState::Listening, Reason::AnnounceFailed),
+        ("eth0", LinkState::Down, Reason::AnnounceFailed),
+        ("eth0", LinkState::Listening, Reason::Listening),
+    ] {
+        fixture.l2().interfaces = names(&[chosen]);
+        let links = BTreeMap::from([("eth0".to_owned(), state)]);
+        let heard = BTreeMap::new();
+        for segment in [
+            Segment::Listening {
+                links: links.clone(),
+            },
+            Segment::Known { links, heard },
+        ] {
+            fixture.segment = segment;
+            let plan = plan_address(&fixture.world(), ip(VIP)).unwrap();
+            let Layer2::NotHeld { reason, detail, .. } = plan.layer2 else {
+                panic!("held where nothing is known of the others");
+            };
+            assert_eq!(reason, expected, "{chosen} {state:?}");
+            let names_it = detail.is_some_and(|detail| detail.contains(chosen));
+            assert_eq!(names_it, expected == Reason::AnnounceFailed);
+        }
+    }
+}
+
+#[test]
+fn i6_an_interface_that_still_listens_is_not_taken_along_with_the_others() {
+    let mut fixture = Fixture::new();
+    let states = [("eth0", LinkState::Up), ("eth1", LinkState::Listening)];
+    fixture.segment = Segment::Known {
+        links: states.map(|(name, state)| (name.to_owned(), state)).into(),
+        heard: BTreeMap::new(),
+    };
+    assert_eq!(held_on(&fixture), only(&["eth0"]));
+    fixture.hear(&[("eth0", true), ("eth1", true)], &[]);
+    assert_eq!(held_on(&fixture), Some(Interfaces::All));
 }
 
 #[test]

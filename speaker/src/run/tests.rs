@@ -1,7 +1,10 @@
 use std::path::Path;
 
 use super::*;
+use crate::layer2::LinkIndex;
+use crate::layer2::station::{Input, Link, Station};
 use crate::status::View;
+use crate::wire::ethernet::Mac;
 
 const OBJECTS: &str = "
 apiVersion: metallb.io/v1beta1
@@ -98,6 +101,66 @@ fn without_a_heartbeat_key_it_runs_says_that_layer_2_is_silent_and_follows_the_d
         assert!(last.contains("this speaker has stopped"), "{last}");
         assert!(!settings.socket.exists());
     });
+}
+
+/// A station as the driver has it, with one interface and no sockets.
+fn station(has_carrier: bool) -> Station {
+    let settings = crate::layer2::Settings {
+        node: "n1".to_owned(),
+        key: None,
+        interval: Duration::from_millis(100),
+        down_after: None,
+    };
+    let now = Instant::now();
+    let mut station = Station::new(&settings, 1, now, SystemTime::UNIX_EPOCH);
+    let eth0 = Link {
+        name: "eth0".to_owned(),
+        mac: Mac([2, 0, 0, 0, 0, 1]),
+        has_carrier,
+        addresses: Vec::new(),
+    };
+    let links = BTreeMap::from([(LinkIndex(2), eth0)]);
+    station.handle(now, Input::Links(links));
+    station
+}
+
+#[test]
+fn an_interface_that_is_missing_or_down_is_named_with_what_a_station_reports() {
+    let named = "  interfaces: [eth9]";
+    for (spec, has_carrier, reason, detail) in [
+        (named, true, "announceFailed", "eth9"),
+        ("", false, "announceFailed", "down: eth0"),
+        ("", true, "listening", ""),
+    ] {
+        let root = tempfile::tempdir().unwrap();
+        let settings = settings(root.path());
+        std::fs::create_dir(&settings.manifests).unwrap();
+        let name = "metadata: {name: l2, namespace: metallb-system}\n";
+        let objects = OBJECTS.replace(
+            name,
+            &format!("{name}spec:\n  ipAddressPools: [pool]\n{spec}\n"),
+        );
+        std::fs::write(settings.manifests.join("all.yaml"), objects).unwrap();
+        block_on(async {
+            let mut speaker = Speaker::start(settings.clone(), source(&settings));
+            run_until(&mut speaker, |speaker| !speaker.plan.addresses.is_empty()).await;
+            let mut station = station(has_carrier);
+            // Before the station is told what is wanted, and after: the plan says the same.
+            for _ in 0..2 {
+                let segment = translate::segment(&station.report());
+                let touched = speaker.world.hear(segment);
+                speaker.replan(touched);
+                let not_held = &speaker.document().layer2.not_held[0];
+                assert_eq!(not_held.reason, reason);
+                let said = not_held.detail.clone().unwrap_or_default();
+                assert!(said.contains(detail), "{said}");
+                let plan = &speaker.plan;
+                let desired = translate::layer2_desired(plan, plan.addresses.iter());
+                station.handle(Instant::now(), Input::Want(desired));
+            }
+            speaker.stop().await;
+        });
+    }
 }
 
 #[test]

@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use crate::plan::{self, AddressPlan, Plan};
-use crate::world::Segment;
+use crate::world::{LinkState, Segment};
 use crate::{bgp, layer2, nft};
 
 /// What layer 2 reports, as far as planning depends on it.
 pub(super) fn segment(report: &layer2::Report) -> Segment {
     let interfaces = report.interfaces.iter();
     let links = interfaces
-        .map(|(name, link)| (name.clone(), link.is_up && link.problem.is_none()))
+        .map(|(name, link)| (name.clone(), link_state(link)))
         .collect();
     if report.listening {
         return Segment::Listening { links };
@@ -24,6 +24,14 @@ pub(super) fn segment(report: &layer2::Report) -> Segment {
         heard: alive
             .map(|(name, health)| (name.clone(), health.heard_on.clone()))
             .collect(),
+    }
+}
+
+fn link_state(link: &layer2::Interface) -> LinkState {
+    match (link.is_up, link.is_settled) {
+        (false, _) => LinkState::Down,
+        (true, false) => LinkState::Listening,
+        (true, true) => LinkState::Up,
     }
 }
 
@@ -137,8 +145,9 @@ mod tests {
     }
 
     fn report(listening: bool) -> layer2::Report {
-        let interface = |is_up, problem: Option<&str>| layer2::Interface {
+        let interface = |is_up, is_settled, problem: Option<&str>| layer2::Interface {
             is_up,
+            is_settled,
             mac: [2, 0, 0, 0, 0, 1],
             addresses: Vec::new(),
             problem: problem.map(str::to_owned),
@@ -151,9 +160,12 @@ mod tests {
         layer2::Report {
             listening,
             interfaces: BTreeMap::from([
-                ("eth0".to_owned(), interface(true, None)),
-                ("eth1".to_owned(), interface(true, Some("no socket"))),
-                ("eth2".to_owned(), interface(false, None)),
+                ("eth0".to_owned(), interface(true, true, None)),
+                (
+                    "eth1".to_owned(),
+                    interface(false, false, Some("no socket")),
+                ),
+                ("eth2".to_owned(), interface(true, false, None)),
             ]),
             nodes: BTreeMap::from([
                 ("alive".to_owned(), health(&["eth0"], false)),
@@ -165,9 +177,13 @@ mod tests {
 
     #[test]
     fn only_nodes_that_are_heard_and_stay_count_and_only_links_that_work() {
-        let links: BTreeMap<String, bool> = [("eth0", true), ("eth1", false), ("eth2", false)]
-            .map(|(name, is_up)| (name.to_owned(), is_up))
-            .into();
+        let links: BTreeMap<String, LinkState> = [
+            ("eth0", LinkState::Up),
+            ("eth1", LinkState::Down),
+            ("eth2", LinkState::Listening),
+        ]
+        .map(|(name, state)| (name.to_owned(), state))
+        .into();
         assert_eq!(
             segment(&report(false)),
             Segment::Known {

@@ -27,11 +27,12 @@ pub struct Link {
 pub(super) struct Attachment {
     pub(super) link: Link,
     pub(super) problem: Option<String>,
-    pub(super) usable_since: Option<Instant>,
+    was_usable: bool,
+    /// Heartbeats go out here, and the others are listened to, since then.
+    listens_since: Option<Instant>,
+    /// It has listened for long enough.
     pub(super) is_settled: bool,
     pub(super) owned: BTreeSet<IpAddr>,
-    /// Heartbeats go out here.
-    pub(super) beats: bool,
     pub(super) next_beat: Option<Instant>,
 }
 
@@ -41,10 +42,10 @@ impl Attachment {
         Self {
             link,
             problem: None,
-            usable_since: None,
+            was_usable: false,
+            listens_since: None,
             is_settled: false,
             owned: BTreeSet::new(),
-            beats: false,
             next_beat: None,
         }
     }
@@ -53,30 +54,32 @@ impl Attachment {
         self.link.has_carrier && self.problem.is_none()
     }
 
-    /// Follows carrier and problem; true if the interface can be used no more.
-    pub(super) fn note_usable(&mut self, now: Instant) -> bool {
-        match (self.usable_since, self.is_usable()) {
-            (None, true) => {
-                self.usable_since = Some(now);
-                false
-            }
-            (Some(_), false) => {
-                self.usable_since = None;
-                self.is_settled = false;
-                true
-            }
-            (None, false) | (Some(_), true) => false,
-        }
+    /// Whether heartbeats go out here.
+    pub(super) fn beats(&self) -> bool {
+        self.listens_since.is_some()
     }
 
-    /// Where nobody sent heartbeats nobody was heard: nothing is known of the others here yet.
-    pub(super) fn listen_from(&mut self, now: Instant) {
-        self.usable_since = Some(now);
+    /// Follows carrier and problem; true if the interface can be used no more.
+    pub(super) fn note_usable(&mut self) -> bool {
+        let is_usable = self.is_usable();
+        std::mem::replace(&mut self.was_usable, is_usable) && !is_usable
+    }
+
+    /// Sends heartbeats and listens from now on, or does neither; true if that is a change.
+    ///
+    /// Time without heartbeats does not count as listening: where nobody sent any, nobody was
+    /// heard.
+    pub(super) fn set_beats(&mut self, now: Instant, beats: bool) -> bool {
+        if beats == self.beats() {
+            return false;
+        }
+        self.listens_since = beats.then_some(now);
         self.is_settled = false;
+        true
     }
 
     pub(super) fn settles_at(&self, listen_time: Duration) -> Option<Instant> {
-        let since = self.usable_since.filter(|_| !self.is_settled)?;
+        let since = self.listens_since.filter(|_| !self.is_settled)?;
         Some(since + listen_time)
     }
 }

@@ -273,7 +273,7 @@ impl Segment {
 fn decide(n: usize, station: &Station) -> Desired {
     let report = station.report();
     let node = name(n);
-    let is_fit = !report.listening && report.interfaces.values().all(|link| link.is_up);
+    let is_fit = !report.listening && report.interfaces.values().all(|link| link.is_settled);
     let live = report
         .nodes
         .iter()

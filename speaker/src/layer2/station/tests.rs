@@ -130,8 +130,8 @@ impl Bench {
         frames(&said).any(|(_, frame)| frame[12..14] == [0x08, 0x06] && frame[..6] == PEER.0)
     }
 
-    fn is_up(&self, name: &str) -> bool {
-        self.station.report().interfaces[name].is_up
+    fn is_settled(&self, name: &str) -> bool {
+        self.station.report().interfaces[name].is_settled
     }
 }
 
@@ -183,10 +183,10 @@ fn listens_before_it_answers_and_says_so() {
     let said = bench.run_for(milliseconds(324));
     let beats = heartbeats(&said);
     assert!(!beats.is_empty() && beats.iter().all(|(_, beat)| beat.flags.is_listening));
-    assert!(!bench.answers(LINK) && !bench.is_up("eth0"));
+    assert!(!bench.answers(LINK) && !bench.is_settled("eth0"));
     let said = bench.run_for(milliseconds(1));
     assert!(!bench.station.report().listening);
-    assert!(bench.answers(LINK) && bench.is_up("eth0"));
+    assert!(bench.answers(LINK) && bench.is_settled("eth0"));
     // The others learn it at once, and so do the caches: three frames for two addresses.
     assert!(
         heartbeats(&said)
@@ -222,6 +222,62 @@ fn listens_for_as_long_as_the_slowest_node_it_hears() {
 }
 
 #[test]
+fn it_does_not_listen_where_no_heartbeat_can_be_sent() {
+    let only = |name: &str| Interfaces::Only(BTreeSet::from([name.to_owned()]));
+    let mut bench = bench_with(&settings("self"));
+    let heartbeat = Some(only("eth9"));
+    bench.handle(Input::Want(Desired {
+        heartbeat,
+        ..Desired::default()
+    }));
+    bench.links(&[(LINK, link("eth0", 1))]);
+    assert!(!bench.station.report().listening, "no such interface");
+
+    let cut = Link {
+        has_carrier: false,
+        ..link("eth9", 2)
+    };
+    bench.links(&[(LINK, link("eth0", 1)), (OTHER_LINK, cut)]);
+    assert!(!bench.station.report().listening, "no carrier");
+    assert!(!bench.station.report().interfaces["eth9"].is_up);
+
+    bench.links(&[(LINK, link("eth0", 1)), (OTHER_LINK, link("eth9", 2))]);
+    assert!(bench.station.report().listening);
+    let problem = Some("no socket".to_owned());
+    bench.handle(Input::Problem {
+        link: OTHER_LINK,
+        problem,
+    });
+    assert!(!bench.station.report().listening, "no socket");
+    assert!(!bench.station.report().interfaces["eth9"].is_up);
+}
+
+#[test]
+fn each_interface_is_listened_to_by_itself_from_the_first_heartbeat_on() {
+    let only = |names: &[&str]| Desired {
+        owned: BTreeMap::from([(VIP.into(), Interfaces::All)]),
+        heartbeat: Some(Interfaces::Only(
+            names.iter().map(|name| (*name).to_owned()).collect(),
+        )),
+    };
+    let mut bench = bench_with(&settings("self"));
+    bench.links(&[(LINK, link("eth0", 1)), (OTHER_LINK, link("eth1", 2))]);
+    bench.run_for(Duration::from_secs(1));
+    let said = bench.handle(Input::Want(only(&["eth0"])));
+    assert!(said.contains(&Output::Changed) && bench.station.report().listening);
+    bench.run_for(milliseconds(400));
+    assert!(bench.answers(LINK) && !bench.answers(OTHER_LINK));
+
+    let said = bench.handle(Input::Want(only(&["eth0", "eth1"])));
+    assert!(said.contains(&Output::Changed));
+    bench.run_for(milliseconds(324));
+    assert!(!bench.station.report().listening, "it knows one segment");
+    assert!(bench.answers(LINK) && !bench.answers(OTHER_LINK));
+    bench.run_for(milliseconds(1));
+    assert!(bench.answers(LINK) && bench.answers(OTHER_LINK));
+}
+
+#[test]
 fn an_address_that_is_lost_is_not_answered_for_any_more() {
     let mut bench = settled_bench();
     assert!(bench.answers(LINK));
@@ -254,7 +310,7 @@ fn a_node_that_is_no_candidate_sends_no_heartbeats() {
     let mut bench = bench_with(&settings("self"));
     bench.links(&[(LINK, link("eth0", 1))]);
     assert_eq!(heartbeats(&bench.run_for(Duration::from_secs(10))), []);
-    assert!(bench.station.report().listening);
+    assert!(!bench.is_settled("eth0"), "nothing is known of the others");
     bench.hear(LINK, Flags::default());
     assert_eq!(heartbeats(&bench.run_for(milliseconds(300))), []);
 }
@@ -267,7 +323,7 @@ fn carrier_lost_and_returned_is_silence_listening_and_a_new_burst() {
     let mut cut = link("eth0", 1);
     cut.has_carrier = false;
     bench.links(&[(LINK, cut)]);
-    assert!(!bench.is_up("eth0") && !bench.answers(LINK));
+    assert!(!bench.is_settled("eth0") && !bench.answers(LINK));
     assert!(bench.station.report().nodes["peer"].heard_on.is_empty());
     assert_eq!(bench.run_for(Duration::from_secs(10)), []);
     bench.links(&[(LINK, link("eth0", 1))]);
@@ -320,7 +376,7 @@ fn an_interface_with_a_problem_is_not_used_and_the_others_are() {
         problem: problem.clone(),
     });
     bench.run_for(milliseconds(400));
-    assert!(!bench.is_up("eth0") && bench.is_up("eth1"));
+    assert!(!bench.is_settled("eth0") && bench.is_settled("eth1"));
     assert_eq!(bench.station.report().interfaces["eth0"].problem, problem);
     assert!(!bench.answers(LINK) && bench.answers(OTHER_LINK));
     bench.handle(Input::Problem {
@@ -328,7 +384,7 @@ fn an_interface_with_a_problem_is_not_used_and_the_others_are() {
         problem: None,
     });
     bench.run_for(milliseconds(400));
-    assert!(bench.is_up("eth0") && bench.answers(LINK));
+    assert!(bench.is_settled("eth0") && bench.answers(LINK));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use ferrolb_crds::model::*;
 use ferrolb_crds::source::Change;
 use ipnet::IpNet;
 
-use crate::world::{Identity, Segment, World};
+use crate::world::{Identity, LinkState, Segment, World};
 
 pub(super) const VIP: &str = "10.0.0.1";
 
@@ -49,9 +49,14 @@ pub(super) fn label(node: &mut Node, key: &str, value: &str) {
     node.labels.insert(key.to_owned(), value.to_owned());
 }
 
-pub(super) fn links(list: &[(&str, bool)]) -> BTreeMap<String, bool> {
+pub(super) fn links(list: &[(&str, bool)]) -> BTreeMap<String, LinkState> {
+    let state = |is_up| match is_up {
+        true => LinkState::Up,
+        false => LinkState::Down,
+    };
     let all = list.iter();
-    all.map(|(name, up)| ((*name).to_owned(), *up)).collect()
+    all.map(|(name, is_up)| ((*name).to_owned(), state(*is_up)))
+        .collect()
 }
 
 pub(super) fn endpoint(node: &str) -> Endpoint {
