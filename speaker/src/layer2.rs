@@ -59,7 +59,7 @@ pub enum Interfaces {
 pub struct Desired {
     /// Addresses this node answers for, and where.
     pub owned: BTreeMap<IpAddr, Interfaces>,
-    /// Where to send heartbeats; `None`: this node is no candidate and sends none.
+    /// Where to send heartbeats; `None`: this node is no candidate, says so, and sends none.
     pub heartbeat: Option<Interfaces>,
 }
 

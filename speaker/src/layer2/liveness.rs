@@ -72,8 +72,8 @@ pub enum DownReason {
     Silence,
     /// It said that it is leaving.
     Leaving,
-    /// It has started again and holds nothing yet.
-    Restarted,
+    /// It lives, but holds nothing: it has started again, or is no candidate any more.
+    Listening,
     /// Our own interface is gone.
     LinkLost,
 }
@@ -157,7 +157,7 @@ struct Presence {
 enum Standing {
     /// It lives.
     Up,
-    /// It lives, but holds nothing yet.
+    /// It lives, but holds nothing.
     Listening,
     /// It is not there.
     Down(DownReason),
@@ -518,7 +518,7 @@ impl Node {
         }
         match (before == Standing::Up, standing) {
             (false, Standing::Up) => Some(Change::Up(way.clone())),
-            (true, Standing::Listening) => Some(Change::Down(way.clone(), DownReason::Restarted)),
+            (true, Standing::Listening) => Some(Change::Down(way.clone(), DownReason::Listening)),
             (true, Standing::Down(reason)) => Some(Change::Down(way.clone(), reason)),
             (true, Standing::Up) | (false, Standing::Listening | Standing::Down(_)) => None,
         }

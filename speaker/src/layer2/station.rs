@@ -109,7 +109,7 @@ pub enum Timer {
     Liveness,
     /// Announce something.
     Announce,
-    /// Say again that we are leaving.
+    /// Say again that we are leaving, or hold nothing on an interface any more.
     Leave,
 }
 
@@ -131,7 +131,7 @@ pub struct Station {
     outputs: VecDeque<Output>,
 }
 
-/// So many heartbeats still say something, the next one then.
+/// So many last heartbeats are still to be sent, the next one then: one could be lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Farewell {
     left: u8,
@@ -209,7 +209,8 @@ impl Station {
         let settles = self.links.iter().filter_map(|(link, attachment)| {
             attachment.settles_at(self.liveness.listen_time(*link))
         });
-        let leaving = self.leaving.filter(|farewell| farewell.left > 0);
+        let farewells = self.links.values().map(|attachment| attachment.farewell);
+        let farewells = farewells.chain([self.leaving]).flatten();
         beats
             .map(|at| (at, Timer::Heartbeat))
             .chain(settles.map(|at| (at, Timer::Settle)))
@@ -219,7 +220,11 @@ impl Station {
                     .poll_timeout()
                     .map(|at| (at, Timer::Announce)),
             )
-            .chain(leaving.map(|farewell| (farewell.next, Timer::Leave)))
+            .chain(
+                farewells
+                    .filter_map(|farewell| farewell.due())
+                    .map(|at| (at, Timer::Leave)),
+            )
             .min()
     }
 
@@ -229,6 +234,7 @@ impl Station {
         self.drain(now);
         self.settle(now);
         self.beat(now);
+        self.say_farewell(now);
         self.say_leaving(now);
         self.announcer.handle_timeout(now);
         self.drain(now);
@@ -436,30 +442,40 @@ impl Station {
         if self.leaving.is_some() {
             return;
         }
-        self.leaving = Some(Farewell {
-            left: FAREWELLS,
-            next: now,
-        });
+        self.leaving = Some(Farewell::begin(now));
         // Nothing is answered from here on.
         self.apply(now);
     }
 
     fn say_leaving(&mut self, now: Instant) {
-        let due = |farewell: &Farewell| farewell.left > 0 && farewell.next <= now;
-        let Some(Farewell { left, .. }) = self.leaving.filter(due) else {
+        let Some(farewell) = &mut self.leaving else {
             return;
         };
+        if !farewell.take(now) {
+            return;
+        }
+        let is_last = farewell.due().is_none();
         let links: Vec<LinkIndex> = self.beating().collect();
         for link in &links {
             self.send_heartbeat(*link, None, Flags::default());
         }
-        let left = if links.is_empty() { 0 } else { left - 1 };
-        self.leaving = Some(Farewell {
-            left,
-            next: now + FAREWELL,
-        });
-        if left == 0 {
+        if links.is_empty() {
+            self.leaving = Some(Farewell::over(now));
+        }
+        if is_last || links.is_empty() {
             self.outputs.push_back(Output::Left);
+        }
+    }
+
+    /// Where heartbeats end, the others need not wait for the silence to know it.
+    fn say_farewell(&mut self, now: Instant) {
+        let due = self.links.iter_mut().filter_map(|(link, attachment)| {
+            let farewell = attachment.farewell.as_mut()?;
+            farewell.take(now).then_some(*link)
+        });
+        let due: Vec<LinkIndex> = due.collect();
+        for link in due {
+            self.send_heartbeat(link, None, Flags::default());
         }
     }
 
@@ -598,6 +614,33 @@ impl Station {
     }
 }
 
+impl Farewell {
+    fn begin(now: Instant) -> Self {
+        Self {
+            left: FAREWELLS,
+            next: now,
+        }
+    }
+
+    fn over(now: Instant) -> Self {
+        Self { left: 0, next: now }
+    }
+
+    fn due(&self) -> Option<Instant> {
+        (self.left > 0).then_some(self.next)
+    }
+
+    /// True if one is due, which is taken to be sent.
+    fn take(&mut self, now: Instant) -> bool {
+        if self.due().is_none_or(|at| now < at) {
+            return false;
+        }
+        self.left -= 1;
+        self.next = now + FAREWELL;
+        true
+    }
+}
+
 impl Voice {
     fn speak(&mut self, interface: &str, interval: Duration, flags: Flags) -> Vec<u8> {
         self.sequence += 1;
@@ -614,7 +657,7 @@ impl Voice {
     }
 }
 
-/// How often the others are told that we are leaving.
+/// How often the others are told that this node leaves, or holds nothing any more.
 const FAREWELLS: u8 = 3;
 
 /// Time between two farewells.

@@ -231,7 +231,7 @@ fn a_node_that_started_again_holds_nothing_yet() {
     };
     assert_eq!(
         bench.hear_on(LINK, again),
-        [down(LINK, DownReason::Restarted)]
+        [down(LINK, DownReason::Listening)]
     );
 }
 

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 
+use super::Farewell;
 use crate::layer2::{Desired, Interfaces};
 use crate::wire::ethernet::Mac;
 
@@ -34,6 +35,8 @@ pub(super) struct Attachment {
     pub(super) is_settled: bool,
     pub(super) owned: BTreeSet<IpAddr>,
     pub(super) next_beat: Option<Instant>,
+    /// The others are still to be told that nothing is held here any more.
+    pub(super) farewell: Option<Farewell>,
 }
 
 impl Attachment {
@@ -47,6 +50,7 @@ impl Attachment {
             is_settled: false,
             owned: BTreeSet::new(),
             next_beat: None,
+            farewell: None,
         }
     }
 
@@ -62,6 +66,7 @@ impl Attachment {
     /// Follows carrier and problem; true if the interface can be used no more.
     pub(super) fn note_usable(&mut self) -> bool {
         let is_usable = self.is_usable();
+        self.farewell = self.farewell.filter(|_| is_usable);
         std::mem::replace(&mut self.was_usable, is_usable) && !is_usable
     }
 
@@ -73,6 +78,8 @@ impl Attachment {
         if beats == self.beats() {
             return false;
         }
+        let is_missed = self.is_settled && self.is_usable() && !beats;
+        self.farewell = is_missed.then(|| Farewell::begin(now));
         self.listens_since = beats.then_some(now);
         self.is_settled = false;
         true

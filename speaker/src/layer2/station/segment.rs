@@ -24,6 +24,7 @@ struct Host {
     station: Station,
     mac: Mac,
     is_alive: bool,
+    is_candidate: bool,
     paused_until: Option<Instant>,
     waiting: Vec<Vec<u8>>,
     side: u8,
@@ -84,6 +85,7 @@ impl Segment {
             station,
             mac,
             is_alive: true,
+            is_candidate: true,
             paused_until: None,
             waiting: Vec::new(),
             side: 0,
@@ -107,9 +109,16 @@ impl Segment {
                 has_changed |= output == Output::Changed;
                 said.push(output);
             }
-            let station = &mut self.hosts[n].station;
+            let Host {
+                station,
+                is_candidate,
+                ..
+            } = &mut self.hosts[n];
             if has_changed {
-                let desired = decide(n, station);
+                let desired = match is_candidate {
+                    true => decide(n, station),
+                    false => Desired::default(),
+                };
                 station.handle(now, Input::Want(desired));
                 station.handle_timeout(now);
             }
@@ -201,6 +210,14 @@ impl Segment {
     fn kill(&mut self, n: usize) {
         self.hosts[n].is_alive = false;
         self.plan(n);
+    }
+
+    /// The node is no candidate any more; the others are not told otherwise.
+    fn retire(&mut self, n: usize) {
+        self.hosts[n].is_candidate = false;
+        let desired = Input::Want(Desired::default());
+        self.hosts[n].station.handle(self.now, desired);
+        self.turn(n, &[]);
     }
 
     fn restart(&mut self, n: usize) {
@@ -399,6 +416,20 @@ fn a_node_that_starts_again_at_once_leaves_no_address_unanswered_for_long() {
     segment.exactly_one_answers_for_each_address();
     segment.run_for(milliseconds(400));
     segment.exactly_one_answers_for_each_address();
+}
+
+#[test]
+fn a_candidate_no_more_leaves_no_address_unanswered_for_long() {
+    let mut segment = Segment::new(4, 0.1, 9);
+    segment.run_for(milliseconds(1000));
+    for n in 0..3 {
+        segment.retire(n);
+        segment.run_for(milliseconds(20));
+        segment.exactly_one_answers_for_each_address();
+        segment.run_for(milliseconds(1000));
+    }
+    let silence = segment.downs.iter().filter(|(_, n, _)| *n == 3);
+    assert_eq!(silence.count(), 3, "and none is taken for dead later");
 }
 
 #[test]

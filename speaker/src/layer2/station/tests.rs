@@ -316,6 +316,41 @@ fn a_node_that_is_no_candidate_sends_no_heartbeats() {
 }
 
 #[test]
+fn a_candidate_no_more_says_so_before_it_falls_silent() {
+    let mut bench = settled_bench();
+    let said = bench.handle(Input::Want(Desired::default()));
+    assert!(!bench.answers(LINK));
+    let rest = bench.run_for(Duration::from_secs(10));
+    let said: Vec<Output> = said.into_iter().chain(rest).collect();
+    let listening = Flags {
+        is_listening: true,
+        ..Flags::default()
+    };
+    let flags: Vec<Flags> = heartbeats(&said)
+        .iter()
+        .map(|(_, beat)| beat.flags)
+        .collect();
+    assert_eq!(flags, [listening; 3]);
+    assert_eq!(bench.station.poll_timeout(), None);
+}
+
+#[test]
+fn farewells_end_with_the_carrier_or_when_heartbeats_go_on() {
+    let mut bench = settled_bench();
+    bench.handle(Input::Want(Desired::default()));
+    bench.handle(Input::Want(wanted(&Interfaces::All)));
+    let beats = heartbeats(&bench.run_for(milliseconds(80)));
+    assert_eq!(beats, [], "the next heartbeat is as usual");
+
+    let mut bench = settled_bench();
+    bench.handle(Input::Want(Desired::default()));
+    let mut cut = link("eth0", 1);
+    cut.has_carrier = false;
+    bench.links(&[(LINK, cut)]);
+    assert_eq!(bench.run_for(Duration::from_secs(1)), []);
+}
+
+#[test]
 fn carrier_lost_and_returned_is_silence_listening_and_a_new_burst() {
     let mut bench = settled_bench();
     bench.hear(LINK, Flags::default());
