@@ -179,7 +179,8 @@ impl Driver {
         settings: &Settings,
         reporter: watch::Sender<Report>,
     ) -> Result<Self, InterfacesError> {
-        let watch = Watch::open().await?;
+        let mut watch = Watch::open()?;
+        watch.changed().await?;
         let wall = SystemTime::now();
         let since_epoch = wall
             .duration_since(SystemTime::UNIX_EPOCH)
@@ -215,7 +216,7 @@ impl Driver {
                 }
                 Event::Links(outcome) => self.note_links(outcome),
                 Event::Frames => self.want_if_changed(&mut wanted),
-                Event::Deadline => self.retry_if_due().await,
+                Event::Deadline => self.retry_if_due(),
             }
             self.turn();
         }
@@ -345,13 +346,13 @@ impl Driver {
         }
     }
 
-    async fn retry_if_due(&mut self) {
+    fn retry_if_due(&mut self) {
         if self.retry.is_none_or(|at| at > Instant::now()) {
             return;
         }
         self.retry = None;
         if self.watch.is_none() {
-            match Watch::open().await {
+            match Watch::open() {
                 Ok(watch) => self.watch = Some(watch),
                 Err(error) => return self.note_links(Err(error)),
             }
@@ -361,10 +362,9 @@ impl Driver {
 
     /// Opens and closes sockets so that every interface has its own.
     fn follow_links(&mut self) {
-        let Some(watch) = &self.watch else {
+        let Some(links) = self.watch.as_ref().and_then(Watch::links) else {
             return;
         };
-        let links = watch.links();
         self.ports
             .retain(|index, port| links.get(index).is_some_and(|link| link.name == port.name));
         let mut problems = Vec::new();

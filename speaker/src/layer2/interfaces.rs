@@ -2,11 +2,13 @@
 //!
 //! Fit is an Ethernet interface that is no loopback, has ARP, is not enslaved (but for a VRF) and
 //! has a name that is not one of those that container networks and virtual machines use. Events
-//! are applied to a table; when the kernel says that events were lost, everything is read again.
+//! are applied to a table; when the kernel says that events were lost, everything is listed again,
+//! over a socket of its own, because a socket has room for one listing at a time and none for one
+//! that was given up half-way.
 
 #![expect(
     clippy::disallowed_methods,
-    reason = "driver: the netlink connection is a task of its own"
+    reason = "driver: the netlink connection is a task of its own, and listing has an end"
 )]
 #![expect(
     clippy::wildcard_enum_match_arm,
@@ -15,7 +17,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::time::Duration;
 
+use futures_util::future::BoxFuture;
+use futures_util::stream::BoxStream;
 use futures_util::{FutureExt, StreamExt, TryStreamExt};
 use ipnet::IpNet;
 use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
@@ -26,6 +31,7 @@ use rtnetlink::packet_route::link::{
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::{Handle, MulticastGroup};
 use thiserror::Error;
+use tokio::task::JoinHandle;
 
 use crate::layer2::LinkIndex;
 use crate::layer2::station::Link;
@@ -40,47 +46,66 @@ pub enum InterfacesError {
     /// Links or addresses could not be listed.
     #[error("failed to list interfaces and addresses")]
     List(#[source] rtnetlink::Error),
+    /// The kernel did not list them in time.
+    #[error("interfaces and addresses were not listed in time")]
+    Slow,
     /// The netlink connection ended.
     #[error("the netlink connection ended")]
     Ended,
 }
 
-type Messages = futures_util::stream::BoxStream<'static, NetlinkMessage<RouteNetlinkMessage>>;
+type Messages = BoxStream<'static, NetlinkMessage<RouteNetlinkMessage>>;
+type Listed = BoxFuture<'static, Result<Table, InterfacesError>>;
+type Lister = Box<dyn Fn() -> Listed + Send>;
 
 /// Follows the interfaces of this network namespace.
 pub struct Watch {
-    handle: Handle,
+    connection: JoinHandle<()>,
     messages: Messages,
-    table: Table,
-    /// Events were lost: list again.
+    lister: Lister,
+    /// What was listed, and what has happened since.
+    table: Option<Table>,
+    /// Nothing was listed, or events were lost: list again.
     is_stale: bool,
+    listing: Option<Listing>,
+}
+
+/// A listing under way.
+struct Listing {
+    listed: Listed,
+    /// What was said meanwhile, and may be younger than what is listed.
+    since: Vec<RouteNetlinkMessage>,
 }
 
 impl Watch {
-    /// Subscribes, then lists, so that nothing falls in between.
-    pub async fn open() -> Result<Self, InterfacesError> {
+    /// Subscribes; the first change is that everything is listed, so that nothing falls in between.
+    pub fn open() -> Result<Self, InterfacesError> {
         let groups = [
             MulticastGroup::Link,
             MulticastGroup::Ipv4Ifaddr,
             MulticastGroup::Ipv6Ifaddr,
         ];
-        let (connection, handle, messages) =
+        let (connection, _handle, messages) =
             rtnetlink::new_multicast_connection(&groups).map_err(InterfacesError::Open)?;
-        // Ends when handle and messages are dropped.
-        tokio::spawn(connection);
+        let connection = tokio::spawn(connection);
         let messages = messages.map(|(message, _)| message).boxed();
-        let table = list(&handle).await?;
-        Ok(Self {
-            handle,
-            messages,
-            table,
-            is_stale: false,
-        })
+        Ok(Self::new(connection, messages, Box::new(list)))
     }
 
-    /// The interfaces fit for announcing.
-    pub fn links(&self) -> BTreeMap<LinkIndex, Link> {
-        self.table.fit()
+    fn new(connection: JoinHandle<()>, messages: Messages, lister: Lister) -> Self {
+        Self {
+            connection,
+            messages,
+            lister,
+            table: None,
+            is_stale: true,
+            listing: None,
+        }
+    }
+
+    /// The interfaces fit for announcing; `None`: they have not been listed yet.
+    pub fn links(&self) -> Option<BTreeMap<LinkIndex, Link>> {
+        self.table.as_ref().map(Table::fit)
     }
 
     /// Waits until something has changed; what has arrived by then is one change.
@@ -88,12 +113,12 @@ impl Watch {
     /// Can be cancelled and called again without losing anything.
     pub async fn changed(&mut self) -> Result<(), InterfacesError> {
         loop {
-            if self.is_stale {
-                self.table = list(&self.handle).await?;
-                self.is_stale = false;
-                return Ok(());
-            }
-            let first = self.messages.next().await;
+            self.list_if_stale();
+            let first = tokio::select! {
+                biased;
+                table = listed(&mut self.listing) => return self.finish_listing(table),
+                first = self.messages.next() => first,
+            };
             let mut has_changed = self.take(first)?;
             while let Some(message) = self.messages.next().now_or_never() {
                 has_changed |= self.take(message)?;
@@ -102,6 +127,30 @@ impl Watch {
                 return Ok(());
             }
         }
+    }
+
+    /// One listing at a time: what is lost during one is listed by the next.
+    fn list_if_stale(&mut self) {
+        if self.is_stale && self.listing.is_none() {
+            self.is_stale = false;
+            self.listing = Some(Listing {
+                listed: (self.lister)(),
+                since: Vec::new(),
+            });
+        }
+    }
+
+    fn finish_listing(
+        &mut self,
+        listed: Result<Table, InterfacesError>,
+    ) -> Result<(), InterfacesError> {
+        let since = self.listing.take().map(|listing| listing.since);
+        let mut table = listed?;
+        for message in since.into_iter().flatten() {
+            table.apply(&message);
+        }
+        self.table = Some(table);
+        Ok(())
     }
 
     /// True if the table has changed.
@@ -115,13 +164,59 @@ impl Watch {
                 self.is_stale = true;
                 Ok(false)
             }
-            NetlinkPayload::InnerMessage(inner) => Ok(self.table.apply(&inner)),
+            NetlinkPayload::InnerMessage(inner) => {
+                let table = self.table.as_mut();
+                let has_changed = table.is_some_and(|table| table.apply(&inner));
+                self.keep(inner);
+                Ok(has_changed)
+            }
             _ => Ok(false),
+        }
+    }
+
+    /// Keeps a message for the end of the listing, as far as there is room.
+    fn keep(&mut self, message: RouteNetlinkMessage) {
+        let Some(listing) = &mut self.listing else {
+            return;
+        };
+        match listing.since.len() < MAX_SINCE {
+            true => listing.since.push(message),
+            false => self.is_stale = true,
         }
     }
 }
 
-async fn list(handle: &Handle) -> Result<Table, InterfacesError> {
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.connection.abort();
+    }
+}
+
+/// Waits for the listing under way; it goes on when it is waited for again.
+async fn listed(listing: &mut Option<Listing>) -> Result<Table, InterfacesError> {
+    match listing {
+        Some(listing) => listing.listed.as_mut().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Lists everything, within a bounded time.
+fn list() -> Listed {
+    let listed = async {
+        let (connection, handle, _messages) =
+            rtnetlink::new_connection().map_err(InterfacesError::Open)?;
+        tokio::select! {
+            table = dump(&handle) => table,
+            () = connection => Err(InterfacesError::Ended),
+        }
+    };
+    let bound = tokio::time::timeout(LIST_BOUND, listed);
+    bound
+        .map(|table| table.unwrap_or(Err(InterfacesError::Slow)))
+        .boxed()
+}
+
+async fn dump(handle: &Handle) -> Result<Table, InterfacesError> {
     let mut table = Table::default();
     let mut links = handle.link().get().execute();
     while let Some(link) = links.try_next().await.map_err(InterfacesError::List)? {
@@ -289,6 +384,12 @@ fn is_excluded(name: &str) -> bool {
     ];
     name == "lo" || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
+
+/// Listing takes milliseconds, with thousands of interfaces some hundred.
+const LIST_BOUND: Duration = Duration::from_secs(5);
+
+/// More messages than that in the time of a listing, and listing again is cheaper than keeping them.
+const MAX_SINCE: usize = 4096;
 
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,6 @@
 use rtnetlink::packet_route::address::AddressHeader;
 use rtnetlink::packet_route::link::{LinkHeader, WirelessEvent};
+use tokio::sync::{mpsc, oneshot};
 
 use super::*;
 
@@ -153,4 +154,137 @@ fn a_message_about_roaming_does_not_take_the_link_apart() {
     ];
     assert!(!table.apply(&RouteNetlinkMessage::NewLink(wireless)));
     assert_eq!(names(&table), ["wlan0"]);
+}
+
+/// A watch whose messages and listings the test makes.
+struct Bench {
+    watch: Watch,
+    messages: mpsc::UnboundedSender<NetlinkMessage<RouteNetlinkMessage>>,
+    /// Listings begun and not yet waited for.
+    listings: mpsc::UnboundedReceiver<oneshot::Sender<Result<Table, InterfacesError>>>,
+    _runtime: tokio::runtime::Runtime,
+}
+
+fn bench() -> Bench {
+    let runtime = tokio::runtime::Builder::new_current_thread().build();
+    let runtime = runtime.unwrap();
+    let (messages, mut received) = mpsc::unbounded_channel();
+    let received = futures_util::stream::poll_fn(move |cx| received.poll_recv(cx)).boxed();
+    let (begin, listings) = mpsc::unbounded_channel();
+    let lister = move || {
+        let (done, listed) = oneshot::channel();
+        begin.send(done).unwrap();
+        async { listed.await.unwrap() }.boxed()
+    };
+    let connection = runtime.spawn(std::future::pending());
+    Bench {
+        watch: Watch::new(connection, received, Box::new(lister)),
+        messages,
+        listings,
+        _runtime: runtime,
+    }
+}
+
+impl Bench {
+    fn say(&self, payload: NetlinkPayload<RouteNetlinkMessage>) {
+        let message = NetlinkMessage::new(Default::default(), payload);
+        self.messages.send(message).unwrap();
+    }
+
+    fn say_link(&self, index: u32, name: &str) {
+        let message = RouteNetlinkMessage::NewLink(link(index, name));
+        self.say(NetlinkPayload::InnerMessage(message));
+    }
+
+    /// Waits for a change and gives up at once, as a task does that has something else to do.
+    fn has_changed(&mut self) -> bool {
+        match self.watch.changed().now_or_never() {
+            Some(outcome) => {
+                outcome.unwrap();
+                true
+            }
+            None => false,
+        }
+    }
+
+    fn begun(&mut self) -> Option<oneshot::Sender<Result<Table, InterfacesError>>> {
+        self.listings.try_recv().ok()
+    }
+
+    fn listed(&mut self, links: &[LinkMessage]) {
+        assert!(!self.has_changed());
+        let done = self.begun().unwrap();
+        done.send(Ok(table(links))).unwrap();
+        assert!(self.has_changed());
+    }
+
+    fn names(&self) -> Vec<String> {
+        let links = self.watch.links().unwrap();
+        links.into_values().map(|link| link.name).collect()
+    }
+}
+
+#[test]
+fn a_listing_goes_on_however_often_waiting_for_it_is_given_up() {
+    let mut bench = bench();
+    assert_eq!(bench.watch.links(), None);
+    bench.listed(&[link(2, "eth0")]);
+    assert_eq!(bench.names(), ["eth0"]);
+
+    bench.say(NetlinkPayload::Overrun(Vec::new()));
+    assert!(!bench.has_changed() && !bench.has_changed());
+    let done = bench.begun().unwrap();
+    assert!(bench.begun().is_none(), "only one is under way");
+    assert_eq!(bench.names(), ["eth0"]);
+
+    // Followed at once, and not undone by what was listed before it happened.
+    bench.say_link(4, "eth2");
+    assert!(bench.has_changed());
+    assert_eq!(bench.names(), ["eth0", "eth2"]);
+    done.send(Ok(table(&[link(2, "eth0"), link(3, "eth1")])))
+        .unwrap();
+    assert!(bench.has_changed());
+    assert_eq!(bench.names(), ["eth0", "eth1", "eth2"]);
+    assert!(!bench.has_changed() && bench.begun().is_none());
+}
+
+#[test]
+fn what_is_lost_during_a_listing_is_listed_by_the_next() {
+    let mut bench = bench();
+    assert!(!bench.has_changed());
+    let done = bench.begun().unwrap();
+    bench.say(NetlinkPayload::Overrun(Vec::new()));
+    assert!(!bench.has_changed() && bench.begun().is_none());
+    done.send(Ok(Table::default())).unwrap();
+    assert!(bench.has_changed());
+    bench.listed(&[link(2, "eth0")]);
+    assert_eq!(bench.names(), ["eth0"]);
+}
+
+#[test]
+fn messages_of_a_storm_are_taken_out_and_not_all_kept() {
+    let mut bench = bench();
+    assert!(!bench.has_changed());
+    let done = bench.begun().unwrap();
+    for index in 0..10_000 {
+        bench.say_link(index, "eth0");
+    }
+    assert!(!bench.has_changed());
+    assert!(bench.watch.messages.next().now_or_never().is_none());
+    let kept = bench.watch.listing.as_ref().unwrap().since.len();
+    assert_eq!(kept, MAX_SINCE);
+    done.send(Ok(Table::default())).unwrap();
+    assert!(bench.has_changed());
+    bench.listed(&[link(2, "eth0")]);
+    assert_eq!(bench.names(), ["eth0"], "and so it is listed again");
+}
+
+#[test]
+fn a_listing_that_fails_is_an_error_of_the_watch() {
+    let mut bench = bench();
+    assert!(!bench.has_changed());
+    let done = bench.begun().unwrap();
+    done.send(Err(InterfacesError::Slow)).unwrap();
+    let outcome = bench.watch.changed().now_or_never().unwrap();
+    assert!(matches!(outcome, Err(InterfacesError::Slow)));
 }
