@@ -108,7 +108,9 @@ fn answer_solicitation(
 ) -> Result<(IpAddr, Vec<u8>), Reason> {
     let asked = Solicitation::parse(payload).map_err(Reason::Ndisc)?;
     let group = ndisc::solicited_node(asked.target);
-    let to_group = asked.destination == group && header.destination == Mac::of_ipv6_group(group);
+    // RFC 6085 §3: bridges and access points send packets to a group in frames to one host, too.
+    let to_group = asked.destination == group
+        && [mac, Mac::of_ipv6_group(group)].contains(&header.destination);
     let to_us = asked.destination == asked.target && header.destination == mac;
     if !to_group && !to_us {
         return Err(Reason::NotForUs);

@@ -134,6 +134,15 @@ fn duplicate_address_detection_is_answered_to_all_nodes() {
 }
 
 #[test]
+fn a_solicitation_to_the_group_is_answered_in_a_frame_to_us_alone_too() {
+    let asked = solicitation();
+    let (header, answer) = advertisement(&asked.emit(CLIENT, OURS));
+    assert_eq!(header.destination, CLIENT);
+    assert_eq!((answer.target, answer.solicited), (VIP6, true));
+    assert_eq!(reason(&asked.emit(CLIENT, OTHER)), Reason::NotForUs);
+}
+
+#[test]
 fn silent_about_a_truncated_frame() {
     assert_eq!(reason(&[0xff; 13]), Reason::Truncated);
 }
