@@ -429,10 +429,13 @@ impl Pair {
         Self
     }
 
+    /// Connects the two; after the name of the link may come the number of the node's end.
     fn connect(link: &str, mac: &str, net: &str) {
         let (node, client) = (Self::NODE, Self::CLIENT);
+        let arguments = link;
+        let link = arguments.split(' ').next().unwrap();
         must(&format!(
-            "link add {link} netns {node} type veth peer name {link} netns {client}"
+            "link add {arguments} netns {node} type veth peer name {link} netns {client}"
         ));
         must(&format!("-n {node} link set {link} address {mac}"));
         for (namespace, host) in [(node, 1), (client, 9)] {
@@ -441,6 +444,13 @@ impl Pair {
             ));
             must(&format!("-n {namespace} link set {link} up"));
         }
+    }
+
+    /// The number of the node's end.
+    fn index(link: &str) -> String {
+        let output = ip(&format!("-n {} -o link show {link}", Self::NODE));
+        let shown = String::from_utf8_lossy(&output.stdout).into_owned();
+        shown.split(':').next().unwrap().to_owned()
     }
 
     fn remove() {
@@ -508,6 +518,21 @@ fn a_node_follows_its_interfaces() {
     assert_eq!(Pair::arping("eth1"), none);
     must(&format!("-n {namespace} link del veth1"));
     Pair::connect("eth1", "02:00:00:00:77:b1", "10.79.0");
+    pause(600);
+    assert_eq!(Pair::arping("eth1"), one("02:00:00:00:77:b1"));
+
+    // Deleted and made again with its number, name and address before anybody could look.
+    let index = Pair::index("eth1");
+    node.signal("STOP");
+    must(&format!("-n {namespace} link del eth1"));
+    Pair::connect(
+        &format!("eth1 index {index}"),
+        "02:00:00:00:77:b1",
+        "10.79.0",
+    );
+    node.signal("CONT");
+    assert_eq!(Pair::index("eth1"), index);
+    assert_eq!(Pair::arping("eth1"), none, "it listens first");
     pause(600);
     assert_eq!(Pair::arping("eth1"), one("02:00:00:00:77:b1"));
     drop((node, pair));

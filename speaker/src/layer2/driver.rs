@@ -32,7 +32,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::layer2::filter::{self, Instruction};
 use crate::layer2::heartbeat::{self, GROUP};
 use crate::layer2::interfaces::{InterfacesError, Watch};
-use crate::layer2::station::{Input, Output, Station};
+use crate::layer2::station::{Input, Link, Output, Station};
 use crate::layer2::{Desired, LinkIndex, Report, Settings};
 use crate::wire::ethernet::{self, Mac};
 
@@ -365,6 +365,7 @@ impl Driver {
         let Some(links) = self.watch.as_ref().and_then(Watch::links) else {
             return;
         };
+        self.forget_deleted(&links);
         self.ports
             .retain(|index, port| links.get(index).is_some_and(|link| link.name == port.name));
         let mut problems = Vec::new();
@@ -392,6 +393,20 @@ impl Driver {
             self.station.handle(now, Input::Problem { link, problem });
         }
         self.sync_groups();
+    }
+
+    /// An interface that was deleted is another one, whatever number and name it has come back with:
+    /// its sockets are deaf, and who is there is not known.
+    fn forget_deleted(&mut self, links: &BTreeMap<LinkIndex, Link>) {
+        let all = self.ports.len();
+        self.ports.retain(|index, port| port.is_bound_to(*index));
+        if self.ports.len() < all {
+            let left = links
+                .iter()
+                .filter(|(index, _)| self.ports.contains_key(index));
+            let left = left.map(|(index, link)| (*index, link.clone())).collect();
+            self.station.handle(Instant::now(), Input::Links(left));
+        }
     }
 
     /// Joins and leaves solicited-node groups as addresses come and go.
@@ -535,6 +550,12 @@ impl Port {
         })
     }
 
+    /// False once the interface was deleted: the kernel unbinds its sockets, and for good.
+    fn is_bound_to(&self, link: LinkIndex) -> bool {
+        let [socket, ..] = &self.sockets;
+        bound_to(socket.get_ref()).is_ok_and(|bound| bound == Some(link))
+    }
+
     fn send(&self, frame: &[u8]) -> io::Result<()> {
         let [socket, ..] = &self.sockets;
         socket.get_ref().send(frame).map(|_sent| ())
@@ -643,6 +664,15 @@ fn packet_address(link: LinkIndex, ether_type: u16) -> io::Result<SockAddr> {
         })
     }?;
     Ok(address)
+}
+
+/// The interface that an AF_PACKET socket is bound to.
+fn bound_to(socket: &Socket) -> io::Result<Option<LinkIndex>> {
+    let address = socket.local_addr()?;
+    // SAFETY: the address has room for any socket address and began as zeroes, and that of an
+    // AF_PACKET socket is a sockaddr_ll.
+    let index = unsafe { (*address.as_ptr().cast::<libc::sockaddr_ll>()).sll_ifindex };
+    Ok(u32::try_from(index).ok().map(LinkIndex))
 }
 
 /// Lets frames to a group through the interface's own filter, or no more.
