@@ -562,63 +562,98 @@ impl Port {
     }
 }
 
-/// Solicited-node groups joined on one interface.
+/// Solicited-node groups joined on one interface, in two ways, each as far as it can be.
 ///
-/// The membership of a UDP socket makes the kernel report to MLD-snooping bridges. A socket has
-/// room for some hundreds; then another one is opened.
+/// The membership of the packet socket opens the interface's own filter, whatever becomes of IPv6
+/// there; that of a UDP socket makes the kernel report to MLD-snooping bridges. A socket has room
+/// for some hundreds; then another one is opened.
 #[derive(Default)]
 struct Groups {
-    joined: BTreeMap<Ipv6Addr, usize>,
+    heard: BTreeMap<Ipv6Addr, ()>,
+    /// By which of the sockets.
+    reported: BTreeMap<Ipv6Addr, usize>,
     sockets: Vec<Socket>,
     has_failed: bool,
 }
 
 impl Port {
+    /// The first error is returned; what could not be joined is tried again by the next call.
     fn sync_groups(&mut self, link: LinkIndex, wanted: &BTreeSet<Ipv6Addr>) -> io::Result<()> {
         let [_, solicitations, _] = &self.sockets;
-        let joined = self.groups.joined.keys().copied();
-        let left: Vec<Ipv6Addr> = joined.filter(|group| !wanted.contains(group)).collect();
-        for group in left {
-            self.groups.leave(link, group);
+        let Groups {
+            heard,
+            reported,
+            sockets,
+            ..
+        } = &mut self.groups;
+        let membership = |group, option| {
             let mac = Mac::of_ipv6_group(group);
-            packet_membership(solicitations, link, mac, libc::PACKET_DROP_MEMBERSHIP)?;
+            packet_membership(solicitations, link, mac, option)
+        };
+        for (group, ()) in take_unwanted(heard, wanted) {
+            log_leaving(group, membership(group, libc::PACKET_DROP_MEMBERSHIP));
         }
-        for group in wanted {
-            if self.groups.joined.contains_key(group) {
-                continue;
+        for (group, at) in take_unwanted(reported, wanted) {
+            if let Some(socket) = sockets.get(at) {
+                log_leaving(group, socket.leave_multicast_v6(&group, link.0));
             }
-            self.groups.join(link, *group)?;
-            // Opens the interface's own filter, whatever becomes of IPv6 there.
-            let mac = Mac::of_ipv6_group(*group);
-            packet_membership(solicitations, link, mac, libc::PACKET_ADD_MEMBERSHIP)?;
         }
-        Ok(())
+        let add = libc::PACKET_ADD_MEMBERSHIP;
+        let is_heard = join_each(heard, wanted, |group| membership(group, add));
+        let is_reported = join_each(reported, wanted, |group| report(sockets, link, group));
+        is_heard.and(is_reported)
     }
 }
 
-impl Groups {
-    fn join(&mut self, link: LinkIndex, group: Ipv6Addr) -> io::Result<()> {
-        for (at, socket) in self.sockets.iter().enumerate().rev() {
-            if socket.join_multicast_v6(&group, link.0).is_ok() {
-                self.joined.insert(group, at);
-                return Ok(());
-            }
-        }
-        let socket = Socket::new(Domain::IPV6, Type::DGRAM, Some(Protocol::UDP))?;
-        socket.join_multicast_v6(&group, link.0)?;
-        self.joined.insert(group, self.sockets.len());
-        self.sockets.push(socket);
-        Ok(())
-    }
+fn take_unwanted<T>(
+    joined: &mut BTreeMap<Ipv6Addr, T>,
+    wanted: &BTreeSet<Ipv6Addr>,
+) -> Vec<(Ipv6Addr, T)> {
+    let groups = joined.keys().copied();
+    let gone: Vec<Ipv6Addr> = groups.filter(|group| !wanted.contains(group)).collect();
+    let gone = gone.into_iter();
+    gone.filter_map(|group| Some((group, joined.remove(&group)?)))
+        .collect()
+}
 
-    fn leave(&mut self, link: LinkIndex, group: Ipv6Addr) {
-        let at = self.joined.remove(&group);
-        if let Some(socket) = at.and_then(|at| self.sockets.get(at))
-            && let Err(error) = socket.leave_multicast_v6(&group, link.0)
-        {
-            tracing::debug!(%group, error = &error as &dyn std::error::Error, "group not left");
+/// One group that cannot be joined keeps no other out.
+fn join_each<T>(
+    joined: &mut BTreeMap<Ipv6Addr, T>,
+    wanted: &BTreeSet<Ipv6Addr>,
+    mut join: impl FnMut(Ipv6Addr) -> io::Result<T>,
+) -> io::Result<()> {
+    let mut outcome = Ok(());
+    for group in wanted {
+        if joined.contains_key(group) {
+            continue;
+        }
+        match join(*group) {
+            Ok(membership) => {
+                joined.insert(*group, membership);
+            }
+            Err(error) => outcome = outcome.and(Err(error)),
         }
     }
+    outcome
+}
+
+fn log_leaving(group: Ipv6Addr, outcome: io::Result<()>) {
+    if let Err(error) = outcome {
+        tracing::debug!(%group, error = &error as &dyn std::error::Error, "group not left");
+    }
+}
+
+/// Joins by the first socket that has room, and says by which.
+fn report(sockets: &mut Vec<Socket>, link: LinkIndex, group: Ipv6Addr) -> io::Result<usize> {
+    for (at, socket) in sockets.iter().enumerate().rev() {
+        if socket.join_multicast_v6(&group, link.0).is_ok() {
+            return Ok(at);
+        }
+    }
+    let socket = Socket::new(Domain::IPV6, Type::DGRAM, Some(Protocol::UDP))?;
+    socket.join_multicast_v6(&group, link.0)?;
+    sockets.push(socket);
+    Ok(sockets.len() - 1)
 }
 
 /// An AF_PACKET socket that sees one protocol on one interface, through a filter.
@@ -724,3 +759,32 @@ const IDLE: Duration = Duration::from_secs(3600);
 
 /// Leaving takes no longer.
 const LEAVE_BOUND: Duration = Duration::from_millis(400);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_group_that_cannot_be_joined_keeps_no_other_out_and_is_tried_again() {
+        let group = |n| Ipv6Addr::new(0xff02, 0, 0, 0, 0, 1, 0xff00, n);
+        let wanted = BTreeSet::from([1, 2, 3].map(group));
+        let mut joined = BTreeMap::from([(group(3), 0), (group(4), 7)]);
+        assert_eq!(take_unwanted(&mut joined, &wanted), [(group(4), 7)]);
+
+        let mut tried = Vec::new();
+        let outcome = join_each(&mut joined, &wanted, |group| {
+            tried.push(group);
+            match tried.len() {
+                1 => Err(io::ErrorKind::OutOfMemory.into()),
+                n => Ok(n),
+            }
+        });
+        assert_eq!(outcome.unwrap_err().kind(), io::ErrorKind::OutOfMemory);
+        assert_eq!(tried, [1, 2].map(group));
+        assert_eq!(joined, BTreeMap::from([(group(2), 2), (group(3), 0)]));
+
+        join_each(&mut joined, &wanted, |_| Ok(9)).unwrap();
+        assert_eq!(joined[&group(1)], 9);
+        assert!(joined.keys().eq(&wanted));
+    }
+}
