@@ -21,6 +21,7 @@ pub mod interfaces;
 pub mod liveness;
 pub mod rank;
 pub mod responder;
+mod socket;
 pub mod station;
 
 pub use driver::{Layer2, StartError};
