@@ -8,10 +8,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv6Addr};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use crate::layer2::announcer::{self, Announcer};
-use crate::layer2::heartbeat::{self, Authenticator, Flags, Heartbeat, HeartbeatError, HeldDigest};
+use crate::layer2::heartbeat::{self, Flags, Heartbeat, HeartbeatError};
 use crate::layer2::liveness::{self, DownReason, Liveness, Unicast, Way};
 use crate::layer2::responder::{self, Reason, Verdict};
 use crate::layer2::{Desired, Interface, LinkIndex, NodeHealth, Report, Settings};
@@ -19,9 +19,11 @@ use crate::wire::ethernet::{self, Header, Mac};
 use crate::wire::ndisc;
 
 mod attachment;
+mod voice;
 
 use attachment::Attachment;
 pub use attachment::Link;
+use voice::{Farewell, Voice};
 
 /// What happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -131,24 +133,6 @@ pub struct Station {
     outputs: VecDeque<Output>,
 }
 
-/// So many last heartbeats are still to be sent, the next one then: one could be lost.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Farewell {
-    left: u8,
-    next: Instant,
-}
-
-/// What our heartbeats are made from.
-#[derive(Debug)]
-struct Voice {
-    node: String,
-    authenticator: Authenticator,
-    incarnation: u64,
-    sequence: u64,
-    held: HeldDigest,
-    rng: fastrand::Rng,
-}
-
 impl Station {
     /// Knows no interface and wants nothing yet.
     ///
@@ -161,14 +145,7 @@ impl Station {
             down_after: settings.down_after,
         };
         Self {
-            voice: Voice {
-                node: settings.node.clone(),
-                authenticator: Authenticator::new(settings.key.as_ref()),
-                incarnation,
-                sequence: 0,
-                held: heartbeat::held_digest(std::iter::empty()),
-                rng: fastrand::Rng::with_seed(incarnation),
-            },
+            voice: Voice::new(settings, incarnation),
             desired: Desired::default(),
             links: BTreeMap::new(),
             liveness: Liveness::new(liveness, incarnation),
@@ -493,11 +470,9 @@ impl Station {
             .collect();
         for link in due {
             self.send_heartbeat(link, None, Flags::default());
-            // Jitter keeps the nodes of a segment from beating in step.
-            let share = 0.9 + 0.1 * self.voice.rng.f64();
-            let wait = self.liveness.interval(link).mul_f64(share);
+            let pause = self.voice.pause(self.liveness.interval(link));
             if let Some(attachment) = self.links.get_mut(&link) {
-                attachment.next_beat = Some(now + wait);
+                attachment.next_beat = Some(now + pause);
             }
         }
     }
@@ -613,55 +588,6 @@ impl Station {
             .map(|attachment| attachment.link.name.clone())
     }
 }
-
-impl Farewell {
-    fn begin(now: Instant) -> Self {
-        Self {
-            left: FAREWELLS,
-            next: now,
-        }
-    }
-
-    fn over(now: Instant) -> Self {
-        Self { left: 0, next: now }
-    }
-
-    fn due(&self) -> Option<Instant> {
-        (self.left > 0).then_some(self.next)
-    }
-
-    /// True if one is due, which is taken to be sent.
-    fn take(&mut self, now: Instant) -> bool {
-        if self.due().is_none_or(|at| now < at) {
-            return false;
-        }
-        self.left -= 1;
-        self.next = now + FAREWELL;
-        true
-    }
-}
-
-impl Voice {
-    fn speak(&mut self, interface: &str, interval: Duration, flags: Flags) -> Vec<u8> {
-        self.sequence += 1;
-        Heartbeat {
-            flags,
-            incarnation: self.incarnation,
-            sequence: self.sequence,
-            interval,
-            held: self.held,
-            node: self.node.clone(),
-            interface: interface.to_owned(),
-        }
-        .emit(&self.authenticator)
-    }
-}
-
-/// How often the others are told that this node leaves, or holds nothing any more.
-const FAREWELLS: u8 = 3;
-
-/// Time between two farewells.
-const FAREWELL: Duration = Duration::from_millis(5);
 
 /// Complaints are worth a log line, not an open-ended list.
 const MAX_COMPLAINTS: usize = 32;

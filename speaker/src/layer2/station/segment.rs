@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use super::tests::{LINK, PEER, frames, link, milliseconds, settings};
 use super::*;

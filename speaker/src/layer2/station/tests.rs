@@ -1,8 +1,9 @@
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use super::*;
 use crate::layer2::Interfaces;
-use crate::layer2::heartbeat::GROUP;
+use crate::layer2::heartbeat::{Authenticator, GROUP};
 use crate::mutator::mutate;
 use crate::wire::arp::{Operation, Packet};
 

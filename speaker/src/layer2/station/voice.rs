@@ -1,0 +1,90 @@
+//! What a station says to the other nodes, and how often it says it for the last time.
+
+use std::time::{Duration, Instant};
+
+use crate::layer2::Settings;
+use crate::layer2::heartbeat::{self, Authenticator, Flags, Heartbeat, HeldDigest};
+
+/// What our heartbeats are made from.
+#[derive(Debug)]
+pub(super) struct Voice {
+    node: String,
+    pub(super) authenticator: Authenticator,
+    incarnation: u64,
+    sequence: u64,
+    pub(super) held: HeldDigest,
+    rng: fastrand::Rng,
+}
+
+impl Voice {
+    pub(super) fn new(settings: &Settings, incarnation: u64) -> Self {
+        Self {
+            node: settings.node.clone(),
+            authenticator: Authenticator::new(settings.key.as_ref()),
+            incarnation,
+            sequence: 0,
+            held: heartbeat::held_digest(std::iter::empty()),
+            rng: fastrand::Rng::with_seed(incarnation),
+        }
+    }
+
+    pub(super) fn speak(&mut self, interface: &str, interval: Duration, flags: Flags) -> Vec<u8> {
+        self.sequence += 1;
+        Heartbeat {
+            flags,
+            incarnation: self.incarnation,
+            sequence: self.sequence,
+            interval,
+            held: self.held,
+            node: self.node.clone(),
+            interface: interface.to_owned(),
+        }
+        .emit(&self.authenticator)
+    }
+
+    /// How long to be silent after a heartbeat: jitter keeps the nodes of a segment from beating
+    /// in step.
+    pub(super) fn pause(&mut self, interval: Duration) -> Duration {
+        interval.mul_f64(0.9 + 0.1 * self.rng.f64())
+    }
+}
+
+/// So many last heartbeats are still to be sent, the next one then: one could be lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Farewell {
+    left: u8,
+    next: Instant,
+}
+
+impl Farewell {
+    pub(super) fn begin(now: Instant) -> Self {
+        Self {
+            left: FAREWELLS,
+            next: now,
+        }
+    }
+
+    pub(super) fn over(now: Instant) -> Self {
+        Self { left: 0, next: now }
+    }
+
+    pub(super) fn due(&self) -> Option<Instant> {
+        (self.left > 0).then_some(self.next)
+    }
+
+    /// True if one is due, which is taken to be sent.
+    pub(super) fn take(&mut self, now: Instant) -> bool {
+        if self.due().is_none_or(|at| now < at) {
+            return false;
+        }
+        self.left -= 1;
+        self.next = now + FAREWELL;
+        true
+    }
+}
+
+/// How often the others are told that this node leaves, or holds nothing any more.
+const FAREWELLS: u8 = 3;
+
+/// Time between two farewells.
+const FAREWELL: Duration = Duration::from_millis(5);
