@@ -453,6 +453,24 @@ impl Pair {
         shown.split(':').next().unwrap().to_owned()
     }
 
+    /// Changes that netlink tells about.
+    fn storm() {
+        for mtu in [1400, 1500].repeat(50) {
+            must(&format!("-n {} link set eth0 mtu {mtu}", Self::NODE));
+        }
+    }
+
+    /// How many messages the netlink sockets of the node had no room for.
+    fn lost_messages() -> u32 {
+        let output = ip(&format!("netns exec {} cat /proc/net/netlink", Self::NODE));
+        let table = String::from_utf8_lossy(&output.stdout).into_owned();
+        let drops = table.lines().skip(1).map(|line| {
+            let column = line.split_whitespace().nth(8).unwrap();
+            column.parse::<u32>().unwrap()
+        });
+        drops.sum()
+    }
+
     fn remove() {
         ip(&format!("netns del {}", Self::NODE));
         ip(&format!("netns del {}", Self::CLIENT));
@@ -535,5 +553,17 @@ fn a_node_follows_its_interfaces() {
     assert_eq!(Pair::arping("eth1"), none, "it listens first");
     pause(600);
     assert_eq!(Pair::arping("eth1"), one("02:00:00:00:77:b1"));
+
+    // More happened than the netlink socket holds: everything is listed again.
+    node.signal("STOP");
+    while Pair::lost_messages() == 0 {
+        Pair::storm();
+    }
+    Pair::connect("eth2", "02:00:00:00:77:c0", "10.80.0");
+    must(&format!("-n {namespace} link del eth1"));
+    node.signal("CONT");
+    pause(600);
+    assert_eq!(Pair::arping("eth2"), one("02:00:00:00:77:c0"));
+    assert_eq!(Pair::arping("eth0"), one("02:00:00:00:77:a1"));
     drop((node, pair));
 }
