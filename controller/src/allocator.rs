@@ -241,6 +241,24 @@ impl Allocator {
         }
     }
 
+    /// Whether anybody has the address.
+    pub fn is_used(&self, address: IpAddr) -> bool {
+        let used = self.used.of(Family::of(address));
+        used.contains_key(&Family::value(address))
+    }
+
+    /// The key that a Service needs to join those who have the address.
+    pub fn sharing(&self, address: IpAddr) -> Option<&Arc<SharingKey>> {
+        let used = self.used.of(Family::of(address));
+        used.get(&Family::value(address))?.sharing()
+    }
+
+    /// Whether anybody has an address of the pool's on which those with this key share.
+    pub fn is_shared(&self, index: PoolIndex, family: Family, key: &SharingKey) -> bool {
+        let space = self.shelves[index.0].spaces.of(family);
+        space.shared(key).next().is_some()
+    }
+
     /// The address that the Service would get from the pool: one that it released lately, else the
     /// first that is free or may be shared, else one that rests.
     pub fn next(

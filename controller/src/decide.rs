@@ -12,9 +12,9 @@ mod review;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use ferrolb_crds::model::{Family, Labels, Selector, Service};
+use ferrolb_crds::model::{Family, Labels, Protocol, Selector, Service};
 
-use crate::allocator::{Allocator, Holder, PoolIndex, Request, SharingKey};
+use crate::allocator::{Allocator, Holder, PoolIndex, Request, SharingKey, Terms};
 
 pub use choose::{Choice, choose, extend};
 pub use review::{Kept, Review, review};
@@ -138,15 +138,41 @@ pub enum Wait {
     Address(IpAddr),
 }
 
-/// What is wanted of a pool. Services with the same need and no sharing key succeed or fail alike.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+/// What is wanted of a pool. Services with the same need succeed or fail alike.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Need {
-    /// Present: an address in use may do, too.
-    pub sharing: Option<Arc<SharingKey>>,
-    /// Of which families.
-    pub families: Vec<Family>,
     /// One of the families is enough.
     pub either: bool,
+    /// Present: an address in use may do, too.
+    pub sharing: Option<Arc<SharingKey>>,
+    /// Those that must not be in use there.
+    pub ports: Vec<(Protocol, u16)>,
+    /// Of which families.
+    pub families: Vec<Family>,
+}
+
+impl Need {
+    /// Of a Service with these terms.
+    fn of(terms: &Terms, families: Vec<Family>, prefers_both: bool) -> Self {
+        let sharing = terms.sharing.clone();
+        let ports = sharing.as_ref().map_or(&[][..], |_| terms.ports());
+        Self {
+            either: prefers_both || families.len() == 1,
+            ports: ports.to_vec(),
+            sharing,
+            families,
+        }
+    }
+
+    /// What only addresses that nobody has can meet.
+    pub(crate) fn without_sharing(&self) -> Self {
+        Self {
+            sharing: None,
+            ports: Vec::new(),
+            families: self.families.clone(),
+            either: self.either,
+        }
+    }
 }
 
 /// A Service and all that matters about it here.
@@ -192,11 +218,10 @@ impl Case<'_> {
     }
 
     fn need(&self) -> Need {
-        Need {
-            families: self.request.families.clone(),
-            either: self.request.prefers_both,
-            sharing: self.request.terms.sharing.clone(),
-        }
+        let Request {
+            terms, families, ..
+        } = self.request;
+        Need::of(terms, families.clone(), self.request.prefers_both)
     }
 }
 

@@ -18,7 +18,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ferrolb_crds::model::{Config, Labels, Namespace, Service, ServiceKey};
+use ferrolb_crds::model::{Config, Family, Labels, Namespace, Service, ServiceKey};
 use ferrolb_crds::source::{Change, Unreadable};
 
 use crate::allocator::{Allocator, Cover, Holder, Joining, PoolIndex, Request, Terms};
@@ -26,7 +26,7 @@ use crate::decide::{
     Case, Choice, Decision, Kept, Reason, Review, Standing, Wait, choose, extend, review,
 };
 
-use queue::{Next, Queue, Turn};
+use queue::{Queue, Turn};
 
 /// What the command line says.
 #[derive(Debug, Clone, Default)]
@@ -329,7 +329,9 @@ impl Reconciler {
             self.review(turn, joining, now);
         }
         while let Some(next) = self.queue.pop() {
-            self.allocate(&next);
+            if self.allocate(&next.turn) {
+                self.queue.go_on(next);
+            }
         }
         for key in mem::take(&mut self.work.touched) {
             self.record(key);
@@ -409,9 +411,24 @@ impl Reconciler {
 
     fn wake(&mut self, addresses: &[IpAddr]) {
         for address in addresses {
-            let pool = self.owner(*address);
-            self.queue.released(*address, pool);
+            if self.allocator.is_used(*address) {
+                self.wake_sharers(*address);
+            } else {
+                let pool = self.owner(*address);
+                let (allocator, other) = (&self.allocator, Family::of(*address).other());
+                self.queue.vacated(*address, pool, |need| {
+                    let parts = pool.zip(need.sharing.as_ref());
+                    parts.is_some_and(|(pool, key)| allocator.is_shared(pool, other, key))
+                });
+            }
         }
+    }
+
+    /// Others may join those who have the address, or are to be told whom they wait for.
+    fn wake_sharers(&mut self, address: IpAddr) {
+        let pool = self.owner(address);
+        let key = self.allocator.sharing(address);
+        self.queue.shared(address, pool, key);
     }
 
     /// First half: what may stay stays.
@@ -456,16 +473,12 @@ impl Reconciler {
         if let Some(known) = &record.known {
             let terms = &known.request.terms;
             self.allocator.assign(record.holder, terms, &claim);
-            for address in &claim {
-                let pool = match self.allocator.cover(*address) {
-                    Cover::Pool(index) => Some(index),
-                    Cover::Avoided(_) | Cover::Nothing => None,
-                };
-                self.queue.rekeyed(*address, pool, terms.sharing.as_deref());
-            }
         }
         if record.extend_from.is_some() {
             self.queue.push(turn);
+        }
+        for address in claim {
+            self.wake_sharers(address);
         }
     }
 
@@ -483,23 +496,22 @@ impl Reconciler {
         self.wake(&addresses);
     }
 
-    /// Second half: what can be given is given.
-    fn allocate(&mut self, next: &Next) {
-        let key = &next.turn.key;
-        let Some((record, case)) = self.case(key) else {
-            return;
+    /// Second half: what can be given is given. False when it is refused.
+    fn allocate(&mut self, turn: &Turn) -> bool {
+        let Some((record, case)) = self.case(&turn.key) else {
+            return true;
         };
         let held = self.allocator.held(record.holder);
         let given = match (held, record.extend_from) {
             ([], _) => choose(&case),
             ([held], Some(owner)) => extend(&case, *held, owner),
             // It has been given everything since it was woken.
-            (_, _) => return,
+            (_, _) => return true,
         };
         let terms = Arc::clone(&case.request.terms);
-        self.work.touched.insert(key.clone());
-        let Some(record) = self.records.get_mut(key) else {
-            return;
+        self.work.touched.insert(turn.key.clone());
+        let Some(record) = self.records.get_mut(&turn.key) else {
+            return true;
         };
         if let Some(turn) = &record.turn {
             self.queue.forget(turn, &mem::take(&mut record.waits));
@@ -511,20 +523,22 @@ impl Reconciler {
                 missing,
             } => {
                 self.allocator.assign(record.holder, &terms, &addresses);
-                for address in &addresses {
-                    // Who waits for it is told whom it waits for.
-                    self.queue.joined(*address);
-                }
                 record.standing = standing;
                 record.extend_from = missing.as_ref().map(|(owner, _)| *owner);
                 if let Some((_, wait)) = missing {
-                    record.wait(&mut self.queue, next.turn.with_holding(), vec![wait]);
+                    record.wait(&mut self.queue, turn.with_holding(), vec![wait]);
                 }
+                for address in addresses {
+                    let pool = self.owner(address);
+                    let key = self.allocator.sharing(address);
+                    self.queue.joined(address, pool, key);
+                }
+                true
             }
             Choice::Refuse { standing, waits } => {
                 record.standing = standing;
-                record.wait(&mut self.queue, next.turn.clone(), waits);
-                self.queue.failed(next);
+                record.wait(&mut self.queue, turn.clone(), waits);
+                false
             }
         }
     }

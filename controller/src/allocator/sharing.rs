@@ -34,7 +34,6 @@ pub struct Terms {
     pub service: ServiceKey,
     /// Present: it is willing to share.
     pub sharing: Option<Arc<SharingKey>>,
-    /// What it listens on; sorted, each once.
     ports: Vec<(Protocol, u16)>,
     /// False for a Service whose object could not be read: what it holds is all that is known.
     is_known: bool,
@@ -66,6 +65,11 @@ impl Terms {
             ports: Vec::new(),
             is_known: false,
         }
+    }
+
+    /// What the Service listens on; sorted, each once.
+    pub fn ports(&self) -> &[(Protocol, u16)] {
+        &self.ports
     }
 }
 

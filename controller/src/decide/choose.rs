@@ -108,11 +108,7 @@ pub fn extend(case: &Case<'_>, held: IpAddr, owner: PoolIndex) -> Choice {
     let pool = case.pool_name(owner);
     let message =
         format!("has {held} and no {family} address: pool {pool:?} is exhausted for {family}");
-    let need = Need {
-        families: vec![family],
-        either: false,
-        sharing: case.request.terms.sharing.clone(),
-    };
+    let need = Need::of(&case.request.terms, vec![family], false);
     Choice::Refuse {
         standing: Standing::new(Reason::AdditionalAssignFailed, message),
         waits: vec![Wait::Pool(owner, need)],
