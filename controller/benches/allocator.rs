@@ -52,7 +52,7 @@ fn assign(net: &str, family: Family, count: u32) -> Duration {
     let started = Instant::now();
     for (number, terms) in (0..).zip(&terms) {
         let holder = Holder(number);
-        let address = allocator.next(pool, family, holder, terms, Resting::Spared);
+        let address = allocator.next(pool, family, terms, Resting::Spared);
         allocator.assign(holder, terms, address.as_slice());
     }
     let elapsed = started.elapsed();

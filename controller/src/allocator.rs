@@ -7,6 +7,7 @@
 mod free;
 mod quarantine;
 mod request;
+mod room;
 mod search;
 mod sharing;
 #[cfg(test)]
@@ -21,7 +22,7 @@ use std::time::{Duration, Instant};
 use ferrolb_crds::model::{Family, Pool, ServiceKey};
 
 pub use request::{Request, RequestError};
-pub use sharing::{Conflict, ConflictCause, Joining, SharingKey, Terms};
+pub use sharing::{Conflict, ConflictCause, Joining, Port, SharingKey, Terms};
 
 use quarantine::Quarantine;
 use search::Space;
@@ -174,7 +175,7 @@ impl Allocator {
                 {
                     let space = self.shelves[index.0].spaces.of_mut(family);
                     space.occupy(position);
-                    space.reindex(position, None, usage.sharing());
+                    space.reindex(position, None, Some(usage));
                 }
             }
         }
@@ -253,10 +254,16 @@ impl Allocator {
         used.get(&Family::value(address))?.sharing()
     }
 
-    /// Whether anybody has an address of the pool's on which those with this key share.
-    pub fn is_shared(&self, index: PoolIndex, family: Family, key: &SharingKey) -> bool {
+    /// Whether a Service with this key may join others on an address of the pool.
+    pub fn has_room(
+        &self,
+        index: PoolIndex,
+        family: Family,
+        key: &SharingKey,
+        ports: &[Port],
+    ) -> bool {
         let space = self.shelves[index.0].spaces.of(family);
-        space.shared(key).next().is_some()
+        space.first_shared(key, ports).is_some()
     }
 
     /// The address that the Service would get from the pool: one that it released lately, else the
@@ -265,7 +272,6 @@ impl Allocator {
         &self,
         index: PoolIndex,
         family: Family,
-        holder: Holder,
         terms: &Terms,
         resting: Resting,
     ) -> Option<IpAddr> {
@@ -275,32 +281,16 @@ impl Allocator {
         }
         let space = self.shelves[index.0].spaces.of(family);
         let free = space.first_free();
-        let position = self
-            .first_shareable(space, family, holder, terms, free)
+        let key = terms.sharing.as_ref();
+        let shared = key.and_then(|key| space.first_shared(key, terms.ports()));
+        let position = shared
+            .filter(|shared| free.is_none_or(|free| *shared < free))
             .or(free)
             .or_else(|| match resting {
                 Resting::Spared => None,
                 Resting::Taken => space.first_resting(),
             })?;
         space.value(position).map(|value| family.address(value))
-    }
-
-    fn first_shareable(
-        &self,
-        space: &Space,
-        family: Family,
-        holder: Holder,
-        terms: &Terms,
-        below: Option<u128>,
-    ) -> Option<u128> {
-        let used = self.used.of(family);
-        space
-            .shared(terms.sharing.as_ref()?)
-            .take_while(|position| below.is_none_or(|below| *position < below))
-            .find(|position| {
-                let usage = space.value(*position).and_then(|value| used.get(&value));
-                usage.is_some_and(|usage| usage.check(holder, terms, Joining::New).is_ok())
-            })
     }
 
     /// Whether anything rests that the Service released.
@@ -331,6 +321,9 @@ impl Allocator {
     /// have them has been [checked](Self::check) before.
     pub fn assign(&mut self, holder: Holder, terms: &Arc<Terms>, addresses: &[IpAddr]) {
         for address in addresses {
+            if self.held(holder).contains(address) {
+                self.leave(holder, *address);
+            }
             self.join(holder, terms, *address);
             self.holdings
                 .entry(holder)
@@ -344,20 +337,26 @@ impl Allocator {
         let place = locate(&self.owners, &self.shelves, family, value);
         let used = self.used.of_mut(family);
         let Some(usage) = used.get_mut(&value) else {
-            used.insert(value, Usage::sole(holder, Arc::clone(terms)));
+            let usage = Usage::sole(holder, Arc::clone(terms));
             self.quarantine.wake(address);
             if let Some((index, position)) = place {
                 let space = self.shelves[index.0].spaces.of_mut(family);
                 space.occupy(position);
-                space.reindex(position, None, terms.sharing.as_ref());
+                space.reindex(position, None, Some(&usage));
             }
+            used.insert(value, usage);
             return;
         };
         let before = usage.sharing().cloned();
         usage.join(holder, Arc::clone(terms));
         if let Some((index, position)) = place {
             let space = self.shelves[index.0].spaces.of_mut(family);
-            space.reindex(position, before.as_ref(), usage.sharing());
+            match (before, usage.sharing()) {
+                (Some(before), Some(key)) if before == *key => {
+                    space.share(position, key, terms.ports());
+                }
+                (before, _) => space.reindex(position, before.as_deref(), Some(usage)),
+            }
         }
     }
 
@@ -388,18 +387,23 @@ impl Allocator {
         let Some(usage) = used.get_mut(&value) else {
             return;
         };
-        let before = usage.sharing().cloned();
+        let (before, terms) = (usage.sharing().cloned(), usage.terms(holder).cloned());
         let is_vacant = usage.leave(holder);
-        let after = usage.sharing().cloned();
-        if is_vacant {
-            used.remove(&value);
-        }
         if let Some((index, position)) = place {
             let space = self.shelves[index.0].spaces.of_mut(family);
-            space.reindex(position, before.as_ref(), after.as_ref());
-            if is_vacant {
-                space.vacate(position);
+            match (before, usage.sharing(), terms) {
+                (before, _, _) if is_vacant => {
+                    space.reindex(position, before.as_deref(), None);
+                    space.vacate(position);
+                }
+                (Some(before), Some(key), Some(terms)) if before == *key => {
+                    space.unshare(position, key, terms.ports());
+                }
+                (before, _, _) => space.reindex(position, before.as_deref(), Some(usage)),
             }
+        }
+        if is_vacant {
+            used.remove(&value);
         }
     }
 

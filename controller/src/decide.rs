@@ -12,9 +12,9 @@ mod review;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use ferrolb_crds::model::{Family, Labels, Protocol, Selector, Service};
+use ferrolb_crds::model::{Family, Labels, Selector, Service};
 
-use crate::allocator::{Allocator, Holder, PoolIndex, Request, SharingKey, Terms};
+use crate::allocator::{Allocator, Holder, PoolIndex, Port, Request, SharingKey, Terms};
 
 pub use choose::{Choice, choose, extend};
 pub use review::{Kept, Review, review};
@@ -146,7 +146,7 @@ pub struct Need {
     /// Present: an address in use may do, too.
     pub sharing: Option<Arc<SharingKey>>,
     /// Those that must not be in use there.
-    pub ports: Vec<(Protocol, u16)>,
+    pub ports: Vec<Port>,
     /// Of which families.
     pub families: Vec<Family>,
 }

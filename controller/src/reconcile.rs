@@ -418,7 +418,9 @@ impl Reconciler {
                 let (allocator, other) = (&self.allocator, Family::of(*address).other());
                 self.queue.vacated(*address, pool, |need| {
                     let parts = pool.zip(need.sharing.as_ref());
-                    parts.is_some_and(|(pool, key)| allocator.is_shared(pool, other, key))
+                    parts.is_some_and(|(pool, key)| {
+                        allocator.has_room(pool, other, key, &need.ports)
+                    })
                 });
             }
         }

@@ -11,7 +11,8 @@ use std::sync::Arc;
 use ferrolb_crds::model::{AddressRange, Family, Pool};
 
 use super::free::FreeRanges;
-use super::sharing::SharingKey;
+use super::room::Room;
+use super::sharing::{Port, SharingKey, Usage};
 
 /// One family's part of a pool.
 #[derive(Debug, Default)]
@@ -24,7 +25,7 @@ pub(super) struct Space {
     free: FreeRanges,
     resting: BTreeSet<u128>,
     /// Positions in use by Services that are willing to share, by what they ask of others.
-    shared: BTreeMap<Arc<SharingKey>, BTreeSet<u128>>,
+    rooms: BTreeMap<Arc<SharingKey>, Room>,
     assigned: u128,
     capacity: u128,
 }
@@ -133,9 +134,9 @@ impl Space {
         self.resting.first().copied()
     }
 
-    /// Positions in use by Services with this key, ascending.
-    pub(super) fn shared(&self, key: &SharingKey) -> impl Iterator<Item = u128> {
-        self.shared.get(key).into_iter().flatten().copied()
+    /// The lowest position in use by Services with this key where none of the ports is.
+    pub(super) fn first_shared(&self, key: &SharingKey, ports: &[Port]) -> Option<u128> {
+        self.rooms.get(key)?.first(ports)
     }
 
     /// Somebody has the position.
@@ -165,29 +166,38 @@ impl Space {
         }
     }
 
+    /// Somebody with this key, and others who have it, uses the ports at the position.
+    pub(super) fn share(&mut self, position: u128, key: &Arc<SharingKey>, ports: &[Port]) {
+        let room = self.rooms.entry(Arc::clone(key)).or_default();
+        room.take(position, ports);
+    }
+
+    /// He no longer does; the others stay.
+    pub(super) fn unshare(&mut self, position: u128, key: &SharingKey, ports: &[Port]) {
+        if let Some(room) = self.rooms.get_mut(key) {
+            room.give(position, ports);
+        }
+    }
+
     /// What a newcomer at the position needs has changed.
     pub(super) fn reindex(
         &mut self,
         position: u128,
-        before: Option<&Arc<SharingKey>>,
-        after: Option<&Arc<SharingKey>>,
+        before: Option<&SharingKey>,
+        after: Option<&Usage>,
     ) {
-        if before == after {
-            return;
-        }
         if let Some(key) = before
-            && let Some(positions) = self.shared.get_mut(key)
+            && let Some(room) = self.rooms.get_mut(key)
         {
-            positions.remove(&position);
-            if positions.is_empty() {
-                self.shared.remove(key);
+            room.remove(position);
+            if room.is_empty() {
+                self.rooms.remove(key);
             }
         }
-        if let Some(key) = after {
-            self.shared
-                .entry(Arc::clone(key))
-                .or_default()
-                .insert(position);
+        if let Some(usage) = after
+            && let Some(key) = usage.sharing()
+        {
+            self.share(position, key, &usage.ports());
         }
     }
 

@@ -12,6 +12,9 @@ use ferrolb_crds::model::{Protocol, Service, ServiceKey, TrafficPolicy};
 
 use super::Holder;
 
+/// What no two Services that share may both listen on.
+pub type Port = (Protocol, u16);
+
 /// What has to be equal for two Services to share.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SharingKey {
@@ -34,7 +37,7 @@ pub struct Terms {
     pub service: ServiceKey,
     /// Present: it is willing to share.
     pub sharing: Option<Arc<SharingKey>>,
-    ports: Vec<(Protocol, u16)>,
+    ports: Vec<Port>,
     /// False for a Service whose object could not be read: what it holds is all that is known.
     is_known: bool,
 }
@@ -68,7 +71,7 @@ impl Terms {
     }
 
     /// What the Service listens on; sorted, each once.
-    pub fn ports(&self) -> &[(Protocol, u16)] {
+    pub fn ports(&self) -> &[Port] {
         &self.ports
     }
 }
@@ -144,7 +147,7 @@ pub(super) enum Usage {
 pub(super) struct Sharers {
     /// By holder.
     sharers: Vec<Sharer>,
-    ports: BTreeMap<(Protocol, u16), Holder>,
+    ports: BTreeMap<Port, Holder>,
     unknown: usize,
 }
 
@@ -209,13 +212,22 @@ impl Usage {
         (sharer.holder == holder).then_some(&sharer.terms)
     }
 
-    /// The key that a newcomer would need.
+    /// The key that a newcomer would need; `None`: there can be none.
     pub(super) fn sharing(&self) -> Option<&Arc<SharingKey>> {
         let first = match self {
             Self::Sole(sharer) => sharer,
+            Self::Shared(sharers) if sharers.unknown > 0 => return None,
             Self::Shared(sharers) => sharers.sharers.first()?,
         };
         first.terms.sharing.as_ref()
+    }
+
+    /// What is in use.
+    pub(super) fn ports(&self) -> Vec<Port> {
+        match self {
+            Self::Sole(sharer) => sharer.terms.ports.clone(),
+            Self::Shared(sharers) => sharers.ports.keys().copied().collect(),
+        }
     }
 }
 
@@ -227,7 +239,7 @@ impl Sharer {
         if let Some(cause) = key_conflict(terms.sharing.as_deref(), self.terms.sharing.as_deref()) {
             return Err(self.conflict(cause));
         }
-        let is_taken = |port: &&(Protocol, u16)| self.terms.ports.binary_search(port).is_ok();
+        let is_taken = |port: &&Port| self.terms.ports.binary_search(port).is_ok();
         match terms.ports.iter().find(is_taken) {
             Some((protocol, port)) => Err(self.conflict(ConflictCause::Port(*protocol, *port))),
             None => Ok(()),

@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use super::*;
-use crate::fixture::{V4, V6, With, ip, ips, now, pool, pools, service};
+use crate::fixture::{V4, V6, With, ip, ips, now, pool, pools, port, service};
 
 const REST: Duration = Duration::from_secs(60);
 
@@ -23,7 +23,7 @@ fn first() -> PoolIndex {
 
 fn take_next(allocator: &mut Allocator, holder: u64, terms: &Arc<Terms>) -> Option<IpAddr> {
     let holder = Holder(holder);
-    let next = allocator.next(first(), V4, holder, terms, Resting::Spared)?;
+    let next = allocator.next(first(), V4, terms, Resting::Spared)?;
     allocator.assign(holder, terms, &[next]);
     Some(next)
 }
@@ -35,7 +35,7 @@ fn a_whole_ipv6_space_is_no_dearer_than_one_address() {
     let terms = terms("s");
     let last = ip("ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff");
     allocator.assign(Holder(1), &terms, &[last]);
-    let next = allocator.next(first(), V6, Holder(2), &terms, Resting::Spared);
+    let next = allocator.next(first(), V6, &terms, Resting::Spared);
     assert_eq!(next, Some(ip("::")));
     assert_eq!(
         allocator.counters(first(), V6),
@@ -81,9 +81,7 @@ fn a_released_address_rests_unless_nothing_else_is_left_or_its_owner_returns() {
     let (a, b) = (terms("a"), terms("b"));
     take_next(&mut allocator, 1, &a);
     allocator.release(Holder(1), &a.service, start);
-    let next = |allocator: &Allocator, terms, resting| {
-        allocator.next(first(), V4, Holder(2), terms, resting)
-    };
+    let next = |allocator: &Allocator, terms, resting| allocator.next(first(), V4, terms, resting);
     let spared = Resting::Spared;
     assert_eq!(next(&allocator, &b, spared), Some(ip("10.0.0.1")));
     assert_eq!(next(&allocator, &a, spared), Some(ip("10.0.0.0")));
@@ -109,7 +107,7 @@ fn rest_and_holdings_survive_other_pools() {
     let counters = |index| allocator.counters(PoolIndex(index), V4);
     assert_eq!(counters(0).available, 0);
     assert_eq!(counters(1).assigned, 1);
-    let next = |resting| allocator.next(PoolIndex(1), V4, Holder(9), &terms("z"), resting);
+    let next = |resting| allocator.next(PoolIndex(1), V4, &terms("z"), resting);
     assert_eq!(next(Resting::Spared), None);
     assert_eq!(next(Resting::Taken), Some(ip("10.0.0.1")));
 }
@@ -140,15 +138,40 @@ fn a_million_assignments_take_no_longer_each_than_a_thousand() {
     assert_eq!(allocator.counters(first(), V4).available, 48_576);
 }
 
+#[test]
+fn i11_a_search_is_not_paid_for_by_those_who_share_with_others() {
+    let mut allocator = allocator(&[pool("a", &["10.0.0.0/14"])], Duration::ZERO);
+    let with_port = |port| Arc::new(Terms::of(&service("s").sharing("k").port(port)));
+    let (web, mail, alone) = (with_port(80), with_port(25), terms("s"));
+    for holder in 0..50_000 {
+        // Others have every other address, which is no obstacle either.
+        assert!(take_next(&mut allocator, 2 * holder, &alone).is_some());
+        assert!(take_next(&mut allocator, 2 * holder + 1, &web).is_some());
+    }
+    assert_eq!(
+        take_next(&mut allocator, 100_000, &mail),
+        Some(ip("10.0.0.1"))
+    );
+    let gone = allocator.release(Holder(2_001), &web.service, now());
+    assert_eq!(gone, ips(&["10.0.7.209"]));
+    allocator.release(Holder(1), &web.service, now());
+    // Where there is still somebody to share with, and where there is nobody.
+    assert_eq!(
+        take_next(&mut allocator, 100_001, &web),
+        Some(ip("10.0.0.1"))
+    );
+    assert_eq!(take_next(&mut allocator, 100_002, &web), Some(gone[0]));
+}
+
 /// What the naive model knows of a holder.
-type Held = (IpAddr, Option<&'static str>, u16);
+type Held = (IpAddr, Option<&'static str>, [u16; 2]);
 
 #[derive(Debug, Clone)]
 enum Op {
     Take {
         holder: u64,
         key: Option<&'static str>,
-        port: u16,
+        ports: [u16; 2],
     },
     Release(u64),
     Wait(u64),
@@ -159,8 +182,8 @@ enum Op {
 fn op() -> impl Strategy<Value = Op> {
     let key = prop_oneof![Just(None), Just(Some("x")), Just(Some("y"))];
     prop_oneof![
-        4 => (0..12_u64, key, 1..3_u16)
-            .prop_map(|(holder, key, port)| Op::Take { holder, key, port }),
+        4 => (0..12_u64, key, [1..4_u16, 1..4_u16])
+            .prop_map(|(holder, key, ports)| Op::Take { holder, key, ports }),
         3 => (0..12_u64).prop_map(Op::Release),
         1 => (0..40_u64).prop_map(Op::Wait),
         1 => Just(Op::Split),
@@ -176,17 +199,26 @@ struct Model {
 }
 
 impl Model {
-    fn may_have(&self, address: IpAddr, key: Option<&str>, port: u16) -> bool {
+    fn may_have(&self, address: IpAddr, key: Option<&str>, ports: [u16; 2]) -> bool {
         self.held
             .values()
             .filter(|held| held.0 == address)
-            .all(|(_, theirs, taken)| key.is_some() && *theirs == key && *taken != port)
+            .all(|(_, theirs, taken)| {
+                let is_taken = taken.iter().any(|port| ports.contains(port));
+                key.is_some() && *theirs == key && !is_taken
+            })
     }
 
-    fn next(&self, holder: u64, order: &[IpAddr], key: Option<&str>, port: u16) -> Option<IpAddr> {
+    fn next(
+        &self,
+        holder: u64,
+        order: &[IpAddr],
+        key: Option<&str>,
+        ports: [u16; 2],
+    ) -> Option<IpAddr> {
         let own = self.rests.iter().find(|(_, (_, who))| *who == holder);
         let rests = |address: &IpAddr| self.rests.contains_key(address);
-        let fits = |address: &&IpAddr| self.may_have(**address, key, port);
+        let fits = |address: &&IpAddr| self.may_have(**address, key, ports);
         own.map(|(address, _)| *address)
             .or_else(|| order.iter().filter(fits).find(|a| !rests(a)).copied())
             .or_else(|| order.iter().find(fits).copied())
@@ -204,20 +236,21 @@ proptest! {
         let mut time = now();
         for op in ops {
             match op {
-                Op::Take { holder, key, port } if !model.held.contains_key(&holder) => {
-                    let mut service = service(&format!("s{holder}")).port(port);
+                Op::Take { holder, key, ports } if !model.held.contains_key(&holder) => {
+                    let mut service = service(&format!("s{holder}"));
+                    service.ports = ports.map(port).to_vec();
                     service.requests.sharing_key = key.map(str::to_owned);
                     let terms = Arc::new(Terms::of(&service));
                     let next = [Resting::Spared, Resting::Taken].into_iter().find_map(|resting| {
-                        allocator.next(first(), V4, Holder(holder), &terms, resting)
+                        allocator.next(first(), V4, &terms, resting)
                     });
-                    prop_assert_eq!(next, model.next(holder, &order, key, port));
+                    prop_assert_eq!(next, model.next(holder, &order, key, ports));
                     if let Some(address) = next {
                         let check = allocator.check(Holder(holder), &terms, address, Joining::New);
                         prop_assert_eq!(check, Ok(()));
                         allocator.assign(Holder(holder), &terms, &[address]);
                         model.rests.remove(&address);
-                        model.held.insert(holder, (address, key, port));
+                        model.held.insert(holder, (address, key, ports));
                     }
                 }
                 Op::Take { .. } => {}

@@ -235,5 +235,5 @@ fn all_families(case: &Case<'_>, index: PoolIndex, resting: Resting) -> Option<V
 fn next(case: &Case<'_>, index: PoolIndex, family: Family, resting: Resting) -> Option<IpAddr> {
     let terms = &case.request.terms;
     let allocator = case.allocator;
-    allocator.next(index, family, case.holder, terms, resting)
+    allocator.next(index, family, terms, resting)
 }
