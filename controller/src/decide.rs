@@ -190,26 +190,35 @@ pub struct Case<'a> {
     pub allocator: &'a Allocator,
     /// Some pool is set aside: then nothing is taken away because no pool covers it.
     pub pools_incomplete: bool,
-    /// Its namespace could not be read: then nothing is taken away because of the labels it lacks.
+    /// Its namespace could not be read: then nothing is taken away because of the labels it lacks,
+    /// and nothing given.
     pub namespace_unknown: bool,
 }
 
 impl Case<'_> {
-    /// Whether the pool's `serviceAllocation` admits the Service.
+    /// Whether the pool's `serviceAllocation` admits the Service, as far as anybody knows: what it
+    /// holds is judged by that.
     fn admits(&self, index: PoolIndex) -> bool {
         let Service { key, labels, .. } = self.service;
         let pool = self.allocator.pool(index);
         pool.admits(&key.namespace, self.namespace_labels, labels)
     }
 
-    /// Whether the pool might admit the Service if only the labels of its namespace were known.
+    /// Whether the pool may give the Service anything new.
+    fn may_give(&self, index: PoolIndex) -> bool {
+        self.admits(index) && !self.is_in_doubt(index)
+    }
+
+    /// Whether the labels of its namespace, if only they were known, would say whether the pool
+    /// admits the Service. A selector can match for want of a label, too.
     fn is_in_doubt(&self, index: PoolIndex) -> bool {
+        let Service { key, labels, .. } = self.service;
         let allocation = self.allocator.pool(index).allocation.as_ref();
         self.namespace_unknown
-            && !self.admits(index)
             && allocation.is_some_and(|allocation| {
                 !allocation.namespace_selectors.is_empty()
-                    && Selector::any_or_all(&allocation.service_selectors, &self.service.labels)
+                    && !allocation.namespaces.contains(&key.namespace)
+                    && Selector::any_or_all(&allocation.service_selectors, labels)
             })
     }
 

@@ -84,9 +84,9 @@ pub(super) fn incomplete(case: &Case<'_>, held: &[IpAddr]) -> Option<(IpAddr, Po
     let ([first], Ok(wanted)) = (held, &case.request.addresses) else {
         return None;
     };
-    let may_extend = case.request.prefers_both && wanted.is_empty();
+    let would_extend = case.request.prefers_both && wanted.is_empty();
     match case.allocator.cover(*first) {
-        Cover::Pool(owner) if may_extend => {
+        Cover::Pool(owner) if would_extend && case.may_give(owner) => {
             let missing = Family::of(*first).other();
             let serves = case.allocator.serves(owner, missing);
             serves.then_some((*first, owner))
@@ -125,7 +125,7 @@ fn requested(case: &Case<'_>, wanted: &[IpAddr]) -> Result<Vec<IpAddr>, Refusal>
     {
         return Err(refusal::not_of_pool(case, wanted, name));
     }
-    if !case.admits(owner) {
+    if !case.may_give(owner) {
         return Err(refusal::not_admitted(case, owner));
     }
     for address in wanted {
@@ -163,7 +163,7 @@ fn pick(case: &Case<'_>) -> Result<Vec<IpAddr>, Refusal> {
     let Some(index) = case.allocator.find(name) else {
         return Err(refusal::unknown_pool(case, name));
     };
-    if !case.admits(index) {
+    if !case.may_give(index) {
         return Err(refusal::not_admitted(case, index));
     }
     [Resting::Spared, Resting::Taken]
@@ -200,7 +200,7 @@ fn usable<'a>(
     let is_automatic = move |index: &PoolIndex| allocator.pool(*index).auto_assign;
     known
         .chain(others)
-        .filter(move |index| is_automatic(index) && case.admits(*index))
+        .filter(move |index| is_automatic(index) && case.may_give(*index))
 }
 
 fn from_first(

@@ -2,6 +2,7 @@
 //!
 //! No counters: they would change with every other Service, and each change would be a write.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
@@ -91,7 +92,7 @@ pub(super) fn not_of_pool(case: &Case<'_>, wanted: &[IpAddr], name: &str) -> Ref
 
 pub(super) fn not_admitted(case: &Case<'_>, index: PoolIndex) -> Refusal {
     let pool = case.pool_name(index);
-    let why = admission(case, index).unwrap_or("is not for it");
+    let why = admission(case, index).unwrap_or(Cow::Borrowed("is not for it"));
     Refusal::failed(format!("no address: pool {pool:?} {why}"))
 }
 
@@ -140,7 +141,7 @@ fn describe(case: &Case<'_>, index: PoolIndex, text: &mut String) -> bool {
         return false;
     }
     if let Some(why) = admission(case, index) {
-        write(text, why);
+        write(text, &why);
         return false;
     }
     let request = case.request;
@@ -172,12 +173,18 @@ fn describe(case: &Case<'_>, index: PoolIndex, text: &mut String) -> bool {
     true
 }
 
-fn admission(case: &Case<'_>, index: PoolIndex) -> Option<&'static str> {
+fn admission(case: &Case<'_>, index: PoolIndex) -> Option<Cow<'static, str>> {
     let allocation = case.allocator.pool(index).allocation.as_ref()?;
-    if !allocation.admits_namespace(&case.service.key.namespace, case.namespace_labels) {
-        return Some("is for other namespaces");
+    let namespace = &case.service.key.namespace;
+    if case.is_in_doubt(index) {
+        return Some(Cow::Owned(format!(
+            "selects namespaces by label, and namespace {namespace:?} cannot be read"
+        )));
     }
-    (!case.admits(index)).then_some("is for Services with other labels")
+    if !allocation.admits_namespace(namespace, case.namespace_labels) {
+        return Some(Cow::Borrowed("is for other namespaces"));
+    }
+    (!case.admits(index)).then_some(Cow::Borrowed("is for Services with other labels"))
 }
 
 fn families(families: &[Family]) -> String {

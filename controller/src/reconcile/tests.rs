@@ -1,10 +1,12 @@
 use ferrolb_crds::model::FamilyPolicy::{PreferDual, RequireDual};
-use ferrolb_crds::model::{Pool, TrafficPolicy};
+use ferrolb_crds::model::{
+    Operator, Pool, Requirement, Selector, ServiceAllocation, TrafficPolicy,
+};
 use proptest::prelude::*;
 
 use super::*;
 use crate::fixture::{
-    V4, V6, With, config, incomplete, ips, key, labels, manual, now, pinned, pool, service,
+    V4, V6, With, config, incomplete, ips, key, labels, manual, now, pool, service,
 };
 
 /// A reconciler, its clock, and what would be on disk.
@@ -385,17 +387,7 @@ fn the_second_family_arrives_when_its_own_pool_has_one_again() {
 
 #[test]
 fn a_namespace_that_changes_its_labels_evicts_and_admits() {
-    let mut special = pinned(single(), 0, &[]);
-    let allocation = special.allocation.as_mut().unwrap();
-    allocation.namespace_selectors = vec![ferrolb_crds::model::Selector {
-        match_labels: labels(&[("team", "red")]),
-        ..Default::default()
-    }];
-    let namespace = |pairs: &[(&str, &str)]| {
-        let labels = labels(pairs);
-        let name = "default".to_owned();
-        Change::Namespace(name.clone(), Some(Namespace { name, labels }))
-    };
+    let special = selecting(single(), team("red"));
     let mut bench = Bench::new([config(&[special]), service("s").change()]);
     bench.assert_holds("s", &[]);
     bench.apply([namespace(&[("team", "red")])]);
@@ -629,14 +621,10 @@ proptest! {
     }
 }
 
-fn selecting(pool: Pool, pairs: &[(&str, &str)]) -> Pool {
-    let selector = ferrolb_crds::model::Selector {
-        match_labels: labels(pairs),
-        ..Default::default()
-    };
-    let allocation = ferrolb_crds::model::ServiceAllocation {
+fn selecting(pool: Pool, selector: Selector) -> Pool {
+    let allocation = ServiceAllocation {
         namespace_selectors: vec![selector],
-        ..Default::default()
+        ..ServiceAllocation::default()
     };
     Pool {
         allocation: Some(allocation),
@@ -644,15 +632,47 @@ fn selecting(pool: Pool, pairs: &[(&str, &str)]) -> Pool {
     }
 }
 
-#[test]
-fn i5_while_the_namespace_cannot_be_read_nothing_is_taken_away() {
-    let hidden = Change::Unreadable(Unreadable {
+fn team(name: &str) -> Selector {
+    Selector {
+        match_labels: labels(&[("team", name)]),
+        ..Selector::default()
+    }
+}
+
+fn not_team(name: &str) -> Selector {
+    let requirement = Requirement {
+        key: "team".to_owned(),
+        operator: Operator::NotIn,
+        values: BTreeSet::from([name.to_owned()]),
+    };
+    Selector {
+        requirements: BTreeSet::from([requirement]),
+        ..Selector::default()
+    }
+}
+
+/// The namespace of all Services here.
+fn namespace(pairs: &[(&str, &str)]) -> Change {
+    let (name, labels) = ("default".to_owned(), labels(pairs));
+    Change::Namespace(name.clone(), Some(Namespace { name, labels }))
+}
+
+fn hidden() -> Change {
+    Change::Unreadable(Unreadable {
         namespaces: BTreeSet::from(["default".to_owned()]),
         ..Unreadable::default()
-    });
-    let pools = [selecting(v4(), &[("t", "x")]), pool("g", &["10.1.0.0/30"])];
+    })
+}
+
+fn readable() -> Change {
+    Change::Unreadable(Unreadable::default())
+}
+
+#[test]
+fn i5_while_the_namespace_cannot_be_read_nothing_is_taken_away() {
+    let pools = [selecting(v4(), team("x")), pool("g", &["10.1.0.0/30"])];
     let held = service("a").holding(&["10.0.0.0"]);
-    let mut bench = Bench::new([config(&pools), held.change(), hidden]);
+    let mut bench = Bench::new([config(&pools), held.change(), hidden()]);
     bench.assert_holds("a", &["10.0.0.0"]);
     let message = &bench.disk[&key("a")].message;
     assert_eq!(
@@ -662,6 +682,56 @@ fn i5_while_the_namespace_cannot_be_read_nothing_is_taken_away() {
     bench.apply([service("a").wanting("10.0.0.1").change()]);
     bench.assert_holds("a", &["10.0.0.0"]);
     bench.apply([service("a").change()]);
-    bench.apply([Change::Unreadable(Unreadable::default())]);
+    bench.apply([readable()]);
     bench.assert_holds("a", &["10.1.0.0"]);
+}
+
+#[test]
+fn while_the_namespace_cannot_be_read_its_missing_labels_admit_nobody() {
+    let pools = [selecting(v4(), not_team("x"))];
+    let asking = [
+        service("a"),
+        service("b").wanting("10.0.0.1"),
+        service("c").from_pool("a"),
+    ];
+    let mut bench = Bench::new([config(&pools), hidden()]);
+    bench.apply(asking.map(With::change));
+    for name in ["a", "b", "c"] {
+        bench.assert_holds(name, &[]);
+        assert_eq!(
+            bench.disk[&key(name)].message,
+            r#"no address: pool "a" selects namespaces by label, and namespace "default" cannot be read"#
+        );
+    }
+    bench.apply([namespace(&[("team", "x")]), readable()]);
+    bench.assert_holds("a", &[]);
+    bench.apply([namespace(&[("team", "y")])]);
+    bench.assert_holds("a", &["10.0.0.0"]);
+    // What is held stays, also when something else is asked for.
+    let change = service("b").wanting("10.0.0.3").change();
+    bench.apply([hidden(), change]);
+    bench.assert_holds("a", &["10.0.0.0"]);
+    bench.assert_holds("b", &["10.0.0.1"]);
+}
+
+#[test]
+fn while_the_namespace_cannot_be_read_no_second_address_is_given() {
+    let pools = [selecting(
+        pool("d", &["10.9.0.0/30", "fc00:9::/126"]),
+        not_team("x"),
+    )];
+    let held = service("a").dual(PreferDual).holding(&["10.9.0.1"]);
+    let mut bench = Bench::new([config(&pools), held.change(), hidden()]);
+    bench.assert_holds("a", &["10.9.0.1"]);
+    bench.apply([namespace(&[]), readable()]);
+    bench.assert_holds("a", &["10.9.0.1", "fc00:9::"]);
+}
+
+#[test]
+fn a_namespace_that_is_named_needs_no_labels() {
+    let mut named = selecting(v4(), not_team("x"));
+    let allocation = named.allocation.as_mut().unwrap();
+    allocation.namespaces.insert("default".to_owned());
+    let bench = Bench::new([config(&[named]), hidden(), service("a").change()]);
+    bench.assert_holds("a", &["10.0.0.0"]);
 }
