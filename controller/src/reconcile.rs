@@ -456,6 +456,10 @@ impl Reconciler {
                 self.release(&turn.key, now);
             }
             Review::Keep(kept) => self.keep(turn, kept),
+            Review::Shed(surplus) => {
+                self.shed(&turn.key, &surplus, now);
+                self.review(turn, joining, now);
+            }
             Review::Evict(why) => {
                 record.evicted = Some(why);
                 self.release(&turn.key, now);
@@ -482,6 +486,19 @@ impl Reconciler {
         for address in claim {
             self.wake_sharers(address);
         }
+    }
+
+    /// Takes from the Service some of what it has, or claims. The rest is a claim then.
+    fn shed(&mut self, key: &ServiceKey, surplus: &[IpAddr], now: Instant) {
+        let Some(record) = self.records.get_mut(key) else {
+            return;
+        };
+        if record.claim.is_empty() {
+            record.claim = self.allocator.lift(record.holder);
+        }
+        record.claim.retain(|address| !surplus.contains(address));
+        self.allocator.rest(surplus, key, now);
+        self.wake(surplus);
     }
 
     /// Takes from the Service what it has, or claims.

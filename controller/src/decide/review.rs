@@ -17,6 +17,9 @@ pub enum Review {
     Ignore(Standing),
     /// It keeps what it holds.
     Keep(Kept),
+    /// It loses these, which are of a family that it no longer has; what becomes of the rest is
+    /// another question.
+    Shed(Vec<IpAddr>),
     /// It loses what it holds, for this reason; what it may have instead is another question.
     Evict(String),
     /// It holds nothing.
@@ -54,6 +57,17 @@ pub(super) fn stranger(service: &Service, class: Option<&str>) -> Option<Standin
     Some(Standing::new(Reason::OtherClass, message))
 }
 
+/// What the Service holds of a family that is none of its cluster IPs', if the rest is what it needs.
+fn surplus(request: &Request, held: &[IpAddr]) -> Vec<IpAddr> {
+    let fits = |address: &IpAddr| request.families.contains(&Family::of(*address));
+    let (rest, surplus): (Vec<_>, Vec<_>) = held.iter().partition(|address| fits(address));
+    if !request.lacks_family && request.has_families_of(&rest) {
+        surplus
+    } else {
+        Vec::new()
+    }
+}
+
 /// Judges what the Service holds, or claims to have held before this program started.
 pub fn review(case: &Case<'_>, class: Option<&str>, held: &[IpAddr], joining: Joining) -> Review {
     if let Some(standing) = stranger(case.service, class) {
@@ -61,6 +75,10 @@ pub fn review(case: &Case<'_>, class: Option<&str>, held: &[IpAddr], joining: Jo
     }
     if held.is_empty() {
         return Review::Ask;
+    }
+    let surplus = surplus(case.request, held);
+    if !surplus.is_empty() {
+        return Review::Shed(surplus);
     }
     match judge(case, held, joining) {
         Ok(kept) => Review::Keep(kept),

@@ -458,15 +458,34 @@ fn a_dual_stack_pair_stays_valid_when_its_pool_is_split_by_family() {
 #[test]
 fn families_that_no_longer_fit_are_cleared() {
     let pools = [dual("d")];
-    let both = ["10.9.0.1", "fc00:9::1"];
-    let single = service("s").holding(&both);
-    assert_gets(&pools, single, "Assign", &["10.9.0.0"], "d");
+    let requires = service("s").dual(RequireDual).holding(&["10.0.0.1"]);
+    assert_eq!(one(&[v4()], requires).0, "Clear");
+    let other = service("s").v6().holding(&["10.9.0.1"]);
+    assert_gets(&pools, other, "Assign", &["fc00:9::"], "d");
     let two = service("s")
         .dual(PreferDual)
         .holding(&["10.9.0.1", "10.9.0.2"]);
     assert_gets(&pools, two, "Assign", &["10.9.0.0", "fc00:9::"], "d");
-    let requires = service("s").dual(RequireDual).holding(&["10.0.0.1"]);
-    assert_eq!(one(&[v4()], requires).0, "Clear");
+}
+
+#[test]
+fn of_two_families_the_one_that_still_fits_keeps_its_address() {
+    let pools = [dual("d")];
+    let both = ["10.9.0.1", "fc00:9::1"];
+    let single = service("s").holding(&both);
+    assert_gets(&pools, single.clone(), "Assign", &["10.9.0.1"], "d");
+    let mut prefers = single.clone();
+    prefers.family_policy = PreferDual;
+    assert_gets(&pools, prefers, "Assign", &["10.9.0.1"], "d");
+    assert_gets(&pools, single.v6(), "Assign", &["fc00:9::1"], "d");
+    // As long as nothing else is wrong with it.
+    let wanting = service("s").holding(&both).wanting("10.9.0.2");
+    assert_gets(&pools, wanting, "Assign", &["10.9.0.2"], "d");
+    let elsewhere = service("s").holding(&["10.0.0.1", "fc00:9::1"]);
+    assert_gets(&pools, elsewhere, "Assign", &["10.9.0.0"], "d");
+    let mut requires = service("s").holding(&both);
+    requires.family_policy = RequireDual;
+    assert_eq!(one(&pools, requires).0, "Clear");
 }
 
 #[test]

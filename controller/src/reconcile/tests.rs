@@ -386,6 +386,23 @@ fn the_second_family_arrives_when_its_own_pool_has_one_again() {
 }
 
 #[test]
+fn who_gives_up_a_family_keeps_the_other_address_and_leaves_one_to_who_waits() {
+    let narrow = pool("d", &["10.9.0.0/30", "fc00:9::/128"]);
+    let prefers = service("s").created(1).dual(PreferDual);
+    let mut bench = Bench::new([
+        config(&[narrow]),
+        prefers.clone().holding(&["10.9.0.1", "fc00:9::"]).change(),
+        service("w").v6().change(),
+    ]);
+    bench.assert_holds("w", &[]);
+    let mut single = prefers;
+    single.families = vec![V4];
+    bench.apply([single.change()]);
+    bench.assert_holds("s", &["10.9.0.1"]);
+    bench.assert_holds("w", &["fc00:9::"]);
+}
+
+#[test]
 fn a_namespace_that_changes_its_labels_evicts_and_admits() {
     let special = selecting(single(), team("red"));
     let mut bench = Bench::new([config(&[special]), service("s").change()]);
