@@ -90,6 +90,8 @@ pub struct Reconciler {
     records: BTreeMap<ServiceKey, Record>,
     next_holder: u64,
     work: Work,
+    /// Of those who lost something when everything was last settled.
+    losses: BTreeMap<ServiceKey, Loss>,
     queue: Queue,
     written: BTreeMap<ServiceKey, Status>,
     outputs: VecDeque<Output>,
@@ -107,6 +109,13 @@ struct Work {
     is_first: bool,
 }
 
+/// What a Service held, and why it may not keep that.
+#[derive(Debug)]
+struct Loss {
+    held: Vec<IpAddr>,
+    why: String,
+}
+
 /// A Service and how it fares.
 #[derive(Debug)]
 struct Record {
@@ -119,8 +128,6 @@ struct Record {
     claim: Vec<IpAddr>,
     is_ours: bool,
     standing: Standing,
-    /// Why it lost what it held, when it was last looked at.
-    evicted: Option<String>,
     extend_from: Option<PoolIndex>,
     turn: Option<Turn>,
     waits: Vec<Wait>,
@@ -146,6 +153,7 @@ impl Reconciler {
             records: BTreeMap::new(),
             next_holder: 0,
             work: Work::default(),
+            losses: BTreeMap::new(),
             queue: Queue::default(),
             written,
             outputs: VecDeque::new(),
@@ -180,9 +188,11 @@ impl Reconciler {
         Some(&known.service)
     }
 
-    /// Who has which address.
-    pub fn allocator(&self) -> &Allocator {
-        &self.allocator
+    /// Why a Service lost what it held, if that came about when changes were last taken in.
+    pub fn loss(&self, key: &ServiceKey) -> Option<&str> {
+        let (loss, record) = (self.losses.get(key)?, self.records.get(key)?);
+        let has_it_back = self.allocator.held(record.holder) == loss.held;
+        (!has_it_back).then_some(&loss.why)
     }
 
     /// How every Service fares, by namespace and name.
@@ -201,10 +211,11 @@ impl Reconciler {
             Decision::Ignore
         };
         let Standing { reason, message } = &record.standing;
-        let (reason, message) = match (decision, *reason, &record.evicted) {
-            (Decision::Clear, Reason::AllocationFailed, Some(evicted)) => {
-                (Reason::ClearAssignment, format!("{evicted}; {message}"))
+        let (reason, message) = match (decision, *reason, self.loss(key)) {
+            (Decision::Clear, Reason::AllocationFailed, Some(why)) => {
+                (Reason::ClearAssignment, format!("{why}; {message}"))
             }
+            (Decision::Assign, reason, Some(why)) => (reason, format!("{why}; {message}")),
             (_, reason, _) => (reason, message.clone()),
         };
         Outcome {
@@ -312,6 +323,7 @@ impl Reconciler {
 
     fn settle(&mut self, now: Instant) {
         self.allocator.expire(now);
+        self.losses.clear();
         if mem::take(&mut self.work.has_new_pools) {
             self.allocator.replace_pools(&self.config.pools);
             self.queue.clear();
@@ -438,16 +450,12 @@ impl Reconciler {
         let Some((record, case)) = self.case(&turn.key) else {
             return;
         };
-        let held = match record.claim.as_slice() {
-            [] => self.allocator.held(record.holder),
-            claim => claim,
-        };
+        let held = self.held(record);
         let verdict = review(&case, self.settings.class.as_deref(), held, joining);
         let Some(record) = self.records.get_mut(&turn.key) else {
             return;
         };
         record.is_ours = !matches!(verdict, Review::Ignore(_));
-        record.evicted = None;
         record.extend_from = None;
         match verdict {
             Review::Ignore(standing) => {
@@ -456,16 +464,36 @@ impl Reconciler {
                 self.release(&turn.key, now);
             }
             Review::Keep(kept) => self.keep(turn, kept),
-            Review::Shed(surplus) => {
+            Review::Shed(surplus, why) => {
+                self.note_loss(&turn.key, why);
                 self.shed(&turn.key, &surplus, now);
                 self.review(turn, joining, now);
             }
             Review::Evict(why) => {
-                record.evicted = Some(why);
+                self.note_loss(&turn.key, why);
                 self.release(&turn.key, now);
                 self.queue.push(turn);
             }
             Review::Ask => self.queue.push(turn),
+        }
+    }
+
+    /// What the Service has, or claims.
+    fn held<'a>(&'a self, record: &'a Record) -> &'a [IpAddr] {
+        match record.claim.as_slice() {
+            [] => self.allocator.held(record.holder),
+            claim => claim,
+        }
+    }
+
+    fn note_loss(&mut self, key: &ServiceKey, why: String) {
+        let Some(record) = self.records.get(key) else {
+            return;
+        };
+        let held = self.held(record).to_vec();
+        match self.losses.get_mut(key) {
+            Some(loss) => loss.why = format!("{}; {why}", loss.why),
+            None => drop(self.losses.insert(key.clone(), Loss { held, why })),
         }
     }
 
@@ -626,7 +654,6 @@ impl Record {
             claim: Vec::new(),
             is_ours: false,
             standing: Standing::new(Reason::AllocationFailed, ""),
-            evicted: None,
             extend_from: None,
             turn: None,
             waits: Vec::new(),

@@ -165,11 +165,11 @@ impl Controller {
             }
         };
         let (pool, reason) = (status.pool.as_deref(), &status.reason);
-        let message = &status.message;
+        let (message, lost) = (&status.message, self.reconciler.loss(service));
         if status.ingress.is_empty() {
-            warn!(%service, %reason, detail = %message, "service has no address");
+            warn!(%service, %reason, detail = %message, lost, "service has no address");
         } else {
-            info!(%service, addresses = ?status.ingress, pool, %reason, detail = %message, "service has addresses");
+            info!(%service, addresses = ?status.ingress, pool, %reason, detail = %message, lost, "service has addresses");
         }
         let deprecated = self.reconciler.service(service);
         for annotation in deprecated.iter().flat_map(|s| &s.requests.deprecated) {
@@ -283,3 +283,54 @@ const LOCK_PAUSE: Duration = Duration::from_millis(500);
 
 /// Records written at once.
 const BATCH: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use ferrolb_crds::source::Change;
+
+    use super::*;
+    use crate::fixture::{With, config, pool, service};
+
+    /// What is logged meanwhile.
+    fn logged(work: impl FnOnce()) -> String {
+        let (lines, writer) = io::pipe().unwrap();
+        let subscriber = tracing_subscriber::fmt()
+            .with_writer(Arc::new(writer))
+            .with_ansi(false)
+            .finish();
+        tracing::subscriber::with_default(subscriber, work);
+        io::read_to_string(lines).unwrap()
+    }
+
+    #[test]
+    fn who_loses_an_address_is_logged_with_the_reason() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateDir::open(folder.path()).unwrap();
+        let mut controller = Controller::new(Settings::default(), state);
+        let mut take = |changes: Vec<Change>| {
+            let batch = Batch {
+                changes,
+                problems: None,
+            };
+            logged(|| controller.take(batch))
+        };
+        let pools = [pool("a", &["10.0.0.0/30"]), pool("b", &["10.0.9.0/30"])];
+        let first = take(vec![config(&pools), service("s").change(), Change::Synced]);
+        assert!(first.contains("service has addresses"), "{first}");
+        assert!(!first.contains("lost"), "{first}");
+        let moved = take(vec![service("s").from_pool("b").change()]);
+        assert!(moved.contains("10.0.9.0"), "{moved}");
+        assert!(
+            moved.contains(r#"lost="it asks for pool \"b\"""#),
+            "{moved}"
+        );
+        let cleared = take(vec![config(&[])]);
+        assert!(cleared.contains("service has no address"), "{cleared}");
+        assert!(
+            cleared.contains(r#"lost="10.0.9.0 is in no pool""#),
+            "{cleared}"
+        );
+    }
+}

@@ -187,7 +187,7 @@ fn admission(case: &Case<'_>, index: PoolIndex) -> Option<Cow<'static, str>> {
     (!case.admits(index)).then_some(Cow::Borrowed("is for Services with other labels"))
 }
 
-fn families(families: &[Family]) -> String {
+pub(super) fn families(families: &[Family]) -> String {
     let texts: Vec<_> = families.iter().map(Family::to_string).collect();
     texts.join(" and ")
 }

@@ -8,6 +8,7 @@ use ferrolb_crds::model::{Family, Service};
 use crate::allocator::{Cover, Joining, PoolIndex, Request};
 
 use super::choose::incomplete;
+use super::refusal::families;
 use super::{Case, Reason, Standing, list};
 
 /// What is to happen with a Service and what it holds.
@@ -17,9 +18,8 @@ pub enum Review {
     Ignore(Standing),
     /// It keeps what it holds.
     Keep(Kept),
-    /// It loses these, which are of a family that it no longer has; what becomes of the rest is
-    /// another question.
-    Shed(Vec<IpAddr>),
+    /// It loses these, for this reason; what becomes of the rest is another question.
+    Shed(Vec<IpAddr>, String),
     /// It loses what it holds, for this reason; what it may have instead is another question.
     Evict(String),
     /// It holds nothing.
@@ -78,7 +78,12 @@ pub fn review(case: &Case<'_>, class: Option<&str>, held: &[IpAddr], joining: Jo
     }
     let surplus = surplus(case.request, held);
     if !surplus.is_empty() {
-        return Review::Shed(surplus);
+        let families = families(&case.request.families);
+        let why = format!(
+            "{} is not of its cluster IPs' family, {families}",
+            list(&surplus)
+        );
+        return Review::Shed(surplus, why);
     }
     match judge(case, held, joining) {
         Ok(kept) => Review::Keep(kept),

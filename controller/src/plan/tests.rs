@@ -340,6 +340,35 @@ fn an_edit_of_a_pool_keeps_what_some_pool_still_covers() {
 }
 
 #[test]
+fn who_moves_is_told_why_it_may_not_stay() {
+    let held = || service("s").holding(&["10.0.0.3"]);
+    let b = || pool("b", &["10.0.9.0/30"]);
+    let message = |pools: &[Pool], service| one(pools, service).3;
+    let others = [pinned(v4(), 0, &["other"]), b()];
+    assert_eq!(
+        message(&others, held()),
+        r#"IPAllocated: 10.0.0.3 belongs to pool "a", which is not for it; has 10.0.9.0 from pool "b""#
+    );
+    assert_eq!(
+        message(&[v4(), b()], held().from_pool("b")),
+        r#"IPAllocated: it asks for pool "b"; has 10.0.9.0 from pool "b""#
+    );
+    let surplus = || service("s").holding(&["10.9.0.1", "fc00:9::1"]);
+    assert_eq!(
+        message(&[dual("d")], surplus()),
+        r#"IPAllocated: fc00:9::1 is not of its cluster IPs' family, IPv4; has 10.9.0.1 from pool "d""#
+    );
+    assert_eq!(
+        message(&[b()], surplus()),
+        r#"IPAllocated: fc00:9::1 is not of its cluster IPs' family, IPv4; 10.9.0.1 is in no pool; has 10.0.9.0 from pool "b""#
+    );
+    assert_eq!(
+        message(&[v4()], held()),
+        r#"IPAllocated: has 10.0.0.3 from pool "a""#
+    );
+}
+
+#[test]
 fn i5_no_address_is_taken_away_while_a_pool_is_set_aside() {
     let held = service("s").holding(&["10.7.0.2"]);
     let row = |config: Change, service: &Service| plan_of(config, [service.clone()]).remove(0);

@@ -403,6 +403,34 @@ fn who_gives_up_a_family_keeps_the_other_address_and_leaves_one_to_who_waits() {
 }
 
 #[test]
+fn why_something_is_lost_is_known_until_the_next_change_and_not_recorded() {
+    let mut bench = Bench::new([config(&[v4(), pool("b", &["10.0.9.0/30"])])]);
+    bench.apply([service("s").change()]);
+    assert_eq!(bench.reconciler.loss(&key("s")), None);
+    bench.apply([service("s").from_pool("b").change()]);
+    let why = bench.reconciler.loss(&key("s"));
+    assert_eq!(why, Some(r#"it asks for pool "b""#));
+    let message = &bench.disk[&key("s")].message;
+    assert_eq!(message, r#"has 10.0.9.0 from pool "b""#);
+    bench.apply([service("t").change()]);
+    assert_eq!(bench.reconciler.loss(&key("s")), None);
+}
+
+#[test]
+fn what_is_taken_and_given_back_is_not_lost() {
+    let shared = |name: &str, port| service(name).sharing("k").port(port);
+    let pools = config(&[single(), pool("b", &["10.0.9.0/30"])]);
+    let mut bench = Bench::new([pools, shared("a", 1).change(), shared("b", 2).change()]);
+    // The one may not stay with the other, who leaves.
+    let leaves = shared("b", 2).from_pool("b");
+    bench.apply([shared("a", 1).sharing("l").change(), leaves.change()]);
+    bench.assert_holds("a", &["10.0.0.0"]);
+    bench.assert_holds("b", &["10.0.9.0"]);
+    assert_eq!(bench.reconciler.loss(&key("a")), None);
+    assert!(bench.reconciler.loss(&key("b")).is_some());
+}
+
+#[test]
 fn a_namespace_that_changes_its_labels_evicts_and_admits() {
     let special = selecting(single(), team("red"));
     let mut bench = Bench::new([config(&[special]), service("s").change()]);
