@@ -4,11 +4,7 @@
 //! released before it.
 
 use std::collections::BTreeMap;
-#[cfg(test)]
-mod tests;
-
 use std::fmt::Write as _;
-use std::mem::ManuallyDrop;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -16,6 +12,9 @@ use ferrolb_crds::source::Change;
 use serde::Serialize;
 
 use crate::reconcile::{Outcome, Reconciler, Settings};
+
+#[cfg(test)]
+mod tests;
 
 /// One Service in the plan.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -36,14 +35,18 @@ pub struct Row {
     pub message: String,
 }
 
-/// Decides about everything at once; one row per Service, by namespace and name.
-pub fn plan(now: Instant, class: Option<String>, changes: Vec<Change>) -> Vec<Row> {
+/// Decides about everything at once.
+pub fn decide(now: Instant, class: Option<String>, changes: Vec<Change>) -> Reconciler {
     let quarantine = Duration::ZERO;
     let settings = Settings { class, quarantine };
-    // The program prints this and ends: to free what was decided about would take as long again.
-    let mut reconciler = ManuallyDrop::new(Reconciler::new(settings, BTreeMap::new()));
-    reconciler.apply(now, changes);
-    reconciler.outcomes().map(Row::from).collect()
+    let mut decided = Reconciler::new(settings, BTreeMap::new());
+    decided.apply(now, changes);
+    decided
+}
+
+/// One row per Service, by namespace and name.
+pub fn rows(decided: &Reconciler) -> Vec<Row> {
+    decided.outcomes().map(Row::from).collect()
 }
 
 impl From<Outcome<'_>> for Row {

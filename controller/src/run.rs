@@ -8,6 +8,7 @@
 use std::collections::BTreeSet;
 use std::future;
 use std::io::Write as _;
+use std::mem;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -246,7 +247,10 @@ pub fn plan(settings: Plan) -> anyhow::Result<()> {
     for problem in &listing.problems {
         writeln!(stderr, "{problem}").context("failed to write to stderr")?;
     }
-    let rows = plan::plan(Instant::now(), settings.class, listing.changes);
+    let decided = plan::decide(Instant::now(), settings.class, listing.changes);
+    let rows = plan::rows(&decided);
+    // The program ends with this: to free what was decided about would take as long again.
+    mem::forget(decided);
     let text = match settings.output {
         PlanOutput::Table => plan::table(&rows),
         PlanOutput::Json => serde_json::to_string_pretty(&rows)? + "\n",

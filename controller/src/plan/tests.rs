@@ -9,6 +9,10 @@ use crate::fixture::{
     With, config, incomplete, ip, ips, labels, manual, now, pinned, pool, range, service,
 };
 
+fn plan(now: Instant, class: Option<String>, changes: Vec<Change>) -> Vec<Row> {
+    rows(&decide(now, class, changes))
+}
+
 fn plan_of(config: Change, services: impl IntoIterator<Item = Service>) -> Vec<Row> {
     let mut changes = vec![config];
     changes.extend(services.into_iter().map(With::change));
