@@ -193,6 +193,8 @@ pub struct Case<'a> {
     /// Its namespace could not be read: then nothing is taken away because of the labels it lacks,
     /// and nothing given.
     pub namespace_unknown: bool,
+    /// What some Service holds could not be read: it may be any address, so that none is given.
+    pub records_unknown: bool,
 }
 
 impl Case<'_> {

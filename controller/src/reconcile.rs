@@ -120,6 +120,8 @@ struct Loss {
 struct Record {
     /// `None`: it may exist, but could not be read.
     known: Option<Known>,
+    /// It never could: all that there is of it is its record.
+    is_orphan: bool,
     holder: Holder,
     /// What it held when it was first seen.
     before: Vec<IpAddr>,
@@ -275,6 +277,9 @@ impl Reconciler {
     fn take_unreadable(&mut self, unreadable: Unreadable) {
         self.work.has_new_ghosts |= self.unreadable != unreadable;
         let before = mem::replace(&mut self.unreadable, unreadable);
+        if before.records != self.unreadable.records {
+            self.work.dirty.extend(self.records.keys().cloned());
+        }
         let after = &self.unreadable.namespaces;
         let concerned: Vec<_> = before.namespaces.symmetric_difference(after).collect();
         for namespace in concerned {
@@ -317,6 +322,7 @@ impl Reconciler {
         }
         let request = Request::of(&service);
         record.known = Some(Known { service, request });
+        record.is_orphan = false;
         self.work.dirty.insert(key);
     }
 
@@ -326,7 +332,7 @@ impl Reconciler {
             Some(record) if record.known.is_none() => return,
             Some(record) if record.is_ours => Some(self.status(&key, record)),
             Some(_) => None,
-            None if self.unreadable.may_hold(&key) => return,
+            None if self.unreadable.may_hide(&key) => return,
             None => None,
         };
         match wanted {
@@ -364,6 +370,7 @@ impl Record {
     fn new(holder: Holder) -> Self {
         Self {
             known: None,
+            is_orphan: false,
             holder,
             before: Vec::new(),
             claim: Vec::new(),

@@ -185,6 +185,35 @@ fn a_second_controller_waits_for_the_first_to_end() {
 }
 
 #[test]
+fn i1_an_address_in_a_record_that_cannot_be_read_is_given_to_nobody() {
+    let files = [
+        ("pool.yaml", POOL.to_owned()),
+        ("api.yaml", service("api")),
+        ("web.yaml", service("web")),
+    ];
+    let mut bench = Bench::new(&files);
+    bench.start("log");
+    wait_for("an address", || bench.record("api").contains("10.0.0.0"));
+    bench.stop(0);
+    let good = bench.record("api");
+    let place = bench.path("state/services/default/api.yaml");
+    fs::write(&place, good.replace("status:", "status: [")).unwrap();
+    bench.put("new.yaml", &service("new"));
+    bench.start("again");
+    wait_for("the refusal", || {
+        bench.record("new").contains("cannot be read")
+    });
+    assert!(bench.record("web").contains("10.0.0.1"));
+    assert!(bench.log("again").contains("default/api.yaml"));
+    fs::write(&place, &good).unwrap();
+    wait_for("the next address", || {
+        bench.record("new").contains("10.0.0.2")
+    });
+    assert_eq!(bench.record("api"), good);
+    bench.stop(1);
+}
+
+#[test]
 fn a_record_that_cannot_be_written_is_told_once_and_stops_nothing() {
     let files = [
         ("pool.yaml", POOL.to_owned()),

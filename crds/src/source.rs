@@ -57,6 +57,11 @@ impl Unreadable {
         self.any || self.services.contains(service)
     }
 
+    /// Whether a Service that was seen and is gone may exist still.
+    pub fn may_hide(&self, service: &ServiceKey) -> bool {
+        self.services.contains(service)
+    }
+
     /// Whether the namespace may have labels that nobody knows. Never where a Namespace object says
     /// which it has.
     pub fn may_hide_namespace(&self, namespace: &str) -> bool {

@@ -34,7 +34,9 @@ pub enum Choice {
 /// Picks addresses for a Service that holds none: those it names, else from the pool it names, else
 /// from the first pool that has some.
 pub fn choose(case: &Case<'_>) -> Choice {
-    let picked = if case.request.lacks_family || case.request.families.is_empty() {
+    let picked = if case.records_unknown {
+        Err(Refusal::failed(refusal::RECORDS_UNKNOWN.to_owned()))
+    } else if case.request.lacks_family || case.request.families.is_empty() {
         Err(refusal::no_families(case))
     } else {
         match &case.request.addresses {
@@ -98,6 +100,13 @@ pub(super) fn incomplete(case: &Case<'_>, held: &[IpAddr]) -> Option<(IpAddr, Po
 /// The address to add to the one that a Service holds, so that it has both families.
 pub fn extend(case: &Case<'_>, held: IpAddr, owner: PoolIndex) -> Choice {
     let family = Family::of(held).other();
+    if case.records_unknown {
+        let message = format!("has {held} and {}", refusal::RECORDS_UNKNOWN);
+        return Choice::Refuse {
+            standing: Standing::new(Reason::AdditionalAssignFailed, message),
+            waits: Vec::new(),
+        };
+    }
     if let Some(address) = next(case, owner, family, Resting::Taken) {
         return Choice::Assign {
             standing: allocated(case, &[held, address]),

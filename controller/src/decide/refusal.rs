@@ -192,6 +192,10 @@ pub(super) fn families(families: &[Family]) -> String {
     texts.join(" and ")
 }
 
+/// While it is not known what is held, anything may be.
+pub(super) const RECORDS_UNKNOWN: &str = "no address is given out while a record in the state \
+    directory cannot be read, which may hold any: correct or remove it";
+
 fn set_aside(case: &Case<'_>) -> &'static str {
     if case.pools_incomplete {
         "; some pool is set aside because of an error"

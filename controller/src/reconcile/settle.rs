@@ -57,7 +57,8 @@ impl Reconciler {
             }
             if self.unreadable.may_hold(&key) {
                 self.next_holder += 1;
-                let record = Record::new(Holder(self.next_holder));
+                let mut record = Record::new(Holder(self.next_holder));
+                record.is_orphan = true;
                 let terms = Arc::new(Terms::unknown(key.clone()));
                 self.allocator.assign(record.holder, &terms, &addresses);
                 self.records.insert(key, record);
@@ -104,10 +105,14 @@ impl Reconciler {
 
     /// The Service's description is gone.
     fn lose(&mut self, key: ServiceKey, now: Instant) {
-        if self.unreadable.may_hold(&key) {
-            let Some(record) = self.records.get_mut(&key) else {
-                return;
-            };
+        let Some(record) = self.records.get_mut(&key) else {
+            return;
+        };
+        let may_exist = match record.is_orphan {
+            true => self.unreadable.may_hold(&key),
+            false => self.unreadable.may_hide(&key),
+        };
+        if may_exist {
             let addresses = self.allocator.lift(record.holder);
             let terms = Arc::new(Terms::unknown(key));
             self.allocator.assign(record.holder, &terms, &addresses);
@@ -297,6 +302,7 @@ impl Reconciler {
             allocator: &self.allocator,
             pools_incomplete: self.config.pools_incomplete,
             namespace_unknown: self.unreadable.may_hide_namespace(&key.namespace),
+            records_unknown: self.unreadable.records,
         };
         Some((record, case))
     }

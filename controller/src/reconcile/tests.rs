@@ -202,14 +202,66 @@ fn i5_what_may_exist_unread_keeps_its_address_and_its_record() {
     // Once it can be read it has what it had.
     bench.apply([service("u").change()]);
     bench.assert_holds("u", &["10.0.0.0"]);
-    // Gone from where it was, it may be in what cannot be read.
-    assert_eq!(bench.apply([gone("u")]), []);
+    // Gone from where it was, it may be in what cannot be read, if that changed since.
+    let hidden = Change::Unreadable(Unreadable {
+        any: true,
+        services: BTreeSet::from([key("u")]),
+        ..Unreadable::default()
+    });
+    assert_eq!(bench.apply([hidden, gone("u")]), []);
     bench.apply([service("b").change()]);
     bench.assert_holds("b", &["10.0.0.2"]);
-    let outputs = bench.apply([Change::Unreadable(Unreadable::default())]);
+    let outputs = bench.apply([any_unreadable()]);
     assert_eq!(outputs, [Output::Remove(key("u"))]);
     bench.apply([service("c").change()]);
     bench.assert_holds("c", &["10.0.0.0"]);
+    assert_eq!(bench.apply([gone("c")]), [Output::Remove(key("c"))]);
+}
+
+#[test]
+fn i5_a_service_that_was_never_seen_keeps_its_record_while_it_may_be_unread() {
+    let orphan = BTreeMap::from([(key("u"), ips(&["10.0.0.0"]))]);
+    let mut bench = Bench::new([config(&[v4()]), any_unreadable(), Change::Orphans(orphan)]);
+    let other = Unreadable {
+        any: true,
+        services: BTreeSet::from([key("x")]),
+        ..Unreadable::default()
+    };
+    assert_eq!(bench.apply([Change::Unreadable(other)]), []);
+    bench.apply([service("a").change()]);
+    bench.assert_holds("a", &["10.0.0.1"]);
+}
+
+#[test]
+fn i1_while_a_record_cannot_be_read_nothing_is_given_out() {
+    let unread = |records| {
+        Change::Unreadable(Unreadable {
+            records,
+            ..Unreadable::default()
+        })
+    };
+    let dual = pool("d", &["10.0.0.0/30", "fc00::/126"]);
+    let half = service("h").dual(PreferDual).holding(&["10.0.0.1"]);
+    let held = service("a").holding(&["10.0.0.2"]).change();
+    let mut bench = Bench::new([config(&[dual]), held, half.change(), unread(true)]);
+    bench.apply([
+        service("b").change(),
+        service("c").wanting("10.0.0.0").change(),
+    ]);
+    bench.assert_holds("a", &["10.0.0.2"]);
+    bench.assert_holds("h", &["10.0.0.1"]);
+    for name in ["b", "c"] {
+        bench.assert_holds(name, &[]);
+        let message = &bench.disk[&key(name)].message;
+        assert!(message.contains("a record in the state directory cannot be read"));
+    }
+    // What was in it is adopted before anybody else gets anything.
+    let read = service("r").holding(&["10.0.0.0"]).change();
+    bench.apply([read, unread(false)]);
+    bench.assert_holds("r", &["10.0.0.0"]);
+    bench.assert_holds("b", &["10.0.0.3"]);
+    bench.assert_holds("c", &[]);
+    bench.assert_holds("h", &["10.0.0.1", "fc00::"]);
 }
 
 #[test]
