@@ -14,7 +14,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context as _;
 use ferrolb_crds::model::Timestamp;
-use ferrolb_crds::source::manifests::{self, Batch, Located, Manifests, Options};
+use ferrolb_crds::source::manifests::{self, Batch, Listing, Located, Manifests, Options};
 use ferrolb_crds::state::StateDir;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
@@ -242,15 +242,19 @@ pub fn plan(settings: Plan) -> anyhow::Result<()> {
         namespace: settings.namespace,
         follow_state: false,
     };
-    let listing = manifests::read(&options)?;
+    let Listing {
+        changes,
+        problems,
+        rest,
+    } = manifests::read(&options)?;
     let mut stderr = std::io::stderr().lock();
-    for problem in &listing.problems {
+    for problem in &problems {
         writeln!(stderr, "{problem}").context("failed to write to stderr")?;
     }
-    let decided = plan::decide(Instant::now(), settings.class, listing.changes);
+    let decided = plan::decide(Instant::now(), settings.class, changes);
     let rows = plan::rows(&decided);
-    // The program ends with this: to free what was decided about would take as long again.
-    mem::forget(decided);
+    // The program ends with this: to free what was read and decided would take as long again.
+    mem::forget((rest, decided));
     let text = match settings.output {
         PlanOutput::Table => plan::table(&rows),
         PlanOutput::Json => serde_json::to_string_pretty(&rows)? + "\n",

@@ -27,7 +27,6 @@ mod tests;
 
 use std::future;
 use std::io;
-use std::mem::ManuallyDrop;
 use std::path::{Path, PathBuf};
 
 use tokio::sync::mpsc::{self, Receiver};
@@ -52,13 +51,17 @@ pub struct Options {
 }
 
 /// Everything that is there, read once.
-#[derive(Debug, Default)]
 pub struct Listing {
     /// The objects; [`Change::Synced`] is the last.
     pub changes: Vec<Change>,
     /// What is wrong with them, sorted by place.
     pub problems: Vec<Located>,
+    /// What else was read.
+    pub rest: Rest,
 }
+
+/// What was read beside what it says: to free it takes a while, which a program that ends may save.
+pub struct Rest(#[expect(dead_code, reason = "it is there to be freed")] Directory);
 
 /// What changed.
 #[derive(Debug, Default)]
@@ -94,12 +97,12 @@ pub enum ReadError {
 
 /// Reads everything once; blocks.
 pub fn read(options: &Options) -> Result<Listing, ReadError> {
-    // Who reads once ends soon, and freeing a file's worth of objects one by one takes a while.
-    let mut directory = ManuallyDrop::new(Directory::new(&checked(options)?));
+    let mut directory = Directory::new(&checked(options)?);
     let batch = directory.first();
     Ok(Listing {
         changes: batch.changes,
         problems: batch.problems.unwrap_or_default(),
+        rest: Rest(directory),
     })
 }
 

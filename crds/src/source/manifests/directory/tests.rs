@@ -160,7 +160,7 @@ fn a_missing_manifests_directory_is_an_error_and_a_missing_state_is_empty() {
     assert_eq!(held(&fixture.listing().changes), ["192.0.2.9"]);
     assert!(!fixture.folder.path().join("state").exists());
     fixture.options.dir = fixture.folder.path().join("missing");
-    let error = read(&fixture.options).unwrap_err().to_string();
+    let error = read(&fixture.options).err().unwrap().to_string();
     assert!(
         error.ends_with("missing: failed to read the manifests directory"),
         "{error}"
