@@ -70,7 +70,7 @@ pub struct Desired {
 /// How the hand-off stands.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Report {
-    /// Nothing was asked for yet.
+    /// There is nothing to hand off.
     Idle,
     /// The table holds what it should.
     Programmed {

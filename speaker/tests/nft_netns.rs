@@ -602,6 +602,18 @@ fn beside_kube_proxy_nothing_is_handed_off() {
     let Some(net) = Net::new() else { return };
     net.on_node(async || {
         serve(NODE_PORT);
+        // A speaker that has just started has nothing to hand off yet.
+        net.nft("add table ip kube-proxy");
+        let early = HandOff::start();
+        early.want(Arc::new(Desired::default()));
+        let mut settled = early.settled();
+        settled.wait_for(|number| *number == 1).await.unwrap();
+        early.want(Arc::new(desired(&[])));
+        reported(&mut early.report(), is_refused).await;
+        assert!(!net.has_table());
+        early.stop(false).await;
+        net.nft("delete table ip kube-proxy");
+
         let (hand_off, mut reports) = handing_off(desired(&[])).await;
         for (arrival, departure) in [
             ("add table ip6 kube-proxy", "delete table ip6 kube-proxy"),

@@ -368,6 +368,8 @@ impl Driver {
                 if !matches!(self.table, Known::Holds(_)) {
                     self.check_at = None;
                 }
+                // Whoever else translates is looked for only where there is something to hand off.
+                self.table = Known::Unknown;
                 self.publish(Report::Idle);
             }
             Ok(Outcome::Programmed { frontends, written }) => {

@@ -46,7 +46,7 @@ pub(super) struct Host {
     pub address: Option<Ipv4Addr>,
 }
 
-/// The elements the table should hold; without any, there should be no table.
+/// The elements the table should hold.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Ruleset {
     elements: BTreeSet<Element>,
@@ -74,7 +74,7 @@ impl Ruleset {
         &self.elements
     }
 
-    /// Whether no table is needed.
+    /// Whether there is nothing to hand off.
     pub(super) fn is_empty(&self) -> bool {
         self.elements.is_empty()
     }
