@@ -113,14 +113,15 @@ impl AdjRibOut {
     /// and where it leaves none they are withdrawn.
     pub fn relocate(&mut self, endpoint: &Endpoint) {
         let mut has_changed = false;
+        let held: BTreeSet<Family> = self.held.keys().map(|p| Family::of(p.addr())).collect();
         for (family, next_hop) in &mut self.next_hops {
             let new = endpoint.next_hop(*family, self.has_extended_next_hop);
             if *next_hop == new {
                 continue;
             }
             has_changed = true;
-            let before = std::mem::replace(next_hop, new);
-            if before.is_ok() && new.is_ok() {
+            *next_hop = new;
+            if new.is_ok() && held.contains(family) {
                 self.refresh.insert(*family);
             }
         }

@@ -163,13 +163,17 @@ impl Driver {
                 _ = &mut stop, if !is_stopping => Event::Stop,
                 // What has arrived is read before the hold timer is judged.
                 event = self.link.event(wants_write) => event,
-                Ok(()) = self.routes.changed() => Event::Routes,
+                Ok(()) = self.routes.changed() => {
+                    self.routes.mark_changed();
+                    Event::Routes
+                }
                 () = until(deadline) => Event::Deadline,
             };
             is_stopping |= matches!(event, Event::Stop);
             self.handle(event);
-            // A peer that never pauses must not keep our KEEPALIVEs back.
+            // A peer that never pauses must keep neither our KEEPALIVEs nor our routes back.
             self.peer.handle_timeout(Instant::now());
+            self.take_routes();
             self.look();
             // A peer that never pauses must not keep the other sessions waiting.
             tokio::task::yield_now().await;
@@ -183,12 +187,8 @@ impl Driver {
             Event::Ready(Ok(())) => self.read(),
             Event::Ready(Err(error)) => self.fail(socket::in_words(&error)),
             Event::Closed => self.link = Link::Down,
-            // Timers are looked at after every event.
-            Event::Deadline => {}
-            Event::Routes => {
-                let routes = Arc::clone(&self.routes.borrow_and_update());
-                self.peer.handle(now, Input::Routes(routes));
-            }
+            // They are taken after every event, as timers are looked at.
+            Event::Routes | Event::Deadline => {}
             Event::Stop => self.peer.handle(now, Input::Stop),
         }
     }
@@ -209,6 +209,14 @@ impl Driver {
                 "failed to read the addresses of the host: {}",
                 socket::in_words(&error)
             )),
+        }
+    }
+
+    fn take_routes(&mut self) {
+        // An error means that there will be no others.
+        if self.routes.has_changed().unwrap_or(false) {
+            let routes = Arc::clone(&self.routes.borrow_and_update());
+            self.peer.handle(Instant::now(), Input::Routes(routes));
         }
     }
 

@@ -150,6 +150,13 @@ fn a_next_hop_that_comes_changes_or_goes_takes_its_routes_along() {
     assert_eq!(updates.len(), 1);
     assert_eq!(updates[0].announced, [net("2001:db8::/64")]);
 
+    // Gone and back before the peer could be told: it still holds the one before.
+    rib.relocate(&endpoint(&[]));
+    rib.relocate(&endpoint(&["fd00::13"]));
+    let updates = drain(&mut rib);
+    assert_eq!(updates.len(), 1);
+    assert_eq!(updates[0].announced, [net("2001:db8::/64")]);
+
     rib.relocate(&endpoint(&[]));
     let updates = drain(&mut rib);
     assert_eq!(updates.len(), 1);

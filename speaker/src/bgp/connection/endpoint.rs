@@ -7,7 +7,7 @@ use ferrolb_crds::model::Family;
 use super::super::Settings;
 use super::super::message::NextHop;
 
-/// Our end of a connection, as the host sees it when the connection comes up.
+/// Our end of a connection, as the host sees it: when it comes up, and later when that changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
     /// Local address of the connection.
