@@ -339,7 +339,7 @@ fn at_most(length: usize, name: &str) -> &[u8] {
 }
 
 const MAGIC: [u8; 4] = *b"FLHB";
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 /// Bytes before the length of the first name.
 const HEADER: usize = 44;
 /// Bytes of a tag.

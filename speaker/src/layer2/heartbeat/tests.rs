@@ -26,9 +26,9 @@ fn anybody() -> Authenticator {
 }
 
 /// `heartbeat()` with "key": the tag is what Python's hmac and a hand-written HKDF give.
-const GOLDEN: &str = "464c4842 01 01 0058 0102030405060708 0000000000000009 000186a0 \
+const GOLDEN: &str = "464c4842 02 01 0058 0102030405060708 0000000000000009 000186a0 \
     aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa 06 6e6f64652d31 04 65746830 \
-    1d36f857d605befcae21c8e64c7a8ad7721c84e40d9a83a5e42510350908a703";
+    237844098f9474d4af1390b9ce3ad9721b21ecf56674f5e9be7a3fcbe4cefcd6";
 
 #[test]
 fn golden_both_ways() {
@@ -118,7 +118,7 @@ fn other_formats_are_refused_with_their_reason() {
         Heartbeat::parse(&packet, &anybody())
     };
     assert_eq!(parse(0, b'X'), Err(HeartbeatError::Magic));
-    assert_eq!(parse(4, 2), Err(HeartbeatError::Version(2)));
+    assert_eq!(parse(4, 3), Err(HeartbeatError::Version(3)));
     assert_eq!(parse(7, 0x59), Err(HeartbeatError::Length));
     assert_eq!(parse(24, 0xff), Err(HeartbeatError::Interval));
     assert_eq!(parse(44, 0), Err(HeartbeatError::Truncated));
