@@ -24,7 +24,7 @@ test: tools fmt lint doc build
 
 # The same properties over other inputs, new ones every time.
 fuzz:
-	FERROLB_FUZZ_SECONDS=60 PROPTEST_CASES=20000 $(CARGO) test --workspace --locked --lib --no-fail-fast
+	FERROLB_FUZZ_SECONDS=60 FERROLB_FUZZ_SEED=$$(date +%s) PROPTEST_CASES=20000 $(CARGO) test --workspace --locked --lib --no-fail-fast
 
 bars: tools
 	$(CARGO) build --workspace --bins --locked

@@ -7,13 +7,16 @@
 
 use std::time::{Duration, Instant};
 
-/// Feeds mutations of the seeds to a decoder for `FERROLB_FUZZ_SECONDS` (2 by default). The same
-/// inputs in the same order every time; a failure shows the input.
+/// Feeds mutations of the seeds to a decoder for `FERROLB_FUZZ_SECONDS` (2 by default). For one
+/// `FERROLB_FUZZ_SEED` the same inputs in the same order every time; a failure shows the input.
 pub(crate) fn mutate(seeds: &[Vec<u8>], mut decode: impl FnMut(&[u8])) {
     let seconds = std::env::var("FERROLB_FUZZ_SECONDS");
     let seconds: f64 = seconds.map_or(2.0, |text| text.parse().unwrap());
     let end = Instant::now() + Duration::from_secs_f64(seconds);
-    let mut rng = fastrand::Rng::with_seed(0xfe44_01b0);
+    let seed = std::env::var("FERROLB_FUZZ_SEED");
+    let seed = seed.map_or(0xfe44_01b0, |text| text.parse().unwrap());
+    println!("seed {seed}");
+    let mut rng = fastrand::Rng::with_seed(seed);
     let mut last = Vec::new();
     while Instant::now() < end {
         for _ in 0..256 {
