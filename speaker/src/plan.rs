@@ -60,12 +60,23 @@ impl AddressPlan {
     pub fn is_announced(&self) -> bool {
         self.layer2.is_held() || !self.advertised.is_empty()
     }
+
+    /// Whether its traffic is handed off here: also while it is not known yet who is to answer, so
+    /// that who was silent for a while need not wait for the hand-off as well.
+    pub fn is_handed_off(&self) -> bool {
+        self.is_announced() || self.layer2.reason() == Some(Reason::Listening)
+    }
 }
 
 impl ServicePlan {
     /// Whether this node announces the Service in any way.
     pub fn is_announced(&self) -> bool {
         self.layer2.is_none() || self.bgp.is_none()
+    }
+
+    /// Whether its traffic is handed off here.
+    fn is_handed_off(&self) -> bool {
+        self.is_announced() || self.layer2 == Some(Reason::Listening)
     }
 }
 
@@ -97,10 +108,10 @@ pub fn plan_address(world: &World, address: IpAddr) -> Option<AddressPlan> {
     let services: BTreeMap<_, _> = keys
         .zip(fates.map(|(layer2, bgp)| ServicePlan { layer2, bgp }))
         .collect();
-    let announced = claims.iter().map(|claim| claim.service);
-    let announced = announced.filter(|service| services[&service.key].is_announced());
+    let handed_off = claims.iter().map(|claim| claim.service);
+    let handed_off = handed_off.filter(|service| services[&service.key].is_handed_off());
     Some(AddressPlan {
-        hand_off: nat::plan(address, announced),
+        hand_off: nat::plan(address, handed_off),
         layer2,
         advertised,
         services,

@@ -272,9 +272,9 @@ impl Speaker {
             changes::log(address, old, new.as_ref());
             changes::note_held(&mut self.since, now, address, new.as_ref());
             differs.add(old, new.as_ref());
-            let was_announced = old.is_some_and(AddressPlan::is_announced);
-            match new.as_ref().is_some_and(AddressPlan::is_announced) {
-                true if !was_announced => drop(fresh.insert(address)),
+            let was_handed_off = old.is_some_and(AddressPlan::is_handed_off);
+            match new.as_ref().is_some_and(AddressPlan::is_handed_off) {
+                true if !was_handed_off => drop(fresh.insert(address)),
                 true => {}
                 false => self.hand_off.forget(address),
             }
@@ -296,9 +296,11 @@ impl Speaker {
         self.apply(differs, fresh);
     }
 
-    /// Tells the machines what differs; `fresh` was not announced before, and waits for the hand-off.
+    /// Tells the machines what differs; `fresh` was not handed off before, and waits for that.
     fn apply(&mut self, differs: Differences, fresh: BTreeSet<IpAddr>) {
-        if differs.hand_off || !self.hand_off.is_told() {
+        // What an earlier run left stands until it is known what layer 2 may need of it.
+        let is_first = !self.hand_off.is_told() && !self.segment.is_starting();
+        if differs.hand_off || is_first {
             let desired = translate::hand_off_desired(&self.plan);
             self.hand_off.want(Instant::now(), desired, fresh);
         }

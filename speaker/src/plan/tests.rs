@@ -239,6 +239,27 @@ fn i6_interfaces_are_chosen_by_the_names_that_each_node_has_for_its_own() {
 }
 
 #[test]
+fn i6_what_may_be_answered_for_after_listening_is_handed_off_already() {
+    let mut fixture = Fixture::new();
+    fixture.bgp().peers = names(&["nowhere"]);
+    let handed_off = |fixture: &Fixture| {
+        let plan = plan_address(&fixture.world(), ip(VIP)).unwrap();
+        assert_eq!(plan.is_handed_off(), !plan.hand_off.frontends.is_empty());
+        (plan.is_announced(), plan.is_handed_off())
+    };
+    fixture.segment = Segment::Listening {
+        links: links(&[("eth0", true)]),
+    };
+    assert_eq!(handed_off(&fixture), (false, true));
+    fixture.hear(&[("eth0", true)], &[]);
+    assert_eq!(handed_off(&fixture), (true, true));
+    fixture.add_node("n2");
+    fixture.prefer("n2");
+    fixture.hear(&[("eth0", true)], &[("n2", &["eth0"])]);
+    assert_eq!(handed_off(&fixture), (false, false), "not the owner");
+}
+
+#[test]
 fn i6_the_only_candidate_never_falls_silent() {
     let mut fixture = Fixture::new();
     fixture.hear(&[("eth0", true)], &[]);

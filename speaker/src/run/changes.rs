@@ -24,7 +24,7 @@ impl Differences {
     pub(super) fn add(&mut self, old: Option<&AddressPlan>, new: Option<&AddressPlan>) {
         self.layer2 |= old.map(|plan| &plan.layer2) != new.map(|plan| &plan.layer2);
         self.routes |= old.map(|plan| &plan.advertised) != new.map(|plan| &plan.advertised);
-        let hand_off = |plan: &AddressPlan| (plan.is_announced(), plan.hand_off.clone());
+        let hand_off = |plan: &AddressPlan| (plan.is_handed_off(), plan.hand_off.clone());
         self.hand_off |= old.map(hand_off) != new.map(hand_off);
     }
 }

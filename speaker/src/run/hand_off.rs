@@ -50,11 +50,16 @@ impl HandOffLink {
         self.is_told
     }
 
-    /// Tells it what should be true; `fresh` are addresses that were not announced before.
+    /// Tells it what should be true; `fresh` are addresses that were not handed off before.
     pub(super) fn want(&mut self, now: Instant, desired: Desired, fresh: BTreeSet<IpAddr>) {
         self.is_told = true;
         let generation = self.machine.want(Arc::new(desired));
-        if self.reports.is_some() {
+        // Nobody waits for a table that will not be.
+        let is_possible = match self.last_report {
+            Report::Refused { .. } => false,
+            Report::Idle | Report::Programmed { .. } | Report::Failed { .. } => true,
+        };
+        if is_possible && self.reports.is_some() {
             self.waiting.add(now, generation, fresh);
         }
     }
@@ -76,10 +81,9 @@ impl HandOffLink {
 
     /// Nobody waits any longer than the deadline; true when somebody has.
     pub(super) fn handle_timeout(&mut self, now: Instant) -> bool {
-        let is_late = self.waiting.deadline().is_some_and(|until| until <= now);
+        let is_late = self.waiting.give_up(now);
         if is_late {
             warn!(limit = ?LIMIT, "hand-off takes long: announcing without it");
-            self.waiting.addresses.clear();
         }
         is_late
     }
@@ -126,33 +130,38 @@ impl HandOffLink {
     }
 }
 
-/// Addresses, and what each waits for.
+/// Addresses, what each waits for, and until when.
 #[derive(Debug, Default)]
 struct Waiting {
-    addresses: BTreeMap<IpAddr, u64>,
-    /// Of the one that has waited longest.
-    until: Option<Instant>,
+    addresses: BTreeMap<IpAddr, (u64, Instant)>,
 }
 
 impl Waiting {
     fn add(&mut self, now: Instant, generation: u64, fresh: BTreeSet<IpAddr>) {
-        if self.addresses.is_empty() {
-            self.until = Some(now + LIMIT);
-        }
-        let fresh = fresh.into_iter().map(|address| (address, generation));
-        self.addresses.extend(fresh);
+        let wait = (generation, now + LIMIT);
+        self.addresses
+            .extend(fresh.into_iter().map(|address| (address, wait)));
     }
 
-    /// Everything up to this generation has been dealt with.
+    /// Everything up to this generation has been dealt with; true when somebody waited for it.
     fn settle(&mut self, generation: u64) -> bool {
+        self.drop_those(|waits_for, _| waits_for <= generation)
+    }
+
+    /// Those have waited long enough; true when there are any.
+    fn give_up(&mut self, now: Instant) -> bool {
+        self.drop_those(|_, until| until <= now)
+    }
+
+    fn drop_those(&mut self, is_done: impl Fn(u64, Instant) -> bool) -> bool {
         let before = self.addresses.len();
         self.addresses
-            .retain(|_, waits_for| *waits_for > generation);
+            .retain(|_, (waits_for, until)| !is_done(*waits_for, *until));
         self.addresses.len() < before
     }
 
     fn deadline(&self) -> Option<Instant> {
-        self.until.filter(|_| !self.addresses.is_empty())
+        self.addresses.values().map(|(_, until)| *until).min()
     }
 }
 
@@ -180,8 +189,13 @@ mod tests {
         assert!(!waiting.settle(0));
         assert!(waiting.settle(1));
         assert!(waiting.addresses.keys().eq(&fresh(&[2])));
-        assert!(waiting.settle(3));
-        assert!(!waiting.settle(3));
+        assert_eq!(waiting.deadline(), Some(start + LIMIT / 2 + LIMIT));
+        assert!(!waiting.give_up(start + LIMIT));
+        waiting.add(start + LIMIT, 3, fresh(&[3]));
+        assert!(waiting.give_up(start + LIMIT / 2 + LIMIT));
+        assert!(waiting.addresses.keys().eq(&fresh(&[3])));
+        assert!(waiting.settle(4));
+        assert!(!waiting.settle(4));
         assert_eq!(waiting.deadline(), None);
     }
 }

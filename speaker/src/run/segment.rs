@@ -75,6 +75,11 @@ impl SegmentLink {
         self.running = None;
     }
 
+    /// It is being started.
+    pub(super) fn is_starting(&self) -> bool {
+        self.starting.is_some()
+    }
+
     /// It neither runs nor is being started.
     pub(super) fn is_idle(&self) -> bool {
         self.running.is_none() && self.starting.is_none()

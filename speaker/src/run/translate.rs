@@ -61,7 +61,7 @@ fn interfaces(interfaces: &plan::Interfaces) -> layer2::Interfaces {
 pub(super) fn hand_off_desired(plan: &Plan) -> nft::Desired {
     let mut desired = nft::Desired::default();
     let addresses = plan.addresses.iter();
-    for (address, plan) in addresses.filter(|(_, plan)| plan.is_announced()) {
+    for (address, plan) in addresses.filter(|(_, plan)| plan.is_handed_off()) {
         desired.addresses.insert(*address);
         desired.frontends.extend(frontends(*address, plan));
     }
