@@ -84,6 +84,8 @@ pub struct Reconciler {
     unreadable: Unreadable,
     /// Recorded before this program started, of Services that nothing describes.
     orphans: BTreeMap<ServiceKey, Vec<IpAddr>>,
+    /// All of them, as last told.
+    told_orphans: BTreeMap<ServiceKey, Vec<IpAddr>>,
     is_synced: bool,
     allocator: Allocator,
     records: BTreeMap<ServiceKey, Record>,
@@ -150,6 +152,7 @@ impl Reconciler {
             namespaces: BTreeMap::new(),
             unreadable: Unreadable::default(),
             orphans: BTreeMap::new(),
+            told_orphans: BTreeMap::new(),
             is_synced: false,
             records: BTreeMap::new(),
             next_holder: 0,
@@ -253,18 +256,14 @@ impl Reconciler {
             }
             Change::Namespace(name, namespace) => self.take_namespace(name, namespace),
             Change::Unreadable(unreadable) => self.take_unreadable(unreadable),
-            // Later it would be older than what has been decided since.
-            Change::Orphans(orphans) if !self.is_synced => self.orphans = orphans,
+            Change::Orphans(orphans) => self.take_orphans(orphans),
             Change::Synced if !self.is_synced => {
                 self.is_synced = true;
                 self.work.is_first = true;
                 self.work.has_new_pools = true;
                 self.work.has_new_ghosts = true;
             }
-            Change::Orphans(_)
-            | Change::Synced
-            | Change::EndpointSlice(_, _)
-            | Change::Node(_, _) => {}
+            Change::Synced | Change::EndpointSlice(_, _) | Change::Node(_, _) => {}
         }
     }
 
@@ -272,6 +271,22 @@ impl Reconciler {
         self.work.has_new_pools |= config.pools != self.config.pools
             || config.pools_incomplete != self.config.pools_incomplete;
         self.config = config;
+    }
+
+    /// After the start only those count that could not be read before, of Services that were never
+    /// seen: what is recorded of others is older than what has been decided since.
+    fn take_orphans(&mut self, orphans: BTreeMap<ServiceKey, Vec<IpAddr>>) {
+        let told = mem::replace(&mut self.told_orphans, orphans.clone());
+        let is_news = |key: &ServiceKey, addresses: &Vec<IpAddr>| told.get(key) != Some(addresses);
+        let is_unseen = |key: &ServiceKey| {
+            let record = self.records.get(key);
+            record.is_none_or(|r| r.is_orphan && self.allocator.held(r.holder).is_empty())
+        };
+        let fresh = orphans.into_iter().filter(|(key, addresses)| {
+            !self.is_synced || is_news(key, addresses) && is_unseen(key)
+        });
+        self.orphans = fresh.collect();
+        self.work.has_new_ghosts |= !self.orphans.is_empty();
     }
 
     fn take_unreadable(&mut self, unreadable: Unreadable) {

@@ -51,17 +51,26 @@ impl Reconciler {
         if !mem::take(&mut self.work.has_new_ghosts) {
             return;
         }
-        for (key, addresses) in mem::take(&mut self.orphans) {
-            if self.records.contains_key(&key) {
+        for (key, mut addresses) in mem::take(&mut self.orphans) {
+            if self.service(&key).is_some() {
                 continue;
             }
             if self.unreadable.may_hold(&key) {
-                self.next_holder += 1;
-                let mut record = Record::new(Holder(self.next_holder));
+                let next_holder = &mut self.next_holder;
+                let record = self.records.entry(key.clone()).or_insert_with(|| {
+                    *next_holder += 1;
+                    Record::new(Holder(*next_holder))
+                });
                 record.is_orphan = true;
-                let terms = Arc::new(Terms::unknown(key.clone()));
+                let terms = Arc::new(Terms::unknown(key));
+                // After the start somebody may have claimed it already.
+                addresses.retain(|address| {
+                    let check = self
+                        .allocator
+                        .check(record.holder, &terms, *address, Joining::New);
+                    self.work.is_first || check.is_ok()
+                });
                 self.allocator.assign(record.holder, &terms, &addresses);
-                self.records.insert(key, record);
             } else {
                 self.outputs.push_back(Output::Remove(key.clone()));
                 self.written.remove(&key);

@@ -233,6 +233,42 @@ fn i5_a_service_that_was_never_seen_keeps_its_record_while_it_may_be_unread() {
 }
 
 #[test]
+fn i1_a_record_that_is_read_late_is_adopted_before_anything_is_given_out() {
+    let orphans = |held: &[&str]| Change::Orphans(BTreeMap::from([(key("u"), ips(held))]));
+    let unread = |records| {
+        Change::Unreadable(Unreadable {
+            any: true,
+            records,
+            ..Unreadable::default()
+        })
+    };
+    let mut bench = Bench::new([
+        config(&[v4()]),
+        unread(true),
+        orphans(&[]),
+        service("a").change(),
+    ]);
+    bench.assert_holds("a", &[]);
+    bench.apply([unread(false), orphans(&["10.0.0.0"])]);
+    bench.assert_holds("a", &["10.0.0.1"]);
+    bench.apply([service("u").holding(&["10.0.0.0"]).change()]);
+    bench.assert_holds("u", &["10.0.0.0"]);
+    // Told again it is old news, whatever has become of it.
+    bench.apply([gone("u")]);
+    bench.apply([service("b").change(), orphans(&["10.0.0.0"])]);
+    bench.assert_holds("b", &["10.0.0.0"]);
+}
+
+#[test]
+fn a_record_of_a_service_that_went_while_it_could_not_be_read_is_removed() {
+    let mut bench = Bench::new([config(&[v4()])]);
+    let orphans = BTreeMap::from([(key("u"), Vec::new())]);
+    let outputs = bench.apply([Change::Orphans(orphans.clone())]);
+    assert_eq!(outputs, [Output::Remove(key("u"))]);
+    assert_eq!(bench.apply([Change::Orphans(orphans)]), []);
+}
+
+#[test]
 fn i1_while_a_record_cannot_be_read_nothing_is_given_out() {
     let unread = |records| {
         Change::Unreadable(Unreadable {

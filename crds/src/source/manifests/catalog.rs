@@ -178,8 +178,8 @@ impl Catalog {
         }
         let mut doubtful = std::mem::take(&mut self.doubtful);
         doubtful.retain(|key, since| {
-            let mut files = self.hiding(key.kind);
-            files.any(|record| record.changed > *since)
+            let mut changed = self.troubled().filter(|record| record.changed > *since);
+            changed.any(|record| record.broken.is_some() || record.hides(key.kind))
         });
         self.doubtful = doubtful;
         self.revision += 1;
@@ -199,6 +199,7 @@ impl Catalog {
             namespaces: self
                 .unknown
                 .iter()
+                .chain(self.doubtful.keys())
                 .filter(|key| key.kind == Kind::Namespace)
                 .map(|key| key.name.clone())
                 .collect(),
@@ -209,8 +210,9 @@ impl Catalog {
     /// Whether a pool may be among what is not known, or what is known of one may not be what counts.
     pub(super) fn may_lack_a_pool(&self) -> bool {
         let pool = Kind::Configuration(api::Kind::IpAddressPool);
-        let mut doubtful = self.unknown.iter().chain(&self.contested);
-        self.may_hide(pool) || doubtful.any(|key| key.kind == pool)
+        let in_doubt = self.doubtful.keys();
+        let mut in_doubt = in_doubt.chain(&self.unknown).chain(&self.contested);
+        self.may_hide(pool) || in_doubt.any(|key| key.kind == pool)
     }
 
     /// Whether any Namespace that is not known may be in what could not be read.
@@ -221,14 +223,11 @@ impl Catalog {
     /// Whether an object of the kind may be in a file that was never read, or be a document that
     /// cannot be recognised.
     fn may_hide(&self, kind: Kind) -> bool {
-        self.hiding(kind).next().is_some()
+        self.troubled().any(|record| record.hides(kind))
     }
 
-    fn hiding(&self, kind: Kind) -> impl Iterator<Item = &Record> {
-        let records = self.troubled.iter().map(|file| &self.files.0[file]);
-        records.filter(move |record| {
-            !record.is_known || record.faults.iter().any(|fault| fault.may_be(kind))
-        })
+    fn troubled(&self) -> impl Iterator<Item = &Record> {
+        self.troubled.iter().map(|file| &self.files.0[file])
     }
 
     /// Everything that is wrong, at its place, sorted; `judged` is what validation found.
@@ -435,6 +434,11 @@ impl Files {
 }
 
 impl Record {
+    /// Whether an object of the kind that nobody has ever seen may be in it.
+    fn hides(&self, kind: Kind) -> bool {
+        !self.is_known || self.faults.iter().any(|fault| fault.may_be(kind))
+    }
+
     fn mark(&self, place: Place, field: &str) -> Mark {
         let marks = self.marks.get_or_init(|| Marks::of(&self.text));
         marks.find(place.document, &place.path(field))

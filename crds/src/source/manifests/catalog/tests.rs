@@ -201,6 +201,27 @@ fn i5_only_a_file_that_changed_since_may_have_taken_an_object_in() {
 }
 
 #[test]
+fn i5_what_moves_into_a_known_file_that_no_longer_parses_is_not_gone() {
+    let mut catalog = Catalog::default();
+    let pool = "{apiVersion: metallb.io/v1beta1, kind: IPAddressPool, metadata: {name: p}}";
+    say(&mut catalog, "b.yaml", &service("api", "90"));
+    say(&mut catalog, "web.yaml", &service("web", "80"));
+    say(&mut catalog, "pool.yaml", pool);
+    settle(&mut catalog);
+    say(&mut catalog, "b.yaml", "a: [\n");
+    catalog.remove("web.yaml");
+    catalog.remove("pool.yaml");
+    assert_eq!(settle(&mut catalog), ["p-", "web-"]);
+    let web = ServiceKey::new("default", "web");
+    assert_eq!(unknown(&catalog), (false, vec![web]));
+    assert!(catalog.may_lack_a_pool());
+    say(&mut catalog, "b.yaml", &service("api", "90"));
+    settle(&mut catalog);
+    assert_eq!(unknown(&catalog), (false, Vec::new()));
+    assert!(!catalog.may_lack_a_pool());
+}
+
+#[test]
 fn i5_a_document_that_makes_no_sense_keeps_its_last_good_version() {
     let mut catalog = Catalog::default();
     say(
