@@ -14,6 +14,8 @@ mod sharing;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::mem;
 use std::net::IpAddr;
 use std::slice;
 use std::sync::Arc;
@@ -28,9 +30,9 @@ use quarantine::Quarantine;
 use search::Space;
 use sharing::Usage;
 
-/// Stands for a Service; the caller numbers them.
+/// Stands for a Service; the caller numbers them, from low numbers up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Holder(pub u64);
+pub struct Holder(pub usize);
 
 /// A pool of the configuration in force. Valid until the pools are replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -76,7 +78,8 @@ pub struct Allocator {
     /// Ranges of all pools by family and first value: last value and pool.
     owners: PerFamily<BTreeMap<u128, (u128, PoolIndex)>>,
     used: PerFamily<BTreeMap<u128, Usage>>,
-    holdings: BTreeMap<Holder, Holding>,
+    /// By the number of the holder.
+    holdings: Vec<Holding>,
     quarantine: Quarantine,
     rest_for: Duration,
 }
@@ -89,8 +92,10 @@ struct Shelf {
 }
 
 /// What a holder has, in order. Most have one address, and take little room.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 enum Holding {
+    #[default]
+    Nothing,
     One(IpAddr),
     Many(Vec<IpAddr>),
 }
@@ -98,7 +103,16 @@ enum Holding {
 impl Holding {
     fn addresses(&self) -> &[IpAddr] {
         match self {
+            Self::Nothing => &[],
             Self::One(address) => slice::from_ref(address),
+            Self::Many(addresses) => addresses,
+        }
+    }
+
+    fn into_addresses(self) -> Vec<IpAddr> {
+        match self {
+            Self::Nothing => Vec::new(),
+            Self::One(address) => vec![address],
             Self::Many(addresses) => addresses,
         }
     }
@@ -108,6 +122,7 @@ impl Holding {
             return;
         }
         match self {
+            Self::Nothing => *self = Self::One(address),
             Self::One(first) => *self = Self::Many(vec![*first, address]),
             Self::Many(addresses) => addresses.push(address),
         }
@@ -146,7 +161,7 @@ impl Allocator {
             general: Vec::new(),
             owners: PerFamily::default(),
             used: PerFamily::default(),
-            holdings: BTreeMap::new(),
+            holdings: Vec::new(),
             quarantine: Quarantine::default(),
             rest_for,
         }
@@ -306,7 +321,7 @@ impl Allocator {
 
     /// What the holder has, in order.
     pub fn held(&self, holder: Holder) -> &[IpAddr] {
-        let holding = self.holdings.get(&holder);
+        let holding = self.holdings.get(holder.0);
         holding.map_or(&[], Holding::addresses)
     }
 
@@ -325,27 +340,28 @@ impl Allocator {
                 self.leave(holder, *address);
             }
             self.join(holder, terms, *address);
-            self.holdings
-                .entry(holder)
-                .or_insert(Holding::One(*address))
-                .add(*address);
+            if holder.0 >= self.holdings.len() {
+                self.holdings.resize_with(holder.0 + 1, Holding::default);
+            }
+            self.holdings[holder.0].add(*address);
         }
     }
 
     fn join(&mut self, holder: Holder, terms: &Arc<Terms>, address: IpAddr) {
         let (family, value) = (Family::of(address), Family::value(address));
         let place = locate(&self.owners, &self.shelves, family, value);
-        let used = self.used.of_mut(family);
-        let Some(usage) = used.get_mut(&value) else {
-            let usage = Usage::sole(holder, Arc::clone(terms));
-            self.quarantine.wake(address);
-            if let Some((index, position)) = place {
-                let space = self.shelves[index.0].spaces.of_mut(family);
-                space.occupy(position);
-                space.reindex(position, None, Some(&usage));
+        let usage = match self.used.of_mut(family).entry(value) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => {
+                let usage = entry.insert(Usage::sole(holder, Arc::clone(terms)));
+                self.quarantine.wake(address);
+                if let Some((index, position)) = place {
+                    let space = self.shelves[index.0].spaces.of_mut(family);
+                    space.occupy(position);
+                    space.reindex(position, None, Some(usage));
+                }
+                return;
             }
-            used.insert(value, usage);
-            return;
         };
         let before = usage.sharing().cloned();
         usage.join(holder, Arc::clone(terms));
@@ -370,10 +386,8 @@ impl Allocator {
     /// Takes everything from the holder, for a moment: it will be given back, or laid to
     /// [rest](Self::rest), before anything is searched.
     pub fn lift(&mut self, holder: Holder) -> Vec<IpAddr> {
-        let Some(holding) = self.holdings.remove(&holder) else {
-            return Vec::new();
-        };
-        let addresses = holding.addresses().to_vec();
+        let holding = self.holdings.get_mut(holder.0).map(mem::take);
+        let addresses = holding.unwrap_or_default().into_addresses();
         for address in &addresses {
             self.leave(holder, *address);
         }

@@ -89,7 +89,7 @@ pub struct Reconciler {
     is_synced: bool,
     allocator: Allocator,
     records: BTreeMap<ServiceKey, Record>,
-    next_holder: u64,
+    holders: Holders,
     work: Work,
     /// Of those who lost something when everything was last settled.
     losses: BTreeMap<ServiceKey, Loss>,
@@ -155,7 +155,7 @@ impl Reconciler {
             told_orphans: BTreeMap::new(),
             is_synced: false,
             records: BTreeMap::new(),
-            next_holder: 0,
+            holders: Holders::default(),
             work: Work::default(),
             losses: BTreeMap::new(),
             queue: Queue::default(),
@@ -325,11 +325,11 @@ impl Reconciler {
             let labels = Namespace::implied(&key.namespace).labels;
             self.namespaces.insert(key.namespace.clone(), labels);
         }
-        let next_holder = &mut self.next_holder;
-        let record = self.records.entry(key.clone()).or_insert_with(|| {
-            *next_holder += 1;
-            Record::new(Holder(*next_holder))
-        });
+        let holders = &mut self.holders;
+        let record = self
+            .records
+            .entry(key.clone())
+            .or_insert_with(|| Record::new(holders.take()));
         let is_held = !self.allocator.held(record.holder).is_empty();
         if !record.is_ours && !is_held {
             record.claim.clone_from(&service.ingress);
@@ -378,6 +378,27 @@ impl Reconciler {
             reason: record.standing.reason.as_str().to_owned(),
             message: record.standing.message.clone(),
         }
+    }
+}
+
+/// The numbers by which the allocator knows Services: low ones, used again.
+#[derive(Debug, Default)]
+struct Holders {
+    unused: usize,
+    free: Vec<Holder>,
+}
+
+impl Holders {
+    fn take(&mut self) -> Holder {
+        self.free.pop().unwrap_or_else(|| {
+            self.unused += 1;
+            Holder(self.unused - 1)
+        })
+    }
+
+    /// Who had the number has nothing any more.
+    fn give_back(&mut self, holder: Holder) {
+        self.free.push(holder);
     }
 }
 

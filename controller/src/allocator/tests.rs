@@ -21,7 +21,7 @@ fn first() -> PoolIndex {
     PoolIndex(0)
 }
 
-fn take_next(allocator: &mut Allocator, holder: u64, terms: &Arc<Terms>) -> Option<IpAddr> {
+fn take_next(allocator: &mut Allocator, holder: usize, terms: &Arc<Terms>) -> Option<IpAddr> {
     let holder = Holder(holder);
     let next = allocator.next(first(), V4, terms, Resting::Spared)?;
     allocator.assign(holder, terms, &[next]);
@@ -169,11 +169,11 @@ type Held = (IpAddr, Option<&'static str>, [u16; 2]);
 #[derive(Debug, Clone)]
 enum Op {
     Take {
-        holder: u64,
+        holder: usize,
         key: Option<&'static str>,
         ports: [u16; 2],
     },
-    Release(u64),
+    Release(usize),
     Wait(u64),
     Split,
     Join,
@@ -182,9 +182,9 @@ enum Op {
 fn op() -> impl Strategy<Value = Op> {
     let key = prop_oneof![Just(None), Just(Some("x")), Just(Some("y"))];
     prop_oneof![
-        4 => (0..12_u64, key, [1..4_u16, 1..4_u16])
+        4 => (0..12_usize, key, [1..4_u16, 1..4_u16])
             .prop_map(|(holder, key, ports)| Op::Take { holder, key, ports }),
-        3 => (0..12_u64).prop_map(Op::Release),
+        3 => (0..12_usize).prop_map(Op::Release),
         1 => (0..40_u64).prop_map(Op::Wait),
         1 => Just(Op::Split),
         1 => Just(Op::Join),
@@ -194,8 +194,8 @@ fn op() -> impl Strategy<Value = Op> {
 /// The rules again, by looking at every address.
 #[derive(Default)]
 struct Model {
-    held: BTreeMap<u64, Held>,
-    rests: BTreeMap<IpAddr, (Instant, u64)>,
+    held: BTreeMap<usize, Held>,
+    rests: BTreeMap<IpAddr, (Instant, usize)>,
 }
 
 impl Model {
@@ -211,7 +211,7 @@ impl Model {
 
     fn next(
         &self,
-        holder: u64,
+        holder: usize,
         order: &[IpAddr],
         key: Option<&str>,
         ports: [u16; 2],

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use ferrolb_crds::model::{Family, ServiceKey};
 
-use crate::allocator::{Holder, Joining, Terms};
+use crate::allocator::{Joining, Terms};
 use crate::decide::{Case, Choice, Kept, Review, choose, extend, review};
 
 use super::queue::Turn;
@@ -56,11 +56,9 @@ impl Reconciler {
                 continue;
             }
             if self.unreadable.may_hold(&key) {
-                let next_holder = &mut self.next_holder;
-                let record = self.records.entry(key.clone()).or_insert_with(|| {
-                    *next_holder += 1;
-                    Record::new(Holder(*next_holder))
-                });
+                let holders = &mut self.holders;
+                let record = self.records.entry(key.clone());
+                let record = record.or_insert_with(|| Record::new(holders.take()));
                 record.is_orphan = true;
                 let terms = Arc::new(Terms::unknown(key));
                 // After the start somebody may have claimed it already.
@@ -127,6 +125,7 @@ impl Reconciler {
             self.allocator.assign(record.holder, &terms, &addresses);
         } else if let Some(record) = self.records.remove(&key) {
             let addresses = self.allocator.release(record.holder, &key, now);
+            self.holders.give_back(record.holder);
             self.wake(&addresses);
         }
     }
