@@ -9,6 +9,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ferrolb_crds::{api, duration};
 
+use crate::layer2::heartbeat::INTERVALS;
 use crate::run::{Heartbeat, Settings};
 use crate::status::{Place, View};
 use crate::telemetry::Format;
@@ -229,8 +230,7 @@ fn node_name(text: &str) -> Result<String, String> {
 
 fn interval(text: &str) -> Result<Duration, String> {
     let duration = duration::from_argument(text).map_err(|error| error.to_string())?;
-    let bounds = Duration::from_millis(10)..=Duration::from_secs(60);
-    if !bounds.contains(&duration) {
+    if !INTERVALS.contains(&duration) {
         return Err("it must lie between 10ms and 1m".to_owned());
     }
     Ok(duration)
