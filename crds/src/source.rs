@@ -4,6 +4,7 @@
 //! value, applying one twice changes nothing, and the order of changes of different objects does not
 //! matter. The first batch ends with [`Change::Synced`]: everything present has been read by then.
 
+pub mod kubernetes;
 pub mod manifests;
 pub mod resource;
 

@@ -265,6 +265,24 @@ impl Store {
         changes
     }
 
+    /// Everything there is, as of the last [`Store::changes`], for somebody who knows nothing yet.
+    pub fn snapshot(&self) -> Vec<Change> {
+        let mut changes = Vec::new();
+        changes.extend(self.config.clone().map(Change::Config));
+        let nodes = self.nodes.entries();
+        changes.extend(nodes.map(|(name, node)| Change::Node(name, Some(node))));
+        let namespaces = self.namespaces.known.entries();
+        changes.extend(namespaces.map(|(name, space)| Change::Namespace(name, Some(space))));
+        let slices = self.slices.entries();
+        changes.extend(slices.map(|(key, slice)| Change::EndpointSlice(key, Some(slice))));
+        let services = self.services.entries();
+        changes.extend(services.map(|(key, service)| Change::Service(key, Some(service))));
+        changes.push(Change::Unreadable(self.unreadable.told.clone()));
+        let orphans = self.orphans.get(&()).cloned();
+        changes.push(Change::Orphans(orphans.unwrap_or_default()));
+        changes
+    }
+
     /// What is wrong with the metallb.io objects, as of the last [`Store::changes`].
     pub fn problems(&self) -> &[Problem] {
         &self.problems
@@ -388,7 +406,16 @@ impl Store {
         };
     }
 
-    fn keys(&self, kind: Kind) -> Vec<ObjectKey> {
+    /// Whether the object is known.
+    pub(crate) fn contains(&self, key: &ObjectKey) -> bool {
+        match key.as_service() {
+            Some(service) => self.objects.contains_key(&service),
+            None => self.keys(key.kind).contains(key),
+        }
+    }
+
+    /// Every object of the kind.
+    pub(crate) fn keys(&self, kind: Kind) -> Vec<ObjectKey> {
         let named = |namespace: &str, name: &str| ObjectKey {
             kind,
             namespace: namespace.to_owned(),

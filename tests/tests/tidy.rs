@@ -69,6 +69,34 @@ const ARROWS: &[Row] = &[
         RESOURCE,
     ),
     row(
+        "crds::source::kubernetes",
+        &["crds::*"],
+        &[
+            "k8s_openapi",
+            "kube",
+            "serde",
+            "serde_json",
+            "fastrand",
+            "futures_util",
+            "tokio",
+            "tracing",
+        ],
+    ),
+    row(
+        "crds::source::kubernetes::*",
+        &["crds::*"],
+        &[
+            "k8s_openapi",
+            "kube",
+            "serde",
+            "serde_json",
+            "fastrand",
+            "futures_util",
+            "tokio",
+            "tracing",
+        ],
+    ),
+    row(
         "crds::source::manifests",
         &["crds::*"],
         &[
@@ -694,7 +722,9 @@ impl Source {
         ];
         let is_manifests = self.module.starts_with("crds::source::manifests")
             && !["defaults", "marks", "settle"].contains(parts.last().unwrap());
-        is_manifests || parts.iter().any(|part| names.contains(part))
+        let is_kubernetes = self.module.starts_with("crds::source::kubernetes")
+            && *parts.last().unwrap() != "collector";
+        is_manifests || is_kubernetes || parts.iter().any(|part| names.contains(part))
     }
 
     /// Every path it names, spelled from the crate's root: `speaker::bgp::Settings`, `tokio::time`.

@@ -47,3 +47,9 @@ pub const BASIC_AUTH_SECRET: &str = "kubernetes.io/basic-auth";
 
 /// The key of the password in such a Secret.
 pub const PASSWORD_KEY: &str = "password";
+
+/// The Secret with the heartbeat key, as MetalLB calls that of its memberlist.
+pub const HEARTBEAT_SECRET: &str = "memberlist";
+
+/// The key of the heartbeat key in it.
+pub const HEARTBEAT_KEY: &str = "secretkey";

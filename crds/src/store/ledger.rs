@@ -30,6 +30,12 @@ impl<K: Ord + Clone, V: PartialEq + Clone> Ledger<K, V> {
         self.values.keys()
     }
 
+    /// Everything at present.
+    pub(super) fn entries(&self) -> impl Iterator<Item = (K, V)> {
+        let values = self.values.iter();
+        values.map(|(key, value)| (key.clone(), value.clone()))
+    }
+
     /// The value is this, or there is none.
     pub(super) fn set(&mut self, key: K, value: Option<V>) {
         if self.values.get(&key) == value.as_ref() {
