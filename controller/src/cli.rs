@@ -7,7 +7,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use ferrolb_crds::duration;
+use ferrolb_crds::{api, duration};
+
+use crate::cluster;
 
 /// Gives addresses to Services of type LoadBalancer.
 #[derive(Debug, Parser)]
@@ -208,7 +210,7 @@ pub enum Task {
     /// Give addresses to the Services of a directory, until told to stop.
     Run(Run),
     /// The same for a cluster.
-    RunInCluster,
+    RunInCluster(cluster::Settings),
     /// Say what would be decided.
     Plan(Plan),
     /// Say what is wrong.
@@ -277,7 +279,19 @@ impl RunArgs {
     fn into_task(self) -> (Task, Vec<&'static str>) {
         let ignored = self.metallb.given();
         let (Some(manifests), Some(state)) = (self.manifests, self.state) else {
-            return (Task::RunInCluster, ignored);
+            let settings = cluster::Settings {
+                kubeconfig: self.kubeconfig,
+                namespace: self.namespace.name(),
+                class: self.class.name(),
+                quarantine: self.address_quarantine,
+                pod: self.metallb.pod_name,
+                deployment: self.metallb.deployment,
+                key_secret: self
+                    .metallb
+                    .ml_secret_name
+                    .unwrap_or_else(|| api::HEARTBEAT_SECRET.to_owned()),
+            };
+            return (Task::RunInCluster(settings), ignored);
         };
         let run = Run {
             manifests,
@@ -331,8 +345,6 @@ impl MetallbArgs {
     fn given(&self) -> Vec<&'static str> {
         let flags = [
             ("--port", &self.port),
-            ("--ml-secret-name", &self.ml_secret_name),
-            ("--deployment", &self.deployment),
             ("--bgp-type", &self.bgp_type),
             ("--pprof-bind-address", &self.pprof_bind_address),
             ("--health-probe-port", &self.health_probe_port),
@@ -341,7 +353,6 @@ impl MetallbArgs {
             ("--cert-service-name", &self.cert_service_name),
             ("--webhook-mode", &self.webhook_mode),
             ("--webhook-secret", &self.webhook_secret),
-            ("--pod-name", &self.pod_name),
             ("--webhook-http2", &self.webhook_http2),
             ("--tls-min-version", &self.tls_min_version),
             ("--tls-cipher-suites", &self.tls_cipher_suites),

@@ -46,6 +46,8 @@ pub struct Ledger {
     disk: BTreeMap<ServiceKey, Status>,
     /// Who is on disk with an address.
     holders: BTreeMap<IpAddr, BTreeSet<ServiceKey>>,
+    /// What an earlier write, whose end is unknown, may yet put there.
+    doubts: BTreeMap<ServiceKey, Vec<IpAddr>>,
     /// What differs from the disk.
     wanted: BTreeMap<ServiceKey, Option<Status>>,
     failed: BTreeSet<ServiceKey>,
@@ -62,6 +64,7 @@ impl Ledger {
         let mut ledger = Self {
             disk: BTreeMap::new(),
             holders: BTreeMap::new(),
+            doubts: BTreeMap::new(),
             wanted: BTreeMap::new(),
             failed: BTreeSet::new(),
             in_flight: BTreeSet::new(),
@@ -97,6 +100,7 @@ impl Ledger {
                 if self.wanted.get(&key) == Some(&status) {
                     self.wanted.remove(&key);
                 }
+                self.settle(&key);
                 self.replace(key, status);
             }
             Err(cause) => self.fail(now, key, cause),
@@ -104,6 +108,54 @@ impl Ledger {
         if self.failed.is_empty() && self.in_flight.is_empty() && self.wanted.is_empty() {
             self.recover();
         }
+    }
+
+    /// This is on disk, whoever put it there. What was wanted and is there needs no writing.
+    pub fn observe(&mut self, key: ServiceKey, status: Option<Status>) {
+        self.settle(&key);
+        self.failed.remove(&key);
+        if !self.in_flight.contains(&key) && self.wanted.get(&key) == Some(&status) {
+            self.wanted.remove(&key);
+        }
+        self.replace(key, status);
+    }
+
+    /// These addresses may yet come to be on disk: nobody else gets them before something has been
+    /// written over it, or seen there.
+    pub fn doubt(&mut self, key: ServiceKey, addresses: Vec<IpAddr>) {
+        self.doubts
+            .entry(key.clone())
+            .or_default()
+            .extend(addresses);
+        self.hold(&key);
+    }
+
+    /// Nothing is wanted of this one any more.
+    pub fn forget(&mut self, key: &ServiceKey) {
+        self.wanted.remove(key);
+        self.failed.remove(key);
+    }
+
+    /// It was not written, because something else had been: what is on disk is known soon.
+    pub fn handle_conflict(&mut self, key: &ServiceKey) {
+        self.settle(key);
+        self.in_flight.remove(key);
+        self.failed.insert(key.clone());
+    }
+
+    /// What is on disk is known: what was held back is tried again.
+    pub fn retry(&mut self, key: &ServiceKey) {
+        self.failed.remove(key);
+    }
+
+    /// What is on disk.
+    pub fn disk(&self, key: &ServiceKey) -> Option<&Status> {
+        self.disk.get(key)
+    }
+
+    /// Whether nothing is being written, and nothing can be.
+    pub fn is_idle(&self) -> bool {
+        self.in_flight.is_empty() && self.waiting().next().is_none()
     }
 
     fn fail(&mut self, now: Instant, key: ServiceKey, cause: String) {
@@ -210,19 +262,42 @@ impl Ledger {
     }
 
     fn replace(&mut self, key: ServiceKey, status: Option<Status>) {
-        let before = match &status {
-            Some(status) => self.disk.insert(key.clone(), status.clone()),
+        self.unhold(&key);
+        match status {
+            Some(status) => self.disk.insert(key.clone(), status),
             None => self.disk.remove(&key),
         };
-        for address in before.into_iter().flat_map(|status| status.ingress) {
+        self.hold(&key);
+    }
+
+    /// Nothing earlier can come to be on disk any more.
+    pub fn settle(&mut self, key: &ServiceKey) {
+        self.unhold(key);
+        self.doubts.remove(key);
+        self.hold(key);
+    }
+
+    /// What the Service has on disk, or may come to have.
+    fn possessions(&self, key: &ServiceKey) -> Vec<IpAddr> {
+        let ingress = self.disk.get(key).map(|status| &status.ingress);
+        let doubtful = self.doubts.get(key);
+        let all = ingress.into_iter().chain(doubtful).flatten();
+        all.copied().collect()
+    }
+
+    fn unhold(&mut self, key: &ServiceKey) {
+        for address in self.possessions(key) {
             if let Some(holders) = self.holders.get_mut(&address) {
-                holders.remove(&key);
+                holders.remove(key);
                 if holders.is_empty() {
                     self.holders.remove(&address);
                 }
             }
         }
-        for address in status.into_iter().flat_map(|status| status.ingress) {
+    }
+
+    fn hold(&mut self, key: &ServiceKey) {
+        for address in self.possessions(key) {
             self.holders.entry(address).or_default().insert(key.clone());
         }
     }

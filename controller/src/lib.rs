@@ -8,11 +8,15 @@
 
 pub mod allocator;
 pub mod cli;
+pub mod cluster;
 pub mod decide;
+pub mod events;
 #[cfg(test)]
 mod fixture;
+pub mod lease;
 pub mod ledger;
 pub mod plan;
+pub mod publication;
 pub mod reconcile;
 pub mod run;
 mod status;

@@ -2,10 +2,9 @@
 
 use std::process::ExitCode;
 
-use anyhow::bail;
 use clap::Parser as _;
 use ferrolb_controller::cli::{Cli, LogFormat, LogLevel, Settings, Task};
-use ferrolb_controller::{run, telemetry};
+use ferrolb_controller::{cluster, run, telemetry};
 use tracing::level_filters::LevelFilter;
 use tracing::{error, warn};
 
@@ -28,18 +27,19 @@ fn execute(settings: Settings) -> anyhow::Result<ExitCode> {
     }
     match settings.task {
         Task::Run(settings) => {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()?;
-            runtime.block_on(run::run(settings))?;
+            runtime()?.block_on(run::run(settings))?;
         }
-        Task::RunInCluster => bail!(
-            "the Kubernetes source is not part of this build yet: use --manifests DIR --state DIR"
-        ),
+        Task::RunInCluster(settings) => runtime()?.block_on(cluster::run(settings))?,
         Task::Plan(settings) => run::plan(settings)?,
         Task::Check(settings) => return Ok(ExitCode::from(u8::from(!run::check(settings)?))),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
 }
 
 fn level(level: LogLevel) -> LevelFilter {

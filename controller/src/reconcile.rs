@@ -19,10 +19,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ferrolb_crds::model::{Config, Labels, Namespace, Service, ServiceKey};
+use ferrolb_crds::model::{Config, Family, Labels, Namespace, Service, ServiceKey};
 use ferrolb_crds::source::{Change, Unreadable};
 
-use crate::allocator::{Allocator, Cover, Holder, PoolIndex, Request};
+use crate::allocator::{Allocator, Counters, Cover, Holder, PoolIndex, Request};
 use crate::decide::{Decision, Reason, Standing, Wait};
 
 use queue::{Queue, Turn};
@@ -37,7 +37,7 @@ pub struct Settings {
 }
 
 /// What is recorded of a Service.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Status {
     /// The pool its addresses come from.
     pub pool: Option<String>,
@@ -56,6 +56,15 @@ pub enum Output {
     Write(ServiceKey, Status),
     /// Record nothing about the Service.
     Remove(ServiceKey),
+}
+
+/// How full a pool is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Usage {
+    /// Its IPv4 addresses.
+    pub v4: Counters,
+    /// Its IPv6 addresses.
+    pub v6: Counters,
 }
 
 /// How a Service fares.
@@ -190,6 +199,22 @@ impl Reconciler {
     pub fn service(&self, key: &ServiceKey) -> Option<&Service> {
         let known = self.records.get(key)?.known.as_ref()?;
         Some(&known.service)
+    }
+
+    /// What is recorded of a Service, or is to be.
+    pub fn status_of(&self, key: &ServiceKey) -> Option<&Status> {
+        self.written.get(key)
+    }
+
+    /// How full every pool is, by name.
+    pub fn pools(&self) -> impl Iterator<Item = (&str, Usage)> {
+        self.allocator.indices().map(|index| {
+            let usage = Usage {
+                v4: self.allocator.counters(index, Family::V4),
+                v6: self.allocator.counters(index, Family::V6),
+            };
+            (self.allocator.pool(index).name.as_str(), usage)
+        })
     }
 
     /// Why a Service lost what it held, if that came about when changes were last taken in.

@@ -13,6 +13,8 @@
 mod file;
 mod timestamp;
 
+pub use timestamp::render as rfc3339;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs::{self, File};

@@ -188,6 +188,33 @@ const ARROWS: &[Row] = &[
     ),
     row("controller::reconcile", RECONCILE, &[]),
     row(
+        "controller::cluster",
+        ANYTHING_CONTROLLER,
+        &["anyhow", "tokio", "tracing", "fastrand", "ring"],
+    ),
+    row(
+        "controller::cluster::*",
+        ANYTHING_CONTROLLER,
+        &["kube", "k8s_openapi", "serde_json", "ring", "tokio"],
+    ),
+    row(
+        "controller::events",
+        &["controller::decide", "controller::reconcile", "crds::model"],
+        &[],
+    ),
+    row("controller::lease", &["crds::model"], &[]),
+    row(
+        "controller::publication",
+        &[
+            "controller::ledger",
+            "controller::lease",
+            "controller::reconcile",
+            "crds::model",
+            "crds::source::kubernetes",
+        ],
+        &[],
+    ),
+    row(
         "controller::ledger",
         &["controller::reconcile", "crds::model"],
         &[],
@@ -719,6 +746,7 @@ impl Source {
             "status",
             "telemetry",
             "parallel",
+            "cluster",
         ];
         let is_manifests = self.module.starts_with("crds::source::manifests")
             && !["defaults", "marks", "settle"].contains(parts.last().unwrap());

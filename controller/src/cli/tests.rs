@@ -37,8 +37,19 @@ fn run_on_a_directory() {
 
 #[test]
 fn run_in_a_cluster() {
-    assert_eq!(settings("run").task, Task::RunInCluster);
-    assert_eq!(settings("run --kubeconfig f").task, Task::RunInCluster);
+    let in_cluster = |line: &str| match settings(line).task {
+        Task::RunInCluster(settings) => settings,
+        other @ (Task::Run(_) | Task::Plan(_) | Task::Check(_)) => panic!("{other:?}"),
+    };
+    let inside = in_cluster("run");
+    assert_eq!(inside.kubeconfig, None);
+    assert_eq!(inside.key_secret, "memberlist");
+    let outside =
+        in_cluster("run --kubeconfig f --namespace n --lb-class c --pod-name p --ml-secret-name s");
+    assert_eq!(outside.kubeconfig, Some("f".into()));
+    assert_eq!((&*outside.namespace, &*outside.key_secret), ("n", "s"));
+    assert_eq!(outside.class.as_deref(), Some("c"));
+    assert_eq!(outside.pod.as_deref(), Some("p"));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use crate::model::Timestamp;
 const DAY: i64 = 86_400;
 
 /// `2026-01-31T12:00:00Z`.
-pub(super) fn render(time: Timestamp) -> String {
+pub fn render(time: Timestamp) -> String {
     // Years beyond four digits do not fit the form; nobody's clock is there.
     let seconds = time.0.clamp(0, LAST);
     let (year, month, day) = date(seconds.div_euclid(DAY));

@@ -1,0 +1,516 @@
+//! Every request that is written to the API server.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "driver: requests have deadlines and say when they were made"
+)]
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::net::IpAddr;
+use std::time::{Duration, SystemTime};
+
+use ferrolb_crds::api::{self, IpAddressPoolStatus};
+use ferrolb_crds::model::{ServiceKey, Timestamp};
+use ferrolb_crds::source::kubernetes::{Observed, observed};
+use ferrolb_crds::state::{Condition, rfc3339};
+use k8s_openapi::api::coordination::v1 as coordination;
+use k8s_openapi::api::core::v1 as core;
+use kube::api::{Api, Patch as Body, PatchParams, PostParams};
+use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
+use kube::{Client, Error};
+use serde_json::{Value, json};
+
+use crate::events::{Event, Severity};
+use crate::lease::{DURATION, Draft, Intent, Lease, Log, Refusal as LeaseRefusal};
+use crate::publication::{Patch, Refusal};
+
+/// The API server, for what this program writes.
+#[derive(Clone)]
+pub(super) struct Server {
+    client: Client,
+    namespace: String,
+    identity: String,
+}
+
+impl Server {
+    pub(super) fn new(client: Client, namespace: &str, identity: &str) -> Self {
+        Self {
+            client,
+            namespace: namespace.to_owned(),
+            identity: identity.to_owned(),
+        }
+    }
+
+    /// One strategic-merge patch of `/status`: ingress, condition and annotation together.
+    pub(super) async fn patch_service(&self, patch: Patch) -> (Patch, Result<Observed, Refusal>) {
+        let services: Api<core::Service> =
+            Api::namespaced(self.client.clone(), &patch.key.namespace);
+        let body = Body::Strategic(service_patch(&patch, wall_clock()));
+        let parameters = PatchParams::default();
+        let answer = services.patch_status(&patch.key.name, &parameters, &body);
+        let result = match within(answer).await {
+            Ok(service) => Ok(observed(&service)),
+            Err(Failed::Status(404 | 409, _)) => Err(Refusal::Conflict),
+            Err(Failed::Status(code @ 400..=499, cause)) if code != 429 => {
+                Err(Refusal::Refused(cause))
+            }
+            Err(Failed::Status(_, cause) | Failed::Unknown(cause)) => Err(Refusal::Unknown(cause)),
+        };
+        (patch, result)
+    }
+
+    pub(super) async fn read_lease(&self) -> Result<Option<Lease>, String> {
+        match within(self.leases().get(LEASE)).await {
+            Ok(object) => Ok(Some(lease(&object))),
+            Err(Failed::Status(404, _)) => Ok(None),
+            Err(Failed::Status(_, cause) | Failed::Unknown(cause)) => Err(cause),
+        }
+    }
+
+    pub(super) async fn write_lease(&self, draft: Draft) -> Result<Lease, LeaseRefusal> {
+        let object = lease_object(&draft, &self.namespace);
+        let parameters = PostParams::default();
+        let leases = self.leases();
+        let written = match draft.version {
+            Some(_) => within(leases.replace(LEASE, &parameters, &object)).await,
+            None => within(leases.create(&parameters, &object)).await,
+        };
+        match written {
+            Ok(object) => Ok(lease(&object)),
+            Err(Failed::Status(404 | 409, _)) => Err(LeaseRefusal::Conflict),
+            Err(Failed::Status(_, cause) | Failed::Unknown(cause)) => {
+                Err(LeaseRefusal::Failed(cause))
+            }
+        }
+    }
+
+    fn leases(&self) -> Api<coordination::Lease> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    pub(super) async fn write_event(&self, event: Event, uid: String) -> Result<(), String> {
+        let events: Api<core::Event> =
+            Api::namespaced(self.client.clone(), &event.service.namespace);
+        let object = event_object(&event, &uid, &self.identity, SystemTime::now());
+        let written = within(events.create(&PostParams::default(), &object)).await;
+        written.map(drop).map_err(Failed::cause)
+    }
+
+    pub(super) async fn write_pool_status(
+        &self,
+        name: String,
+        status: IpAddressPoolStatus,
+    ) -> (String, Result<(), String>) {
+        let pools = self.configuration("IPAddressPool", "ipaddresspools");
+        let body = Body::Merge(json!({"status": status}));
+        let parameters = PatchParams::default();
+        let answer = pools.patch_status(&name, &parameters, &body);
+        let written = within(answer).await.map(drop).map_err(Failed::cause);
+        (name, written)
+    }
+
+    fn configuration(&self, kind: &str, plural: &str) -> Api<DynamicObject> {
+        let kind = GroupVersionKind::gvk(api::GROUP, api::V1BETA1, kind);
+        let resource = ApiResource::from_gvk_with_plural(&kind, plural);
+        Api::namespaced_with(self.client.clone(), &self.namespace, &resource)
+    }
+
+    /// Says whether the configuration is valid; the object is made where it is missing.
+    pub(super) async fn write_configuration_state(
+        &self,
+        problems: Vec<String>,
+    ) -> Result<(), String> {
+        let states = self.configuration("ConfigurationState", "configurationstates");
+        let known = within(states.get_opt(STATE)).await.map_err(Failed::cause)?;
+        let before = known.as_ref().map(|object| &object.data["status"]);
+        let Some(status) = configuration_status(before, &problems, &now_text()) else {
+            return Ok(());
+        };
+        if known.is_none() {
+            let object = json!({
+                "apiVersion": format!("{}/{}", api::GROUP, api::V1BETA1),
+                "kind": "ConfigurationState",
+                "metadata": {
+                    "name": STATE,
+                    "labels": {"metallb.io/component-type": "controller"},
+                },
+            });
+            let object = serde_json::from_value(object).map_err(|error| error.to_string())?;
+            let parameters = PostParams::default();
+            let made = within(states.create(&parameters, &object)).await;
+            made.map_err(Failed::cause)?;
+        }
+        let body = Body::Merge(json!({"status": status}));
+        let parameters = PatchParams::default();
+        let patched = within(states.patch_status(STATE, &parameters, &body)).await;
+        patched.map(drop).map_err(Failed::cause)
+    }
+
+    /// Makes the Secret with the heartbeat key, unless there is one. True when it was made.
+    pub(super) async fn make_heartbeat_key(
+        &self,
+        name: &str,
+        deployment: Option<&str>,
+    ) -> Result<bool, String> {
+        let secrets: Api<core::Secret> = Api::namespaced(self.client.clone(), &self.namespace);
+        let known = within(secrets.get_opt(name)).await.map_err(Failed::cause)?;
+        if known.is_some() {
+            return Ok(false);
+        }
+        let mut metadata = json!({"name": name});
+        if let Some(owner) = self.owner(deployment).await {
+            metadata["ownerReferences"] = json!([owner]);
+        }
+        let object = json!({
+            "metadata": metadata,
+            "stringData": {api::HEARTBEAT_KEY: random_key()?},
+        });
+        let object = serde_json::from_value(object).map_err(|error| error.to_string())?;
+        match within(secrets.create(&PostParams::default(), &object)).await {
+            Ok(_) => Ok(true),
+            // Another controller was faster.
+            Err(Failed::Status(409, _)) => Ok(false),
+            Err(failed) => Err(failed.cause()),
+        }
+    }
+
+    async fn owner(&self, deployment: Option<&str>) -> Option<Value> {
+        use k8s_openapi::api::apps::v1::Deployment;
+        let deployments: Api<Deployment> = Api::namespaced(self.client.clone(), &self.namespace);
+        let object = within(deployments.get_opt(deployment?)).await.ok()??;
+        Some(json!({
+            "apiVersion": "apps/v1", "kind": "Deployment",
+            "name": object.metadata.name, "uid": object.metadata.uid,
+        }))
+    }
+}
+
+/// Why a request did not succeed.
+enum Failed {
+    /// The API server said so.
+    Status(u16, String),
+    /// It may have succeeded.
+    Unknown(String),
+}
+
+impl Failed {
+    fn cause(self) -> String {
+        match self {
+            Self::Status(_, cause) | Self::Unknown(cause) => cause,
+        }
+    }
+}
+
+async fn within<T>(answer: impl Future<Output = kube::Result<T>>) -> Result<T, Failed> {
+    match tokio::time::timeout(PATIENCE, answer).await {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(Error::Api(status))) => Err(Failed::Status(status.code, status.message)),
+        Ok(Err(error)) => {
+            let mut deepest: &dyn std::error::Error = &error;
+            while let Some(source) = deepest.source() {
+                deepest = source;
+            }
+            Err(Failed::Unknown(deepest.to_string()))
+        }
+        Err(_) => Err(Failed::Unknown("the API server does not answer".to_owned())),
+    }
+}
+
+/// What the status has to say; `None` when it says so.
+fn configuration_status(before: Option<&Value>, problems: &[String], now: &str) -> Option<Value> {
+    let is_valid = problems.is_empty();
+    let message = problems.join("\n");
+    let status = if is_valid { "True" } else { "False" };
+    let condition = before.map(|before| &before["conditions"][0]);
+    let is_same = condition.is_some_and(|c| c["status"] == status);
+    if is_same && condition.is_some_and(|c| c["message"] == message) {
+        return None;
+    }
+    let since = condition
+        .filter(|_| is_same)
+        .map(|c| &c["lastTransitionTime"]);
+    Some(json!({
+        "result": if is_valid { "Valid" } else { "Invalid" },
+        "errorSummary": message,
+        "conditions": [{
+            "type": "poolReconcilerValid",
+            "status": status,
+            "reason": if is_valid { "Reconciled" } else { "ConfigurationError" },
+            "message": message,
+            "lastTransitionTime": since.cloned().unwrap_or_else(|| json!(now)),
+        }],
+    }))
+}
+
+fn service_patch(patch: &Patch, now: Timestamp) -> Value {
+    let status = &patch.status;
+    let entries: Vec<Value> = status.ingress.iter().map(|ip| json!({"ip": ip})).collect();
+    // An absent list takes what is there away; an empty one would be left in the object.
+    let ingress = if entries.is_empty() {
+        Value::Null
+    } else {
+        json!(entries)
+    };
+    let condition = Condition {
+        allocated: !status.ingress.is_empty(),
+        reason: status.reason.clone(),
+        message: status.message.clone(),
+        since: patch.since.unwrap_or(now),
+    };
+    json!({
+        "metadata": {
+            "resourceVersion": patch.version,
+            "annotations": {api::IP_ALLOCATED_FROM_POOL: status.pool},
+        },
+        "status": {
+            "loadBalancer": {"ingress": ingress},
+            "conditions": [{
+                "type": api::CONDITION_ALLOCATED,
+                "status": if condition.allocated { "True" } else { "False" },
+                "reason": condition.reason,
+                "message": condition.message,
+                "lastTransitionTime": rfc3339(condition.since),
+            }],
+        },
+    })
+}
+
+fn lease(object: &coordination::Lease) -> Lease {
+    let spec = object.spec.as_ref();
+    let seconds = spec.and_then(|spec| spec.lease_duration_seconds);
+    let seconds = seconds.and_then(|s| u64::try_from(s).ok());
+    let annotations = object.metadata.annotations.as_ref();
+    let log = annotations.and_then(|all| all.get(INTENTS));
+    Lease {
+        version: object.metadata.resource_version.clone().unwrap_or_default(),
+        holder: spec
+            .and_then(|spec| spec.holder_identity.clone())
+            .unwrap_or_default(),
+        duration: seconds.map_or(DURATION, Duration::from_secs),
+        transitions: spec.and_then(|s| s.lease_transitions).unwrap_or_default(),
+        log: log.map(|text| parse_log(text)).unwrap_or_default(),
+    }
+}
+
+fn lease_object(draft: &Draft, namespace: &str) -> coordination::Lease {
+    let now = now_text();
+    let mut object = json!({
+        "metadata": {
+            "name": LEASE, "namespace": namespace,
+            "resourceVersion": draft.version,
+            "annotations": {INTENTS: log_text(&draft.log)},
+        },
+        "spec": {
+            "holderIdentity": draft.holder,
+            "leaseDurationSeconds": DURATION.as_secs(),
+            "leaseTransitions": draft.transitions,
+            "renewTime": now,
+        },
+    });
+    if draft.is_taking {
+        object["spec"]["acquireTime"] = json!(now);
+    }
+    serde_json::from_value(object).expect("it is what a Lease is made of")
+}
+
+/// `{"through":7,"intents":{"default/web":["6","10.0.0.1"]}}`
+fn log_text(log: &Log) -> String {
+    let intents: BTreeMap<String, Vec<String>> = log
+        .intents
+        .iter()
+        .map(|(key, intent)| {
+            let addresses = intent.addresses.iter().map(IpAddr::to_string);
+            let words = std::iter::once(intent.version.clone()).chain(addresses);
+            (key.to_string(), words.collect())
+        })
+        .collect();
+    json!({"through": log.through, "intents": intents}).to_string()
+}
+
+/// What is no intent, nobody here wrote.
+fn parse_log(text: &str) -> Log {
+    let value: Value = serde_json::from_str(text).unwrap_or_default();
+    let entries = value["intents"].as_object().into_iter().flatten();
+    let intents = entries.filter_map(|(key, words)| {
+        let (namespace, name) = key.split_once('/')?;
+        let mut words = words.as_array()?.iter().filter_map(Value::as_str);
+        let intent = Intent {
+            version: words.next()?.to_owned(),
+            addresses: words.filter_map(|word| word.parse().ok()).collect(),
+        };
+        Some((ServiceKey::new(namespace, name), intent))
+    });
+    Log {
+        through: value["through"].as_u64().unwrap_or_default(),
+        intents: intents.collect(),
+    }
+}
+
+fn event_object(event: &Event, uid: &str, identity: &str, now: SystemTime) -> core::Event {
+    let nanoseconds = now
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_nanos();
+    let ServiceKey { namespace, name } = &event.service;
+    let time = now_text();
+    // The name of an object has 253 characters at most, its message 1024.
+    let stem: String = name.chars().take(230).collect();
+    let message: String = event.message.chars().take(1000).collect();
+    let kind = match event.severity {
+        Severity::Normal => "Normal",
+        Severity::Warning => "Warning",
+    };
+    let object = json!({
+        "metadata": {"name": format!("{stem}.{nanoseconds:x}"), "namespace": namespace},
+        "involvedObject": {
+            "apiVersion": "v1", "kind": "Service",
+            "namespace": namespace, "name": name, "uid": uid,
+        },
+        "reason": event.reason,
+        "message": message,
+        "type": kind,
+        "count": 1,
+        "firstTimestamp": time,
+        "lastTimestamp": time,
+        "source": {"component": COMPONENT},
+        "reportingComponent": COMPONENT,
+        "reportingInstance": identity,
+    });
+    serde_json::from_value(object).expect("it is what an Event is made of")
+}
+
+/// 16 random bytes as hexadecimal digits.
+fn random_key() -> Result<String, String> {
+    use ring::rand::SecureRandom as _;
+    let mut bytes = [0; 16];
+    let random = ring::rand::SystemRandom::new();
+    random
+        .fill(&mut bytes)
+        .map_err(|_| "the system gives no random numbers".to_owned())?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+pub(super) fn wall_clock() -> Timestamp {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let seconds = since.unwrap_or_default().as_secs();
+    Timestamp(i64::try_from(seconds).unwrap_or(i64::MAX))
+}
+
+fn now_text() -> String {
+    rfc3339(wall_clock())
+}
+
+const STATE: &str = "controller";
+const LEASE: &str = "ferrolb-controller";
+const INTENTS: &str = "ferrolb.io/intents";
+const COMPONENT: &str = "metallb-controller";
+
+/// How long a request may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::{ips, key};
+    use crate::reconcile::Status;
+
+    #[test]
+    fn the_log_is_read_as_it_was_written() {
+        let log = Log {
+            through: 7,
+            intents: BTreeMap::from([(
+                key("s"),
+                Intent {
+                    version: "6".to_owned(),
+                    addresses: ips(&["10.0.0.1", "fc00::1"]),
+                },
+            )]),
+        };
+        assert_eq!(parse_log(&log_text(&log)), log);
+        for text in ["", "[]", "{\"intents\":{\"s\":[\"1\"],\"a/b\":[]}}"] {
+            assert_eq!(parse_log(text), Log::default(), "{text}");
+        }
+    }
+
+    #[test]
+    fn one_patch_says_everything() {
+        let patch = Patch {
+            key: key("s"),
+            version: "6".to_owned(),
+            since: Some(Timestamp(0)),
+            status: Status {
+                pool: Some("first".to_owned()),
+                ingress: ips(&["10.0.0.1"]),
+                reason: "IPAllocated".to_owned(),
+                message: "it has what it asks for".to_owned(),
+            },
+        };
+        let body = service_patch(&patch, Timestamp(9));
+        assert_eq!(
+            body,
+            json!({
+                "metadata": {
+                    "resourceVersion": "6",
+                    "annotations": {"metallb.io/ip-allocated-from-pool": "first"},
+                },
+                "status": {
+                    "loadBalancer": {"ingress": [{"ip": "10.0.0.1"}]},
+                    "conditions": [{
+                        "type": "ferrolb.io/Allocated", "status": "True",
+                        "reason": "IPAllocated", "message": "it has what it asks for",
+                        "lastTransitionTime": "1970-01-01T00:00:00Z",
+                    }],
+                },
+            })
+        );
+        let nothing = Patch {
+            status: Status::default(),
+            since: None,
+            ..patch
+        };
+        let body = service_patch(&nothing, Timestamp(9));
+        assert_eq!(body["status"]["loadBalancer"]["ingress"], Value::Null);
+        assert_eq!(
+            body["metadata"]["annotations"]["metallb.io/ip-allocated-from-pool"],
+            Value::Null
+        );
+        assert_eq!(body["status"]["conditions"][0]["status"], "False");
+    }
+
+    #[test]
+    fn the_state_of_the_configuration_is_written_when_it_changes() {
+        let valid = configuration_status(None, &[], "t1").unwrap();
+        assert_eq!(valid["result"], "Valid");
+        assert_eq!(valid["conditions"][0]["lastTransitionTime"], "t1");
+        assert_eq!(configuration_status(Some(&valid), &[], "t2"), None);
+        let bad = ["configuration error: x".to_owned()];
+        let invalid = configuration_status(Some(&valid), &bad, "t3").unwrap();
+        assert_eq!(invalid["result"], "Invalid");
+        assert_eq!(invalid["errorSummary"], "configuration error: x");
+        assert_eq!(invalid["conditions"][0]["reason"], "ConfigurationError");
+        let worse = [bad[0].clone(), "configuration error: y".to_owned()];
+        let worse = configuration_status(Some(&invalid), &worse, "t4").unwrap();
+        assert_eq!(worse["conditions"][0]["lastTransitionTime"], "t3");
+    }
+
+    #[test]
+    fn a_lease_comes_back_as_it_was_written() {
+        let draft = Draft {
+            version: Some("3".to_owned()),
+            holder: "a_1".to_owned(),
+            transitions: 2,
+            is_taking: true,
+            log: Log::default(),
+        };
+        let read = lease(&lease_object(&draft, "metallb-system"));
+        let expected = Lease {
+            version: "3".to_owned(),
+            holder: "a_1".to_owned(),
+            duration: DURATION,
+            transitions: 2,
+            log: Log::default(),
+        };
+        assert_eq!(read, expected);
+    }
+}

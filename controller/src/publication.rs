@@ -1,0 +1,434 @@
+//! What is written into which Service next, so that no crash, no pause and no second controller leaves
+//! an address with two of them.
+//!
+//! ```text
+//! decision ─▶ ledger: who gives up comes first ─▶ intent in the Lease ─▶ patch ─▶ seen
+//! ```
+//!
+//! A patch carries the resourceVersion that was seen; only one that gives an address is logged before.
+//! While it is not known whether a patch came to pass, nobody else gets its addresses.
+//!
+//! Pure. After each `handle` or `observe` poll the log and the patches, then ask for the deadline.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use ferrolb_crds::model::{ServiceKey, Timestamp};
+use ferrolb_crds::source::kubernetes::Observed;
+
+use crate::lease::{Intent, Log};
+use crate::ledger::{Ledger, Report, Write};
+use crate::reconcile::{Output, Status};
+
+/// One patch of a Service's status.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Patch {
+    /// Which Service.
+    pub key: ServiceKey,
+    /// The resourceVersion it is for.
+    pub version: String,
+    /// What the status has to say.
+    pub status: Status,
+    /// Since when; `None`: since now.
+    pub since: Option<Timestamp>,
+}
+
+/// Why a patch did not come to pass.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// The Service is not as it was, or is gone.
+    Conflict,
+    /// The API server does not take it.
+    Refused(String),
+    /// It may have come to pass, or may yet.
+    Unknown(String),
+}
+
+/// Keeps the Services' statuses as they should be.
+#[derive(Debug)]
+pub struct Publication {
+    ledger: Ledger,
+    seen: BTreeMap<ServiceKey, Observed>,
+    /// The highest resourceVersion of what was written.
+    through: u64,
+    /// To be logged, being logged, logged.
+    unlogged: BTreeMap<ServiceKey, Patch>,
+    logging: BTreeMap<ServiceKey, Patch>,
+    ready: BTreeMap<ServiceKey, Patch>,
+    /// Of which it is not known whether they came to pass: they are sent again until it is.
+    unknown: BTreeMap<ServiceKey, Patch>,
+    /// What may be written, as it stands in the Lease.
+    intents: BTreeMap<ServiceKey, Intent>,
+    /// The number under which `logging` is logged.
+    number: Option<u64>,
+    /// Nothing would change, but something has to be written: see [`Publication::adopt`].
+    forced: BTreeSet<ServiceKey>,
+    contests: BTreeMap<ServiceKey, Contest>,
+}
+
+/// Somebody else edits what is written here.
+#[derive(Debug)]
+struct Contest {
+    count: u32,
+    last: Instant,
+    /// What is written again, and when.
+    next: Option<(Instant, Status)>,
+}
+
+impl Publication {
+    /// With these seen, and after a controller that left this log.
+    pub fn new(seen: BTreeMap<ServiceKey, Observed>, log: Log) -> Self {
+        let statuses = seen.iter();
+        let statuses = statuses.map(|(key, observed)| (key.clone(), status(observed)));
+        let mut publication = Self {
+            ledger: Ledger::new(statuses.collect()),
+            seen,
+            through: log.through,
+            unlogged: BTreeMap::new(),
+            logging: BTreeMap::new(),
+            ready: BTreeMap::new(),
+            unknown: BTreeMap::new(),
+            intents: BTreeMap::new(),
+            number: None,
+            forced: BTreeSet::new(),
+            contests: BTreeMap::new(),
+        };
+        for (key, intent) in log.intents {
+            publication.adopt(key, intent);
+        }
+        publication
+    }
+
+    /// What the one before may yet write: only over the very version it saw. So the Service counts as
+    /// having it, and something is written over that version even where nothing has to change.
+    fn adopt(&mut self, key: ServiceKey, intent: Intent) {
+        let observed = self.seen.get(&key);
+        if observed.is_some_and(|observed| observed.version == intent.version) {
+            self.ledger.doubt(key.clone(), intent.addresses.clone());
+            self.forced.insert(key.clone());
+            self.intents.insert(key, intent);
+        }
+    }
+
+    /// What the one before may yet write.
+    pub fn adopted(&self) -> &BTreeMap<ServiceKey, Intent> {
+        &self.intents
+    }
+
+    /// What the Services' statuses say.
+    pub fn statuses(&self) -> BTreeMap<ServiceKey, Status> {
+        let seen = self.seen.iter();
+        seen.map(|(key, observed)| (key.clone(), status(observed)))
+            .collect()
+    }
+
+    /// The Services as they were last seen.
+    pub fn into_seen(self) -> BTreeMap<ServiceKey, Observed> {
+        self.seen
+    }
+
+    /// The Service as it was last seen.
+    pub fn seen(&self, key: &ServiceKey) -> Option<&Observed> {
+        self.seen.get(key)
+    }
+
+    /// The Service is like this; `desired` is what its status should say, if that is ours to say.
+    pub fn observe(
+        &mut self,
+        now: Instant,
+        key: ServiceKey,
+        observed: Option<Observed>,
+        desired: Option<&Status>,
+    ) {
+        let Some(observed) = observed else {
+            self.seen.remove(&key);
+            self.contests.remove(&key);
+            self.forced.remove(&key);
+            self.unknown.remove(&key);
+            self.drop_patch(&key);
+            self.ledger.observe(key.clone(), None);
+            return self.ledger.forget(&key);
+        };
+        let known = self.seen.get(&key);
+        if known.is_some_and(|known| known.uid == observed.uid && is_older(&observed, known)) {
+            return;
+        }
+        if known.is_some_and(|known| known.version == observed.version) {
+            return;
+        }
+        self.forced.remove(&key);
+        self.unknown.remove(&key);
+        self.drop_patch(&key);
+        let is = status(&observed);
+        self.seen.insert(key.clone(), observed);
+        self.ledger.observe(key.clone(), Some(is.clone()));
+        if let Some(desired) = desired.filter(|desired| **desired != is) {
+            self.contest(now, key, desired.clone());
+        }
+    }
+
+    /// A patch that was not sent yet would be for a version that is no more.
+    fn drop_patch(&mut self, key: &ServiceKey) {
+        for patches in [&mut self.unlogged, &mut self.logging, &mut self.ready] {
+            if patches.remove(key).is_some() {
+                self.ledger.handle_conflict(key);
+                self.ledger.retry(key);
+            }
+        }
+    }
+
+    /// Somebody else wrote. The first time it is put right at once; who insists has it for longer and
+    /// longer.
+    fn contest(&mut self, now: Instant, key: ServiceKey, desired: Status) {
+        let contest = self.contests.entry(key.clone()).or_insert(Contest {
+            count: 0,
+            last: now,
+            next: None,
+        });
+        if now.duration_since(contest.last) > TRUCE {
+            contest.count = 0;
+        }
+        contest.last = now;
+        contest.count += 1;
+        let Some(doubling) = contest.count.checked_sub(FREE_EDITS) else {
+            return self.ledger.handle(Output::Write(key, desired));
+        };
+        let pause = FIRST_PAUSE.saturating_mul(1 << doubling.min(6));
+        contest.next = Some((now + pause, desired));
+        self.ledger.forget(&key);
+    }
+
+    /// Something should be written, or nothing is to be written of this one any more.
+    pub fn want(&mut self, output: Output) {
+        match output {
+            Output::Write(key, status) => {
+                if let Some(contest) = self.contests.get_mut(&key) {
+                    contest.next = None;
+                }
+                let is_there = self.ledger.disk(&key) == Some(&status);
+                if is_there && !self.forced.contains(&key) {
+                    self.ledger.forget(&key);
+                } else {
+                    self.ledger.handle(Output::Write(key, status));
+                }
+            }
+            Output::Remove(key) => self.ledger.forget(&key),
+        }
+    }
+
+    /// Services into which something has to be written although nothing may have changed.
+    pub fn forced(&self) -> Vec<ServiceKey> {
+        self.forced.iter().cloned().collect()
+    }
+
+    /// The log to write, when there is something new to say and none is being written. The number it
+    /// gets is to be [told](Self::set_number).
+    #[must_use]
+    pub fn poll_log(&mut self, limit: usize) -> Option<Log> {
+        let room = limit.saturating_sub(self.unsent());
+        self.collect(room);
+        if self.number.is_some() || self.unlogged.is_empty() {
+            return None;
+        }
+        self.logging = std::mem::take(&mut self.unlogged);
+        for (key, patch) in &self.logging {
+            let intent = Intent {
+                version: patch.version.clone(),
+                addresses: patch.status.ingress.clone(),
+            };
+            self.intents.insert(key.clone(), intent);
+        }
+        Some(Log {
+            through: self.through,
+            intents: self.intents.clone(),
+        })
+    }
+
+    /// The log from [`poll_log`](Self::poll_log) is written under this number.
+    pub fn set_number(&mut self, number: u64) {
+        self.number = Some(number);
+    }
+
+    /// Everything up to this number stands in the Lease.
+    pub fn handle_logged(&mut self, number: u64) {
+        if self.number.is_some_and(|awaited| awaited <= number) {
+            self.number = None;
+            self.ready.append(&mut self.logging);
+        }
+    }
+
+    /// The next patches to send, at most so many. Each has to be [answered](Self::handle_patched).
+    #[must_use]
+    pub fn poll(&mut self, limit: usize) -> Vec<Patch> {
+        self.collect(limit.saturating_sub(self.unsent()));
+        let keys: Vec<ServiceKey> = self.ready.keys().take(limit).cloned().collect();
+        let patches = keys.iter().filter_map(|key| self.ready.remove(key));
+        patches.collect()
+    }
+
+    fn unsent(&self) -> usize {
+        self.unlogged.len() + self.logging.len() + self.ready.len()
+    }
+
+    /// Takes what may be written from the ledger: what gives an address waits for the log.
+    fn collect(&mut self, limit: usize) {
+        if limit == 0 {
+            return;
+        }
+        for write in self.ledger.poll(limit) {
+            let Some(status) = write.status else {
+                continue;
+            };
+            let Some(observed) = self.seen.get(&write.key) else {
+                self.ledger.handle_conflict(&write.key);
+                continue;
+            };
+            if let Some(patch) = self.unknown.get(&write.key) {
+                // It stands in the log.
+                self.ready.insert(write.key, patch.clone());
+                continue;
+            }
+            let before = observed.condition.as_ref();
+            let allocated = !status.ingress.is_empty();
+            let is_fence = self.forced.contains(&write.key);
+            let since = before
+                .filter(|condition| condition.allocated == allocated && !is_fence)
+                .map(|condition| condition.since);
+            let is_given = |address| !observed.ingress.contains(address);
+            let gives = status.ingress.iter().any(is_given);
+            let patch = Patch {
+                key: write.key.clone(),
+                version: observed.version.clone(),
+                since,
+                status,
+            };
+            let doubt = patch.status.ingress.clone();
+            self.ledger.doubt(write.key.clone(), doubt);
+            if gives {
+                self.unlogged.insert(write.key, patch);
+            } else {
+                self.ready.insert(write.key, patch);
+            }
+        }
+    }
+
+    /// What became of a patch: the Service as it is thereby, or why it is not.
+    pub fn handle_patched(
+        &mut self,
+        now: Instant,
+        patch: &Patch,
+        result: Result<Observed, Refusal>,
+    ) {
+        let key = patch.key.clone();
+        match result {
+            Ok(observed) => {
+                self.through = self.through.max(number(&observed));
+                self.intents.remove(&key);
+                self.forced.remove(&key);
+                self.unknown.remove(&key);
+                let write = write(patch);
+                self.ledger.handle_written(now, write, Ok(()));
+                let known = self.seen.get(&key);
+                if known.is_some_and(|known| !is_older(&observed, known)) {
+                    let is = status(&observed);
+                    if is != patch.status {
+                        // The API server changed it; what it says is seen again by the watch.
+                        self.ledger.observe(key.clone(), Some(is));
+                    }
+                    self.seen.insert(key, observed);
+                }
+            }
+            Err(Refusal::Conflict) => {
+                self.intents.remove(&key);
+                self.unknown.remove(&key);
+                self.ledger.handle_conflict(&key);
+                let observed = self.seen.get(&key);
+                if observed.is_some_and(|observed| observed.version != patch.version) {
+                    self.ledger.retry(&key);
+                }
+            }
+            Err(Refusal::Refused(cause)) => {
+                self.intents.remove(&key);
+                self.ledger.handle_written(now, write(patch), Err(cause));
+                self.ledger.settle(&key);
+            }
+            // The intent stays, and so does the doubt.
+            Err(Refusal::Unknown(cause)) => {
+                self.unknown.insert(key, patch.clone());
+                self.ledger.handle_written(now, write(patch), Err(cause));
+            }
+        }
+    }
+
+    /// Whether nothing can be written now.
+    pub fn is_idle(&self) -> bool {
+        self.ledger.is_idle()
+    }
+
+    /// The next thing to tell.
+    #[must_use]
+    pub fn poll_report(&mut self) -> Option<Report> {
+        self.ledger.poll_report()
+    }
+
+    /// When to call [`handle_timeout`](Self::handle_timeout).
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let contests = self.contests.values();
+        let next = contests.filter_map(|contest| contest.next.as_ref().map(|(at, _)| *at));
+        next.chain(self.ledger.poll_timeout()).min()
+    }
+
+    /// Time has passed.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.ledger.handle_timeout(now);
+        for (key, contest) in &mut self.contests {
+            let is_due = contest.next.as_ref().is_some_and(|(at, _)| *at <= now);
+            if let Some((_, status)) = contest.next.take_if(|_| is_due) {
+                self.ledger.handle(Output::Write(key.clone(), status));
+            }
+        }
+        self.contests.retain(|_, contest| {
+            contest.next.is_some() || now.duration_since(contest.last) < TRUCE
+        });
+    }
+}
+
+fn write(patch: &Patch) -> Write {
+    Write {
+        key: patch.key.clone(),
+        status: Some(patch.status.clone()),
+    }
+}
+
+/// What a Service's status says. One that nobody here would have written is like no other.
+pub fn status(observed: &Observed) -> Status {
+    let allocated = !observed.ingress.is_empty();
+    let condition = observed.condition.as_ref();
+    let condition = condition.filter(|c| c.allocated == allocated && observed.is_plain);
+    Status {
+        pool: observed.pool.clone(),
+        ingress: observed.ingress.clone(),
+        reason: condition.map(|c| c.reason.clone()).unwrap_or_default(),
+        message: condition.map(|c| c.message.clone()).unwrap_or_default(),
+    }
+}
+
+/// The resourceVersions of one object are numbers that grow; where they are none, nothing is older.
+fn is_older(one: &Observed, other: &Observed) -> bool {
+    number(one) < number(other)
+}
+
+fn number(observed: &Observed) -> u64 {
+    observed.version.parse().unwrap_or_default()
+}
+
+/// What others edit is put right at once so many times.
+const FREE_EDITS: u32 = 4;
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+
+/// Who has left a status alone for so long has given in.
+const TRUCE: Duration = Duration::from_secs(300);
+
+#[cfg(test)]
+mod tests;
