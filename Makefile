@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: help demo demo-remove test fuzz bars fmt lint doc build tools deny
+.PHONY: help demo demo-remove test fuzz bars fmt lint doc build tools laboratory kubernetes deny
 
 help:
 	@echo "make demo         three nodes, a router and a client on this machine; addresses, traffic, failures"
@@ -12,7 +12,7 @@ help:
 	@echo "make bars         the promised figures at full size, written to docs/figures.md"
 
 # KEEP=1 leaves everything up at the end.
-demo: tools build
+demo: laboratory build
 	@$(CARGO) run --quiet --locked --package ferrolb-tests --bin demo
 
 demo-remove:
@@ -26,7 +26,7 @@ test: tools fmt lint doc build
 fuzz:
 	FERROLB_FUZZ_SECONDS=60 FERROLB_FUZZ_SEED=$$(date +%s) PROPTEST_CASES=20000 $(CARGO) test --workspace --locked --lib --no-fail-fast
 
-bars: tools
+bars: laboratory
 	$(CARGO) build --workspace --bins --locked
 	$(CARGO) build --release --locked --package ferrolb-controller --package ferrolb-speaker
 	@FERROLB_PROGRAMS=$(CURDIR)/target/release $(CARGO) run --quiet --locked --package ferrolb-tests --bin bars
@@ -47,5 +47,12 @@ build:
 deny:
 	$(CARGO) deny --config .cargo/deny.toml check
 
-tools:
+# What the proofs need beside Rust: packages, and the programs of a real Kubernetes.
+tools: laboratory kubernetes
+
+laboratory:
 	@sh tests/install.sh
+
+# Minutes the first time, nothing later.
+kubernetes:
+	@sh tests/kubernetes.sh

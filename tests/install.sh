@@ -17,6 +17,7 @@ need git git
 need ip iproute2
 need bird bird2
 need nft nftables
+need iptables iptables
 need curl curl
 need tcpdump tcpdump
 need arping iputils-arping
