@@ -5,6 +5,7 @@
 //! it reads clocks, opens files and starts processes wherever a proof needs that.
 
 pub mod capture;
+pub mod kubernetes;
 pub mod lab;
 pub mod netns;
 pub mod objects;

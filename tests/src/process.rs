@@ -2,6 +2,7 @@
 #![expect(clippy::disallowed_methods, reason = "logs of children are files")]
 
 use std::fs::File;
+use std::io::{Seek, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -130,8 +131,20 @@ pub fn tail(text: &str, lines: usize) -> String {
 
 /// Runs a command to its end; its standard output, or an error with everything it said.
 pub fn output(command: &mut Command) -> Result<String> {
+    finish(command.stdin(Stdio::null()))
+}
+
+/// The same, with a text for the command to read.
+pub fn output_of(command: &mut Command, input: &str) -> Result<String> {
+    // A file and no pipe, so that neither waits for the other.
+    let mut file = tempfile::tempfile().context("making room for a command's input")?;
+    file.write_all(input.as_bytes())?;
+    file.rewind()?;
+    finish(command.stdin(file))
+}
+
+fn finish(command: &mut Command) -> Result<String> {
     let output = command
-        .stdin(Stdio::null())
         .output()
         .with_context(|| format!("starting {command:?}"))?;
     let stdout = String::from_utf8_lossy(&output.stdout).into_owned();

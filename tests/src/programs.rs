@@ -26,6 +26,16 @@ pub fn tool() -> Result<PathBuf> {
     existing(&beside_us()?, "netns-tool")
 }
 
+/// The multi-call binary with etcd, the Kubernetes programs and kubectl.
+pub fn kubernetes() -> Result<PathBuf> {
+    Ok(built_by_go()?.0.into())
+}
+
+/// A program of the reference MetalLB: `controller` or `speaker`.
+pub fn metallb(name: &str) -> Result<PathBuf> {
+    Ok(Path::new(&built_by_go()?.1).join(name))
+}
+
 /// The root of the workspace.
 pub fn workspace() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
@@ -53,6 +63,20 @@ fn built() -> Result<()> {
             .map_err(|error| format!("{error:#}"))
     });
     done.clone().map_err(anyhow::Error::msg)
+}
+
+/// Asks the script that built them where they are; once.
+fn built_by_go() -> Result<(String, String)> {
+    static PATHS: OnceLock<Result<(String, String), String>> = OnceLock::new();
+    let paths = PATHS.get_or_init(|| {
+        let script = workspace().join("tests/kubernetes.sh");
+        let text = output(Command::new("sh").arg(script).arg("paths"))
+            .map_err(|error| format!("{error:#}"))?;
+        let paths = text.trim_end().split_once('\n');
+        let (kubernetes, metallb) = paths.ok_or_else(|| format!("paths are two lines: {text}"))?;
+        Ok((kubernetes.to_owned(), metallb.to_owned()))
+    });
+    paths.clone().map_err(anyhow::Error::msg)
 }
 
 /// The directory of this executable; tests are one below it, in `deps`.

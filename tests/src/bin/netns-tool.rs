@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use ferrolb_tests::{patience, probe, served};
+use ferrolb_tests::{kubernetes, patience, probe, served};
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -21,8 +21,9 @@ fn main() -> Result<()> {
             patience::interruptible();
             probe::udp(target(address, milliseconds)?, Path::new(record))
         }
+        ["warden"] => kubernetes::warden::watch(std::io::stdin().lock()),
         _ => bail!(
-            "usage: netns-tool http|echo NODE PORT… | probe-http|probe-udp ADDRESS:PORT MILLISECONDS FILE"
+            "usage: netns-tool http|echo NODE PORT… | probe-http|probe-udp ADDRESS:PORT MILLISECONDS FILE | warden"
         ),
     }
 }
