@@ -60,21 +60,21 @@ trap 'rm -rf "$work"' EXIT
 trap 'exit 1' HUP INT TERM
 export CGO_ENABLED=0
 
-# A copy of the module for another version, with what that version pins itself.
+# The same program of another version, with what that version itself depends on.
 other_version() {
-    cp "$module/go.mod" "$module/main.go" "$work"
+    cp "$module/main.go" "$work"
     cd "$work"
     theirs=$(go mod download -json "k8s.io/kubernetes@$version" | awk -F '"' '$2 == "GoMod" { print $4 }')
-    go mod edit -go "$(awk '$1 == "go" { print $2 }' "$theirs")" -require "k8s.io/kubernetes@$version"
-    go mod edit -require "$(awk '$1 == "go.etcd.io/etcd/server/v3" { print $1 "@" $2 }' "$theirs")"
-    awk '/=>/ { print $(NF - 3) }' go.mod | while read -r name; do
-        go mod edit -dropreplace "$name"
-    done
+    {
+        echo "module kubernetes"
+        awk '$1 == "go" || $1 == "godebug"' "$theirs"
+    } >go.mod
     awk '$1 ~ "^k8s.io/" && $2 == "v0.0.0" { print $1 }' "$theirs" | while read -r name; do
         go mod edit -replace "$name=$name@$staging"
     done
-    for name in component-base kubectl; do
-        go mod edit -require "k8s.io/$name@$staging"
+    etcd=$(awk '$1 == "go.etcd.io/etcd/server/v3" { print $1 "@" $2 }' "$theirs")
+    for name in "k8s.io/kubernetes@$version" "k8s.io/component-base@$staging" "k8s.io/kubectl@$staging" "$etcd"; do
+        go mod edit -require "$name"
     done
     go mod tidy
 }
