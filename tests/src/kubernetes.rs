@@ -14,6 +14,7 @@
 mod certificates;
 
 pub mod audit;
+pub mod cluster;
 pub mod objects;
 pub mod tenant;
 pub mod warden;

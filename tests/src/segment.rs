@@ -40,6 +40,7 @@ pub struct Segment {
     /// The client on the segment.
     pub neighbour: Host,
     switch: Namespace,
+    prefix: String,
 }
 
 impl Segment {
@@ -63,7 +64,20 @@ impl Segment {
             client,
             neighbour,
             switch,
+            prefix: prefix.to_owned(),
         })
+    }
+
+    /// One more host, which is the caller's: name, and last number of its addresses.
+    pub fn attach(&self, name: &str, number: u8) -> Result<Host> {
+        let host = attach(&self.switch, &self.prefix, name, number)?;
+        host.default_route(self.router.v4, self.router.v6)?;
+        Ok(host)
+    }
+
+    /// What goes before every namespace's name.
+    pub fn prefix(&self) -> &str {
+        &self.prefix
     }
 
     /// Takes a host's carrier away; the others see nothing.

@@ -5,16 +5,19 @@
     reason = "a proof that cannot be set up has failed"
 )]
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
-use std::net::IpAddr;
+use std::net::{IpAddr, TcpStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use ferrolb_tests::kubernetes::audit::Write;
+use ferrolb_tests::kubernetes::cluster::{Cluster, ProxyMode, Workload};
 use ferrolb_tests::kubernetes::objects::Pod;
 use ferrolb_tests::kubernetes::tenant::Tenant;
-use ferrolb_tests::kubernetes::{ControlPlane, Part, Settings};
+use ferrolb_tests::kubernetes::{ADDRESS, ControlPlane, Part, Settings};
+use ferrolb_tests::netns::Namespace;
 use ferrolb_tests::process::output;
 use ferrolb_tests::{patience, programs};
 use serde_json::json;
@@ -44,12 +47,16 @@ fn one_that_is_killed_leaves_nothing_behind() {
     let mut words = words.map(Result::unwrap);
     let line = words.find_map(|line| Some(line.split_once("I am ")?.1.to_owned()));
     let line = line.unwrap();
-    let (name, path) = line.split_once(' ').unwrap();
-    assert!(is_there(name, Path::new(path)));
+    let words: Vec<&str> = line.split(' ').collect();
+    let [name, path, etcd] = words[..] else {
+        panic!("{line}");
+    };
+    let etcd = Path::new("/proc").join(etcd);
+    assert!(is_there(name, Path::new(path)) && etcd.exists());
     child.kill().unwrap();
     child.wait().unwrap();
     patience::until("nothing to be left", SOON, || {
-        !is_there(name, Path::new(path))
+        !is_there(name, Path::new(path)) && !etcd.exists()
     })
     .unwrap();
 }
@@ -57,12 +64,10 @@ fn one_that_is_killed_leaves_nothing_behind() {
 #[test]
 #[ignore = "is run, and killed, by the one above"]
 fn a_control_plane_that_is_never_dropped() {
-    let plane = ControlPlane::alone(Settings::default()).unwrap();
-    println!(
-        "I am {} {}",
-        plane.namespace().name(),
-        plane.path().display()
-    );
+    let mut plane = ControlPlane::alone(Settings::default()).unwrap();
+    let etcd = plane.process(Part::Etcd).unwrap().pid();
+    let (name, path) = (plane.namespace().name(), plane.path());
+    println!("I am {name} {} {etcd}", path.display());
     patience::pause(Duration::from_secs(60)).unwrap();
 }
 
@@ -82,6 +87,16 @@ fn kubectl_creates_reads_changes_and_deletes() {
     assert!(format!("{error:#}").contains("NotFound"), "{error:#}");
     let path = tenant.path("configmaps/words");
     assert_eq!(tenant.plane.request("GET", &path, None).unwrap().code, 404);
+}
+
+#[test]
+fn a_client_in_the_own_process_reaches_the_server_from_inside_its_namespace() {
+    let tenant = Tenant::new().unwrap();
+    let namespace = tenant.plane.namespace();
+    let stream = namespace.inside(|| TcpStream::connect((ADDRESS, 6443)));
+    // The socket stays inside although the thread that made it has ended.
+    let peer = stream.unwrap().unwrap().peer_addr().unwrap();
+    assert_eq!(peer.to_string(), "192.168.1.2:6443");
 }
 
 #[test]
@@ -197,6 +212,82 @@ fn parts_can_be_restarted_and_frozen() {
         plane.thaw(part).unwrap();
         patience::until("an answer", SOON, || plane.kubectl(&words, None).is_ok()).unwrap();
     }
+}
+
+#[test]
+fn kube_proxy_with_nftables_serves_every_address_of_a_service() {
+    serves_every_address_of_a_service(ProxyMode::Nftables);
+}
+
+#[test]
+fn kube_proxy_with_iptables_serves_every_address_of_a_service() {
+    serves_every_address_of_a_service(ProxyMode::Iptables);
+}
+
+fn serves_every_address_of_a_service(mode: ProxyMode) {
+    let mut cluster = Cluster::start(2, mode, Settings::default()).unwrap();
+    for (name, node) in [("web-1", 1), ("web-2", 2)] {
+        let workload = Workload {
+            namespace: "default",
+            name,
+            app: "web",
+            node,
+            ports: &[8080],
+        };
+        cluster.run(&workload).unwrap();
+    }
+    let spec = json!({
+        "type": "LoadBalancer",
+        "selector": { "app": "web" },
+        "ipFamilyPolicy": "RequireDualStack",
+        "ports": [{ "port": 80, "targetPort": 8080 }],
+    });
+    let plane = &cluster.plane;
+    let service = plane.create_service("default", "web", &spec).unwrap();
+    let vips: [IpAddr; 2] = [
+        "192.168.1.240".parse().unwrap(),
+        "fd00:1::240".parse().unwrap(),
+    ];
+    plane.write_ingress("default", "web", &vips).unwrap();
+
+    let segment = &cluster.lab.segment;
+    let both_answer = |from: &Namespace, address: IpAddr, port: u16| {
+        let mut missing = BTreeSet::from(["node=web-1", "node=web-2"]);
+        let what = format!("both pods behind {address} port {port}");
+        let elapsed = patience::until(&what, SOON, || {
+            let body = cluster.lab.curl(from, address, port).unwrap_or_default();
+            missing.retain(|pod| !body.contains(pod));
+            missing.is_empty()
+        });
+        elapsed.unwrap();
+    };
+    let cluster_ips = service["spec"]["clusterIPs"].as_array().unwrap();
+    for address in cluster_ips {
+        let address = address.as_str().unwrap().parse().unwrap();
+        both_answer(&segment.nodes[0].namespace, address, 80);
+    }
+    let port = u16::try_from(service["spec"]["ports"][0]["nodePort"].as_u64().unwrap()).unwrap();
+    for node in &segment.nodes {
+        both_answer(&segment.client.namespace, node.v4.into(), port);
+        both_answer(&segment.client.namespace, node.v6.into(), port);
+    }
+    for vip in vips {
+        for number in [1, 2] {
+            cluster.point_neighbour(vip, number).unwrap();
+            both_answer(&segment.neighbour.namespace, vip, 80);
+        }
+    }
+
+    cluster.remove("default", "web-2").unwrap();
+    let (from, vip) = (&cluster.lab.segment.neighbour.namespace, vips[0]);
+    let first_alone = || {
+        let body = cluster.lab.curl(from, vip, 80);
+        body.is_some_and(|body| body.contains("node=web-1"))
+    };
+    patience::until("the pod that is left", SOON, || {
+        (0..10).all(|_| first_alone())
+    })
+    .unwrap();
 }
 
 #[test]

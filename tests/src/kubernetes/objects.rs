@@ -84,6 +84,27 @@ impl ControlPlane {
         self.delete(&path)
     }
 
+    /// A Service with this spec.
+    pub fn create_service(&self, namespace: &str, name: &str, spec: &Value) -> Result<Value> {
+        let object = json!({ "metadata": { "name": name }, "spec": spec });
+        let path = format!("/api/v1/namespaces/{namespace}/services");
+        self.post(&path, &object)
+    }
+
+    /// Writes what a controller would into `status.loadBalancer`.
+    pub fn write_ingress(
+        &self,
+        namespace: &str,
+        service: &str,
+        addresses: &[IpAddr],
+    ) -> Result<Value> {
+        let entries = addresses.iter().map(|address| json!({ "ip": address }));
+        let ingress = entries.collect::<Vec<_>>();
+        let status = json!({ "status": { "loadBalancer": { "ingress": ingress } } });
+        let path = format!("/api/v1/namespaces/{namespace}/services/{service}/status");
+        self.patch(&path, &status)
+    }
+
     /// The addresses of a Service's endpoints that are ready, sorted.
     pub fn ready_endpoints(&self, namespace: &str, service: &str) -> Result<Vec<IpAddr>> {
         let list = self.get(&format!(
