@@ -234,14 +234,14 @@ impl ControlPlane {
             }
             for process in self.processes.values_mut() {
                 if let Some(status) = process.ended()? {
-                    let log = tail(&process.log(), 30);
-                    bail!("{} ended with {status}:\n{log}", process.name());
+                    bail!("{} ended with {status}", process.name());
                 }
             }
             // Asking costs time that the server needs.
             patience::pause(Duration::from_millis(50))?;
             Ok(None)
-        })?;
+        })
+        .with_context(|| self.report().unwrap_or_default())?;
         Ok(elapsed)
     }
 
