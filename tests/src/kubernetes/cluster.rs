@@ -214,7 +214,10 @@ impl Cluster {
         namespace.ip(&format!("addr add {v4} peer {gateway4} dev eth0"))?;
         namespace.ip(&format!("addr add {v6} peer {gateway6} dev eth0 nodad"))?;
         namespace.ip(&format!("route add default via {gateway4}"))?;
-        namespace.ip(&format!("-6 route add default via {gateway6}"))?;
+        // On the link by assertion: the kernel adds the route to an IPv6 peer a moment later.
+        namespace.ip(&format!(
+            "-6 route add default via {gateway6} dev eth0 onlink"
+        ))?;
 
         let mut command = namespace.command(programs::tool()?);
         command.args(["http", workload.name]);
