@@ -10,6 +10,7 @@ pub mod api;
 pub mod duration;
 pub mod model;
 mod parallel;
+pub mod serve;
 pub mod source;
 pub mod state;
 pub mod store;
