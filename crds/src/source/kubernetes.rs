@@ -8,7 +8,7 @@
 //! a BGPPeer refers to.
 
 mod collector;
-mod connect;
+mod connection;
 mod item;
 pub mod watch;
 
@@ -30,7 +30,7 @@ use collector::{Collector, Heard};
 use watch::{Event, Failure, FailureKind, Target, Watch};
 
 pub use collector::Stream;
-pub use connect::{ConnectError, connect};
+pub use connection::{ConnectError, connect};
 pub use item::{Observed, observed};
 
 /// What to follow.

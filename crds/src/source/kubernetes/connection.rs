@@ -1,0 +1,44 @@
+//! How to reach the API server, and as whom.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use kube::config::{InClusterError, KubeConfigOptions, Kubeconfig, KubeconfigError};
+use kube::{Client, Config};
+use thiserror::Error;
+
+/// Why there is no client. None of this has to do with whether the server is there.
+#[derive(Debug, Error)]
+pub enum ConnectError {
+    /// The file is missing, or makes no sense.
+    #[error("kubeconfig {} cannot be used", .0.display())]
+    Kubeconfig(PathBuf, #[source] KubeconfigError),
+    /// Nobody said where the API server is, and this is no pod.
+    #[error("no kubeconfig was given, and this does not run in a cluster")]
+    NoCluster(#[source] InClusterError),
+    /// The credentials cannot be used.
+    #[error("the credentials for the API server cannot be used")]
+    Credentials(#[source] kube::Error),
+}
+
+/// A client as the kubeconfig has it, or as a pod in the cluster has it. Needs a tokio runtime; sends
+/// nothing yet.
+pub async fn connect(kubeconfig: Option<&Path>) -> Result<Client, ConnectError> {
+    let mut config = match kubeconfig {
+        Some(path) => {
+            let unusable = |error| ConnectError::Kubeconfig(path.to_owned(), error);
+            let file = Kubeconfig::read_from(path).map_err(unusable)?;
+            let options = KubeConfigOptions::default();
+            let config = Config::from_custom_kubeconfig(file, &options).await;
+            config.map_err(unusable)?
+        }
+        None => Config::incluster().map_err(ConnectError::NoCluster)?,
+    };
+    // Who asks also decides when to ask again.
+    config.default_retry = false;
+    config.connect_timeout = Some(CONNECT);
+    Client::try_from(config).map_err(ConnectError::Credentials)
+}
+
+/// How long it may take to connect: a server that has moved is to be found soon.
+const CONNECT: Duration = Duration::from_secs(5);
