@@ -1,4 +1,4 @@
-//! The wire types of the metallb.io kinds, and every name that other programs see.
+//! The wire types of the metallb.io kinds and of our own, and every name that other programs see.
 //!
 //! One file per kind, in the shape users write; what a field *means* is in `model`, what may stand
 //! in it beyond its type is in `validate`. The doc comments of the fields become the descriptions
@@ -7,11 +7,19 @@
 mod bfd_profile;
 mod bgp_advertisement;
 mod bgp_peer;
+mod bgp_session;
 mod community;
+mod condition;
+mod configuration_state;
 mod ip_address_pool;
 mod l2_advertisement;
 mod names;
+mod nothing;
+mod resource;
+mod rule;
 mod selector;
+mod service_bgp_status;
+mod service_l2_status;
 
 use std::fmt;
 
@@ -23,13 +31,22 @@ pub use bgp_peer::{
     BgpPeer, BgpPeerSpec, BgpPeerSpecV1Beta1, BgpPeerV1Beta1, DynamicAsn, MatchExpression,
     NodeSelector, Password, SecretReference,
 };
+pub use bgp_session::{BgpSession, BgpSessionStatus, SessionState};
 pub use community::{Community, CommunityAlias, CommunitySpec};
+pub use condition::{Condition, ConditionStatus, ConfigurationStatus};
+pub use configuration_state::{ConfigurationResult, ConfigurationState, ConfigurationStateStatus};
 pub use ip_address_pool::{
     IpAddressPool, IpAddressPoolSpec, IpAddressPoolStatus, ServiceAllocation,
 };
 pub use l2_advertisement::{L2Advertisement, L2AdvertisementSpec, PreferredNodeSelector};
 pub use names::*;
+pub use nothing::Nothing;
+pub use resource::{
+    BGP_SESSION, CONFIGURATION_STATE, Resource, SERVICE_BGP_STATUS, SERVICE_L2_STATUS,
+};
 pub use selector::{LabelSelector, LabelSelectorRequirement};
+pub use service_bgp_status::{ServiceBgpStatus, ServiceBgpStatusStatus};
+pub use service_l2_status::{AnnouncingInterface, ServiceL2Status, ServiceL2StatusStatus};
 
 /// The metallb.io kinds that make up a configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -61,13 +78,22 @@ impl Kind {
 
     /// As it stands in `kind:`.
     pub fn name(self) -> &'static str {
+        self.resource().kind
+    }
+
+    /// How the API server names it.
+    pub const fn resource(self) -> Resource {
         match self {
-            Self::IpAddressPool => "IPAddressPool",
-            Self::L2Advertisement => "L2Advertisement",
-            Self::BgpAdvertisement => "BGPAdvertisement",
-            Self::BgpPeer => "BGPPeer",
-            Self::BfdProfile => "BFDProfile",
-            Self::Community => "Community",
+            Self::IpAddressPool => Resource::metallb(V1BETA1, "IPAddressPool", "ipaddresspools"),
+            Self::L2Advertisement => {
+                Resource::metallb(V1BETA1, "L2Advertisement", "l2advertisements")
+            }
+            Self::BgpAdvertisement => {
+                Resource::metallb(V1BETA1, "BGPAdvertisement", "bgpadvertisements")
+            }
+            Self::BgpPeer => Resource::metallb(V1BETA2, "BGPPeer", "bgppeers"),
+            Self::BfdProfile => Resource::metallb(V1BETA1, "BFDProfile", "bfdprofiles"),
+            Self::Community => Resource::metallb(V1BETA1, "Community", "communities"),
         }
     }
 

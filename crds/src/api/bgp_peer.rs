@@ -5,8 +5,10 @@ use std::fmt;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use super::LabelSelector;
+use super::rule::{immutable, rule};
+use super::{ConfigurationStatus, LabelSelector};
 
 /// A router to speak BGP with (v1beta2).
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -15,11 +17,15 @@ pub struct BgpPeer {
     /// The session.
     #[serde(skip_serializing_if = "is_empty")]
     pub spec: BgpPeerSpec,
+    /// What became of the object; written by the controller.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<ConfigurationStatus>,
 }
 
 /// The session (v1beta2).
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = peer_rules()))]
 pub struct BgpPeerSpec {
     /// Autonomous system of the speakers.
     #[serde(rename = "myASN")]
@@ -55,12 +61,14 @@ pub struct BgpPeerSpec {
     pub peer_port: Option<u16>,
     /// Hold time to propose, such as `90s`: 0 or at least 3 seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-kubernetes-validations" = [hold_time_rule()]))]
     pub hold_time: Option<String>,
     /// Time between keepalives, such as `30s`; a third of the hold time when not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keepalive_time: Option<String>,
     /// Time between attempts to connect, such as `10s`: whole seconds, 1 to 65535.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-kubernetes-validations" = [connect_time_rule()]))]
     pub connect_time: Option<String>,
     /// BGP Identifier of the speakers; each node's own address when not given.
     #[serde(default, rename = "routerID", skip_serializing_if = "Option::is_none")]
@@ -79,6 +87,9 @@ pub struct BgpPeerSpec {
     pub bfd_profile: Option<String>,
     /// Whether to negotiate graceful restart (RFC 4724).
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-kubernetes-validations" = [immutable(
+        "EnableGracefulRestart cannot be changed after creation: delete the peer and make it anew",
+    )]))]
     pub enable_graceful_restart: Option<bool>,
     /// Whether an eBGP peer may be more than one hop away.
     #[serde(
@@ -114,6 +125,7 @@ pub enum DynamicAsn {
 
 /// A Secret by name.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(extend("x-kubernetes-map-type" = "atomic"))]
 pub struct SecretReference {
     /// Name of the Secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -141,11 +153,15 @@ pub struct BgpPeerV1Beta1 {
     /// The session.
     #[serde(skip_serializing_if = "is_empty_v1beta1")]
     pub spec: BgpPeerSpecV1Beta1,
+    /// What became of the object; written by the controller.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<ConfigurationStatus>,
 }
 
 /// The session (v1beta1).
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = peer_rules_v1beta1()))]
 pub struct BgpPeerSpecV1Beta1 {
     /// Autonomous system of the speakers.
     #[serde(rename = "myASN")]
@@ -166,6 +182,7 @@ pub struct BgpPeerSpecV1Beta1 {
     pub peer_port: Option<u16>,
     /// Hold time to propose, such as `90s`: 0 or at least 3 seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-kubernetes-validations" = [hold_time_rule()]))]
     pub hold_time: Option<String>,
     /// Time between keepalives, such as `30s`; a third of the hold time when not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -213,6 +230,91 @@ pub struct MatchExpression {
     /// The values meant, at least one.
     #[schemars(length(min = 1))]
     pub values: Vec<String>,
+}
+
+fn peer_rules() -> Vec<Value> {
+    vec![
+        has_local_asn(),
+        rule(
+            "(has(self.peerASN) && self.peerASN != 0) || has(self.dynamicASN)",
+            "missing peer ASN and dynamicASN: set one of them",
+        ),
+        rule(
+            "!has(self.dynamicASN) || !has(self.peerASN) || self.peerASN == 0",
+            "both peer ASN and dynamicASN specified: remove one of them",
+        ),
+        rule(
+            "!has(self.ebgpMultiHop) || !self.ebgpMultiHop || !has(self.peerASN) || \
+             self.peerASN != self.myASN",
+            "invalid ebgp-multihop parameter set for an ibgp peer: remove it, or correct an ASN",
+        ),
+        rule(
+            "(has(self.peerAddress) && self.peerAddress != '') || \
+             (has(self.interface) && self.interface != '')",
+            "peer has no Address or Interface specified: set one of peerAddress and interface",
+        ),
+        rule(
+            "!has(self.peerAddress) || self.peerAddress == '' || \
+             !has(self.interface) || self.interface == ''",
+            "peer has both Address and Interface specified: remove one of them",
+        ),
+        rule(
+            "!has(self.password) || self.password == '' || !has(self.passwordSecret) || \
+             !has(self.passwordSecret.name) || self.passwordSecret.name == ''",
+            "can not have both password and secret ref set: remove one of them",
+        ),
+        keepalive_rule(),
+    ]
+}
+
+fn peer_rules_v1beta1() -> Vec<Value> {
+    vec![
+        has_local_asn(),
+        rule(
+            "self.peerASN != 0",
+            "missing peer ASN: set it to the peer's autonomous system",
+        ),
+        rule(
+            "!has(self.ebgpMultiHop) || !self.ebgpMultiHop || self.peerASN != self.myASN",
+            "invalid ebgp-multihop parameter set for an ibgp peer: remove it, or correct an ASN",
+        ),
+        rule(
+            "self.peerAddress != ''",
+            "peer has no Address specified: set peerAddress",
+        ),
+        keepalive_rule(),
+    ]
+}
+
+fn has_local_asn() -> Value {
+    rule(
+        "self.myASN != 0",
+        "missing local ASN: set it to the speakers' autonomous system",
+    )
+}
+
+/// The wire has whole seconds: a fraction is dropped first.
+fn hold_time_rule() -> Value {
+    rule(
+        "duration(self).getSeconds() == 0 || duration(self).getSeconds() >= 3",
+        "invalid hold time: must be 0 or >=3s",
+    )
+}
+
+fn keepalive_rule() -> Value {
+    rule(
+        "!has(self.holdTime) || !has(self.keepaliveTime) || \
+         duration(self.keepaliveTime) <= duration(self.holdTime)",
+        "invalid keepaliveTime, must be lower than holdTime",
+    )
+}
+
+fn connect_time_rule() -> Value {
+    rule(
+        "duration(self).getSeconds() >= 1 && duration(self).getSeconds() <= 65535 && \
+         duration(self).getMilliseconds() % 1000 == 0",
+        "invalid connect time: must be whole seconds, from 1s to 65535s",
+    )
 }
 
 fn bgp_port() -> Option<u16> {

@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::ConfigurationStatus;
+
 /// Names for BGP communities.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
@@ -10,6 +12,9 @@ pub struct Community {
     /// The names.
     #[serde(skip_serializing_if = "is_empty")]
     pub spec: CommunitySpec,
+    /// What became of the object; written by the controller.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<ConfigurationStatus>,
 }
 
 /// The names.

@@ -3,7 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::LabelSelector;
+use super::rule::rule;
+use super::{Condition, LabelSelector};
 
 /// Addresses that Services of type LoadBalancer may be given.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -20,6 +21,10 @@ pub struct IpAddressPool {
 #[serde(rename_all = "camelCase")]
 pub struct IpAddressPoolSpec {
     /// The address space: prefixes such as `192.0.2.0/24` and ranges such as `192.0.2.10-192.0.2.20`.
+    #[schemars(extend("x-kubernetes-validations" = [rule(
+        "self.size() > 0",
+        "pool has no prefixes defined: list at least one prefix or range",
+    )]))]
     pub addresses: Vec<String>,
     /// Whether Services that ask for nothing in particular may draw from the pool.
     #[serde(default = "yes")]
@@ -66,6 +71,13 @@ pub struct IpAddressPoolStatus {
     /// IPv6 addresses left.
     #[serde(rename = "availableIPv6")]
     pub available_ipv6: i64,
+    /// Whether the pool is in force, and if not why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend(
+        "x-kubernetes-list-type" = "map",
+        "x-kubernetes-list-map-keys" = ["type"]
+    ))]
+    pub conditions: Vec<Condition>,
 }
 
 fn yes() -> bool {

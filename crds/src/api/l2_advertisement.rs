@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::LabelSelector;
+use super::{ConfigurationStatus, LabelSelector};
 
 /// Addresses to announce at layer 2.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -12,6 +12,9 @@ pub struct L2Advertisement {
     /// Which addresses, from which nodes, on which interfaces.
     #[serde(skip_serializing_if = "is_empty")]
     pub spec: L2AdvertisementSpec,
+    /// What became of the object; written by the controller.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<ConfigurationStatus>,
 }
 
 /// Which addresses, from which nodes, on which interfaces.
