@@ -2,13 +2,14 @@
 
 CARGO ?= cargo
 
-.PHONY: help demo demo-remove test fuzz bars fmt lint doc build tools laboratory kubernetes deny
+.PHONY: help demo demo-remove test fuzz bars generated fmt lint doc build tools laboratory kubernetes deny
 
 help:
 	@echo "make demo         three nodes, a router and a client on this machine; addresses, traffic, failures"
 	@echo "make demo-remove  removes what KEEP=1 make demo left"
 	@echo "make test         every check and every proof"
 	@echo "make fuzz         the properties over many more inputs, new ones every time"
+	@echo "make generated    writes config/crd anew from the types in crds/src/api"
 	@echo "make bars         the promised figures at full size, written to docs/figures.md"
 
 # KEEP=1 leaves everything up at the end.
@@ -30,6 +31,10 @@ bars: laboratory
 	$(CARGO) build --workspace --bins --locked
 	$(CARGO) build --release --locked --package ferrolb-controller --package ferrolb-speaker
 	@FERROLB_PROGRAMS=$(CURDIR)/target/release $(CARGO) run --quiet --locked --package ferrolb-tests --bin bars
+
+generated:
+	@mkdir -p config/crd
+	$(CARGO) run --quiet --locked --package ferrolb-crds --bin crdgen -- --dir config/crd
 
 fmt:
 	$(CARGO) fmt --all --check

@@ -7,6 +7,7 @@
 //! ```
 
 pub mod api;
+pub mod definition;
 pub mod duration;
 pub mod model;
 mod parallel;

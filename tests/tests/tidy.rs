@@ -143,6 +143,17 @@ const ARROWS: &[Row] = &[
         &["crds::store", "crds::model", "crds::api"],
         &[],
     ),
+    row(
+        "crds::definition",
+        DEFINITION,
+        &["serde_json", "serde_yaml", "schemars"],
+    ),
+    row("crds::definition::*", DEFINITION, &["serde_json"]),
+    row(
+        "crds::bin::crdgen",
+        &["crds::definition"],
+        &["ferrolb_crds"],
+    ),
     row("crds::parallel", &[], &[]),
     row("crds::duration", &[], &[]),
     row(
@@ -400,6 +411,12 @@ const VALIDATE: &[&str] = &[
     "crds::model::*",
     "crds::validate",
     "crds::validate::*",
+];
+const DEFINITION: &[&str] = &[
+    "crds::api",
+    "crds::api::*",
+    "crds::definition",
+    "crds::definition::*",
 ];
 const RESOURCE: &[&str] = &["k8s_openapi", "serde", "serde_json"];
 const PURE_SOURCE: &[&str] = &["crds::model", "crds::api", "crds::api::*"];
@@ -747,6 +764,7 @@ impl Source {
             "telemetry",
             "parallel",
             "cluster",
+            "crdgen",
         ];
         let is_manifests = self.module.starts_with("crds::source::manifests")
             && !["defaults", "marks", "settle"].contains(parts.last().unwrap());
