@@ -9,7 +9,7 @@ use super::ConfigurationStatus;
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct BfdProfile {
-    /// The timers and modes.
+    /// The timers and modes; intervals are in milliseconds.
     #[serde(skip_serializing_if = "is_empty")]
     pub spec: BfdProfileSpec,
     /// What became of the object; written by the controller.

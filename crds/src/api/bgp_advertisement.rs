@@ -39,6 +39,7 @@ pub struct BgpAdvertisementSpec {
     pub aggregation_length_v6: Option<i32>,
     /// LOCAL_PREF toward iBGP peers; 0 leaves it to the peer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 4_294_967_295_u32))]
     pub local_pref: Option<u32>,
     /// Communities of the prefix: `65000:100`, `large:65000:1:2`, or the name of a Community.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

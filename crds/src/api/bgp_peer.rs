@@ -7,14 +7,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::rule::{immutable, rule};
+use super::rule::{immutable, rule, rule_about};
 use super::{ConfigurationStatus, LabelSelector};
 
-/// A router to speak BGP with (v1beta2).
+/// A router to speak BGP with.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct BgpPeer {
-    /// The session.
+    /// With whom to speak, from which nodes, and how.
     #[serde(skip_serializing_if = "is_empty")]
     pub spec: BgpPeerSpec,
     /// What became of the object; written by the controller.
@@ -22,7 +22,7 @@ pub struct BgpPeer {
     pub status: Option<ConfigurationStatus>,
 }
 
-/// The session (v1beta2).
+/// With whom to speak, from which nodes, and how.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = peer_rules()))]
@@ -85,7 +85,7 @@ pub struct BgpPeerSpec {
     /// Name of a BFDProfile; without one the session runs without BFD.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bfd_profile: Option<String>,
-    /// Whether to negotiate graceful restart (RFC 4724).
+    /// Whether to negotiate graceful restart (RFC 4724); cannot be changed later.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-kubernetes-validations" = [immutable(
         "EnableGracefulRestart cannot be changed after creation: delete the peer and make it anew",
@@ -108,7 +108,7 @@ pub struct BgpPeerSpec {
         skip_serializing_if = "Option::is_none"
     )]
     pub disable_mp: Option<bool>,
-    /// Whether the session carries both families.
+    /// Whether the session carries routes of both families, not only of its own.
     #[serde(default = "no", skip_serializing_if = "Option::is_none")]
     pub dual_stack_address_family: Option<bool>,
 }
@@ -146,11 +146,11 @@ impl fmt::Debug for Password {
     }
 }
 
-/// A router to speak BGP with (v1beta1, deprecated).
+/// A router to speak BGP with; use v1beta2.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct BgpPeerV1Beta1 {
-    /// The session.
+    /// With whom to speak, from which nodes, and how.
     #[serde(skip_serializing_if = "is_empty_v1beta1")]
     pub spec: BgpPeerSpecV1Beta1,
     /// What became of the object; written by the controller.
@@ -158,7 +158,7 @@ pub struct BgpPeerV1Beta1 {
     pub status: Option<ConfigurationStatus>,
 }
 
-/// The session (v1beta1).
+/// With whom to speak, from which nodes, and how, as v1beta1 had it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = peer_rules_v1beta1()))]
@@ -235,30 +235,36 @@ pub struct MatchExpression {
 fn peer_rules() -> Vec<Value> {
     vec![
         has_local_asn(),
-        rule(
+        rule_about(
+            "peerASN",
             "(has(self.peerASN) && self.peerASN != 0) || has(self.dynamicASN)",
             "missing peer ASN and dynamicASN: set one of them",
         ),
-        rule(
+        rule_about(
+            "dynamicASN",
             "!has(self.dynamicASN) || !has(self.peerASN) || self.peerASN == 0",
             "both peer ASN and dynamicASN specified: remove one of them",
         ),
-        rule(
+        rule_about(
+            "ebgpMultiHop",
             "!has(self.ebgpMultiHop) || !self.ebgpMultiHop || !has(self.peerASN) || \
              self.peerASN != self.myASN",
             "invalid ebgp-multihop parameter set for an ibgp peer: remove it, or correct an ASN",
         ),
-        rule(
+        rule_about(
+            "peerAddress",
             "(has(self.peerAddress) && self.peerAddress != '') || \
              (has(self.interface) && self.interface != '')",
             "peer has no Address or Interface specified: set one of peerAddress and interface",
         ),
-        rule(
+        rule_about(
+            "interface",
             "!has(self.peerAddress) || self.peerAddress == '' || \
              !has(self.interface) || self.interface == ''",
             "peer has both Address and Interface specified: remove one of them",
         ),
-        rule(
+        rule_about(
+            "passwordSecret",
             "!has(self.password) || self.password == '' || !has(self.passwordSecret) || \
              !has(self.passwordSecret.name) || self.passwordSecret.name == ''",
             "can not have both password and secret ref set: remove one of them",
@@ -270,15 +276,18 @@ fn peer_rules() -> Vec<Value> {
 fn peer_rules_v1beta1() -> Vec<Value> {
     vec![
         has_local_asn(),
-        rule(
+        rule_about(
+            "peerASN",
             "self.peerASN != 0",
             "missing peer ASN: set it to the peer's autonomous system",
         ),
-        rule(
+        rule_about(
+            "ebgpMultiHop",
             "!has(self.ebgpMultiHop) || !self.ebgpMultiHop || self.peerASN != self.myASN",
             "invalid ebgp-multihop parameter set for an ibgp peer: remove it, or correct an ASN",
         ),
-        rule(
+        rule_about(
+            "peerAddress",
             "self.peerAddress != ''",
             "peer has no Address specified: set peerAddress",
         ),
@@ -287,7 +296,8 @@ fn peer_rules_v1beta1() -> Vec<Value> {
 }
 
 fn has_local_asn() -> Value {
-    rule(
+    rule_about(
+        "myASN",
         "self.myASN != 0",
         "missing local ASN: set it to the speakers' autonomous system",
     )
@@ -302,7 +312,8 @@ fn hold_time_rule() -> Value {
 }
 
 fn keepalive_rule() -> Value {
-    rule(
+    rule_about(
+        "keepaliveTime",
         "!has(self.holdTime) || !has(self.keepaliveTime) || \
          duration(self.keepaliveTime) <= duration(self.holdTime)",
         "invalid keepaliveTime, must be lower than holdTime",

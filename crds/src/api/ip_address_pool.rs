@@ -11,7 +11,7 @@ use super::{Condition, LabelSelector};
 pub struct IpAddressPool {
     /// What the pool offers.
     pub spec: IpAddressPoolSpec,
-    /// How full it is.
+    /// How full the pool is; written by the controller.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<IpAddressPoolStatus>,
 }
@@ -26,7 +26,8 @@ pub struct IpAddressPoolSpec {
         "pool has no prefixes defined: list at least one prefix or range",
     )]))]
     pub addresses: Vec<String>,
-    /// Whether Services that ask for nothing in particular may draw from the pool.
+    /// Whether Services that ask for nothing in particular may draw from the pool; true when not
+    /// given.
     #[serde(default = "yes")]
     pub auto_assign: bool,
     /// Whether to leave out IPv4 addresses that end in .0 or .255, which some old devices drop.

@@ -11,6 +11,11 @@ pub(super) fn rule(expression: &str, message: &str) -> Value {
     json!({"rule": expression, "message": message})
 }
 
+/// The same of several fields together; the blame is put on one of them.
+pub(super) fn rule_about(field: &str, expression: &str, message: &str) -> Value {
+    json!({"rule": expression, "message": message, "fieldPath": format!(".{field}")})
+}
+
 /// A field that keeps the value it was made with.
 pub(super) fn immutable(message: &str) -> Value {
     rule("self == oldSelf", message)

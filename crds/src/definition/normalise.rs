@@ -11,7 +11,8 @@ pub(super) fn normalise(schema: &Value) -> Value {
     for key in ["$schema", "title"] {
         object.remove(key);
     }
-    if object.get("default").is_some_and(Value::is_null) {
+    let says_nothing = |default: &Value| default.is_null() || *default == json!({});
+    if object.get("default").is_some_and(says_nothing) {
         object.remove("default");
     }
     choices(&mut object);
