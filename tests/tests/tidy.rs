@@ -157,6 +157,11 @@ const ARROWS: &[Row] = &[
     row("crds::parallel", &[], &[]),
     row("crds::duration", &[], &[]),
     row(
+        "crds::serve",
+        &[],
+        &["http_body_util", "hyper", "hyper_util", "tokio", "tracing"],
+    ),
+    row(
         "crds::state::*",
         &["crds::state", "crds::state::*", "crds::model", "crds::api"],
         &["serde", "serde_yaml"],
@@ -765,6 +770,7 @@ impl Source {
             "parallel",
             "cluster",
             "crdgen",
+            "serve",
         ];
         let is_manifests = self.module.starts_with("crds::source::manifests")
             && !["defaults", "marks", "settle"].contains(parts.last().unwrap());

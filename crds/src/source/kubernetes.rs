@@ -146,13 +146,22 @@ impl Kubernetes {
 
     fn take(&mut self, heard: Heard) {
         match heard {
-            Heard::Objects(stream, Event::Failed(failure)) => self.note_failure(stream, failure),
+            Heard::Objects(stream, event) => match *event {
+                Event::Failed(failure) => self.note_failure(stream, failure),
+                Event::Recovered => self.note_recovery(&stream),
+                event @ (Event::Listed { .. }
+                | Event::Applied(..)
+                | Event::Deleted(..)
+                | Event::Reached(_)) => {
+                    let heard = Heard::Objects(stream, Box::new(event));
+                    self.collector.handle(heard);
+                }
+            },
             Heard::Key(Event::Failed(failure)) => {
                 self.note_failure(Stream::HeartbeatKey, failure);
             }
-            Heard::Objects(stream, Event::Recovered) => self.note_recovery(&stream),
             Heard::Key(Event::Recovered) => self.note_recovery(&Stream::HeartbeatKey),
-            heard @ (Heard::Objects(..) | Heard::Key(_)) => self.collector.handle(heard),
+            heard @ Heard::Key(_) => self.collector.handle(heard),
         }
     }
 
@@ -215,7 +224,10 @@ impl Kubernetes {
         let sender = self.sender.clone();
         let name = stream.clone();
         let sink = move |event| {
-            let (sender, heard) = (sender.clone(), Heard::Objects(name.clone(), event));
+            let (sender, heard) = (
+                sender.clone(),
+                Heard::Objects(name.clone(), Box::new(event)),
+            );
             // Nobody listens any more only when everything ends.
             async move { drop(sender.send(heard).await) }
         };

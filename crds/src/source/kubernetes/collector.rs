@@ -36,7 +36,7 @@ impl fmt::Display for Stream {
 
 /// One thing a watch told.
 pub(super) enum Heard {
-    Objects(Stream, Event<Item>),
+    Objects(Stream, Box<Event<Item>>),
     Key(Event<Option<Vec<u8>>>),
 }
 
@@ -109,7 +109,7 @@ impl Collector {
 
     pub(super) fn handle(&mut self, heard: Heard) {
         match heard {
-            Heard::Objects(stream, event) => self.handle_objects(stream, event),
+            Heard::Objects(stream, event) => self.handle_objects(stream, *event),
             Heard::Key(event) => self.handle_key(event),
         }
     }

@@ -58,7 +58,7 @@ fn listed(collector: &mut Collector, stream: Stream, objects: Vec<Item>) {
         version: "5".to_owned(),
         round: 0,
     };
-    collector.handle(Heard::Objects(stream, event));
+    collector.handle(Heard::Objects(stream, Box::new(event)));
 }
 
 fn key() -> ServiceKey {
@@ -83,7 +83,7 @@ fn nothing_is_told_before_everything_has_been_listed() {
         kind: FailureKind::Missing,
         cause: "no such kind".to_owned(),
     };
-    collector.handle(Heard::Objects(peers(), Event::Failed(failure)));
+    collector.handle(Heard::Objects(peers(), Box::new(Event::Failed(failure))));
     assert!(collector.batch().is_none());
     listed(&mut collector, peers(), vec![]);
     let batch = collector.batch().unwrap();
@@ -138,7 +138,7 @@ fn the_status_of_a_pool_is_no_configuration() {
     let object = serde_json::from_value(object).unwrap();
     let item = item::configuration(object, api::Kind::IpAddressPool);
     let event = Event::Applied(item, "9".to_owned());
-    collector.handle(Heard::Objects(pools(), event));
+    collector.handle(Heard::Objects(pools(), Box::new(event)));
     let batch = collector.batch().unwrap();
     assert_eq!(batch.changes, []);
     assert_eq!(
@@ -164,7 +164,7 @@ fn a_service_that_cannot_be_understood_any_more_stays_as_it_was() {
     let mut collector = synced();
     let item = service_of(json!({"type": "Unheard"}), "6");
     let event = Event::Applied(item, "6".to_owned());
-    collector.handle(Heard::Objects(services(), event));
+    collector.handle(Heard::Objects(services(), Box::new(event)));
     let batch = collector.batch().unwrap();
     assert_eq!(batch.changes, []);
     assert_eq!(batch.services[0].1.as_ref().unwrap().version, "6");
@@ -185,7 +185,7 @@ fn a_service_that_was_never_understood_is_unknown_and_not_absent() {
     };
     assert!(batch.changes.contains(&Change::Unreadable(unreadable)));
     let event = Event::Applied(service("7"), "7".to_owned());
-    collector.handle(Heard::Objects(services(), event));
+    collector.handle(Heard::Objects(services(), Box::new(event)));
     let changes = collector.batch().unwrap().changes;
     assert!(changes.contains(&Change::Unreadable(Unreadable::default())));
 }
@@ -193,14 +193,17 @@ fn a_service_that_was_never_understood_is_unknown_and_not_absent() {
 #[test]
 fn how_far_the_services_have_been_read_is_told() {
     let mut collector = synced();
-    collector.handle(Heard::Objects(services(), Event::Reached("17".to_owned())));
+    collector.handle(Heard::Objects(
+        services(),
+        Box::new(Event::Reached("17".to_owned())),
+    ));
     assert_eq!(collector.batch().unwrap().reached.version, 17);
     let event = Event::Listed {
         objects: vec![service("4")],
         version: "16".to_owned(),
         round: 3,
     };
-    collector.handle(Heard::Objects(services(), event));
+    collector.handle(Heard::Objects(services(), Box::new(event)));
     let reached = collector.batch().unwrap().reached;
     assert_eq!((reached.version, reached.round), (17, 3));
 }
@@ -215,7 +218,7 @@ fn a_snapshot_has_everything_that_was_told() {
         ),
         "8".to_owned(),
     );
-    collector.handle(Heard::Objects(services(), event));
+    collector.handle(Heard::Objects(services(), Box::new(event)));
     let told = collector.batch().unwrap().changes;
     let snapshot = collector.snapshot();
     let Change::Service(_, Some(service)) = &told[0] else {
