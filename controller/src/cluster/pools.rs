@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use ferrolb_crds::api::IpAddressPoolStatus;
+use ferrolb_crds::api::{Condition, IpAddressPoolStatus};
 
 use crate::reconcile::{Reconciler, Usage};
 
@@ -48,8 +48,9 @@ impl Pools {
         }
         let mut writes = Vec::new();
         for (name, usage) in reconciler.pools() {
-            let status = status(usage);
             let seen = self.seen.get(name);
+            let conditions = seen.iter().copied().flatten().flat_map(|s| s.conditions.clone());
+            let status = status(usage, conditions.collect());
             let is_right = seen.is_none_or(|seen| seen.as_ref() == Some(&status));
             if !is_right && self.in_flight.insert(name.to_owned()) {
                 writes.push((name.to_owned(), status));
@@ -67,13 +68,14 @@ impl Pools {
     }
 }
 
-fn status(usage: Usage) -> IpAddressPoolStatus {
+fn status(usage: Usage, conditions: Vec<Condition>) -> IpAddressPoolStatus {
     let number = |count: u128| i64::try_from(count).unwrap_or(i64::MAX);
     IpAddressPoolStatus {
         assigned_ipv4: number(usage.v4.assigned),
         assigned_ipv6: number(usage.v6.assigned),
         available_ipv4: number(usage.v4.available),
         available_ipv6: number(usage.v6.available),
+        conditions,
     }
 }
 
