@@ -16,6 +16,7 @@ mod certificates;
 pub mod audit;
 pub mod cluster;
 pub mod objects;
+pub mod product;
 pub mod tenant;
 pub mod warden;
 

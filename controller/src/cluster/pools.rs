@@ -49,7 +49,11 @@ impl Pools {
         let mut writes = Vec::new();
         for (name, usage) in reconciler.pools() {
             let seen = self.seen.get(name);
-            let conditions = seen.iter().copied().flatten().flat_map(|s| s.conditions.clone());
+            let conditions = seen
+                .iter()
+                .copied()
+                .flatten()
+                .flat_map(|s| s.conditions.clone());
             let status = status(usage, conditions.collect());
             let is_right = seen.is_none_or(|seen| seen.as_ref() == Some(&status));
             if !is_right && self.in_flight.insert(name.to_owned()) {

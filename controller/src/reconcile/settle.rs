@@ -164,12 +164,17 @@ impl Reconciler {
         let Some(record) = self.records.get_mut(&turn.key) else {
             return;
         };
+        let was_ours = record.is_ours;
         record.is_ours = !matches!(verdict, Review::Ignore(_));
         record.extend_from = None;
         match verdict {
             Review::Ignore(standing) => {
                 record.standing = standing;
                 record.before.clear();
+                if !was_ours {
+                    // Somebody else's, and never given away here: it need not rest.
+                    record.claim.clear();
+                }
                 self.release(&turn.key, now);
             }
             Review::Keep(kept) => self.keep(turn, kept),

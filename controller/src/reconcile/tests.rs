@@ -868,3 +868,23 @@ fn a_namespace_that_is_named_needs_no_labels() {
     let bench = Bench::new([config(&[named]), hidden(), service("a").change()]);
     bench.assert_holds("a", &["10.0.0.0"]);
 }
+
+#[test]
+fn what_somebody_elses_service_holds_does_not_rest() {
+    let settings = Settings {
+        class: None,
+        quarantine: Duration::from_secs(60),
+    };
+    let mut reconciler = Reconciler::new(settings, BTreeMap::new());
+    let mut other = service("other").holding(&["10.0.0.1"]);
+    other.class = Some("another".to_owned());
+    let changes = vec![
+        config(&[pool("a", &["10.0.0.1-10.0.0.9"])]),
+        other.change(),
+        service("ours").change(),
+        Change::Synced,
+    ];
+    reconciler.apply(now(), changes);
+    let outcomes: Vec<_> = reconciler.outcomes().collect();
+    assert_eq!(outcomes[1].ingress, ips(&["10.0.0.1"]));
+}
