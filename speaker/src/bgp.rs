@@ -32,6 +32,8 @@ use ferrolb_crds::model::{Asn, Community, Family, HoldTime, PeerAsn, Port, Route
 use ipnet::IpNet;
 
 pub use self::driver::Session;
+use self::message::{Message, Received};
+use self::notification::Malformed;
 
 /// Everything one session is configured with. Two sessions with equal settings are the same session.
 #[derive(Debug, Clone, PartialEq)]
@@ -104,12 +106,60 @@ pub struct SessionStatus {
     pub last_error: Option<String>,
     /// Prefixes the peer holds from us.
     pub prefixes: usize,
+    /// Prefixes the peer should hold from us.
+    pub desired: usize,
     /// UPDATE messages sent since the session was started.
     pub updates_sent: u64,
+    /// Other messages since then.
+    pub messages: Messages,
     /// Hold time agreed on, while Established.
     pub hold_time: Option<HoldTime>,
     /// Families agreed on, while Established.
     pub families: BTreeSet<Family>,
     /// Local address of the connection, while there is one.
     pub local_address: Option<IpAddr>,
+}
+
+/// How many messages there were, beside the UPDATEs sent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Messages {
+    /// OPEN, sent.
+    pub opens_sent: u64,
+    /// OPEN, received.
+    pub opens_received: u64,
+    /// NOTIFICATION, sent.
+    pub notifications_sent: u64,
+    /// KEEPALIVE, sent.
+    pub keepalives_sent: u64,
+    /// KEEPALIVE, received.
+    pub keepalives_received: u64,
+    /// UPDATE, received.
+    pub updates_received: u64,
+    /// All that were received, whatever became of them.
+    pub received: u64,
+}
+
+impl Messages {
+    /// All that were sent, UPDATEs aside.
+    pub fn sent(&self) -> u64 {
+        self.opens_sent + self.notifications_sent + self.keepalives_sent
+    }
+
+    fn count_sent(&mut self, message: &Message) {
+        match message {
+            Message::Open(_) => self.opens_sent += 1,
+            Message::Notification(_) => self.notifications_sent += 1,
+            Message::Keepalive => self.keepalives_sent += 1,
+        }
+    }
+
+    fn count_received(&mut self, message: &Result<Received, Malformed>) {
+        self.received += 1;
+        match message {
+            Ok(Received::Open(_)) => self.opens_received += 1,
+            Ok(Received::Update) => self.updates_received += 1,
+            Ok(Received::Keepalive) => self.keepalives_received += 1,
+            Ok(Received::Notification(_) | Received::RouteRefresh(_)) | Err(_) => {}
+        }
+    }
 }

@@ -3,6 +3,7 @@
 
 mod metallb;
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use ferrolb_crds::{api, duration};
 
 use crate::layer2::heartbeat::INTERVALS;
-use crate::run::{Heartbeat, Settings};
+use crate::run::{Cluster, Heartbeat, Origin, Settings};
 use crate::status::{Place, View};
 use crate::telemetry::Format;
 use crate::world::Identity;
@@ -43,7 +44,8 @@ pub struct RunArguments {
     /// State directory: what the controller assigned, and this node's own status.
     #[arg(long, value_name = "DIR", requires = "manifests")]
     state: Option<PathBuf>,
-    /// Kubeconfig of the cluster to watch.
+    /// Kubeconfig of the cluster to watch; without it and without --manifests: the cluster that this
+    /// runs in.
     #[arg(long, value_name = "FILE", conflicts_with = "manifests")]
     kubeconfig: Option<PathBuf>,
     /// Name of this node; METALLB_NODE_NAME is read, too.
@@ -56,7 +58,8 @@ pub struct RunArguments {
     /// Serve the Services of this loadBalancerClass; without it, those that have none.
     #[arg(long, value_name = "NAME")]
     lb_class: Option<String>,
-    /// File with the key that authenticates heartbeats; the same on every node.
+    /// File with the key that authenticates heartbeats, the same on every node; in a cluster without
+    /// it: the Secret memberlist.
     #[arg(long, value_name = "FILE", conflicts_with = "heartbeat_insecure")]
     heartbeat_key_file: Option<PathBuf>,
     /// Believe anybody's heartbeats.
@@ -68,6 +71,15 @@ pub struct RunArguments {
     /// Silence after which a node is down [default: three intervals plus skew].
     #[arg(long, value_name = "DURATION", value_parser = interval)]
     heartbeat_down_after: Option<Duration>,
+    /// In a cluster: where /metrics is served, on the port that --port says.
+    #[arg(long, value_name = "IP", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
+    metrics_address: IpAddr,
+    /// In a cluster: port of /metrics; 0: none.
+    #[arg(long, value_name = "PORT", default_value_t = 9120)]
+    port: u16,
+    /// In a cluster: port of /healthz and /readyz on the loopback address; 0: none.
+    #[arg(long, value_name = "PORT", default_value_t = 17472)]
+    health_probe_port: u16,
     /// Unix socket that `status` asks [default: /run/ferrolb/speaker-NODE.sock].
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
@@ -115,12 +127,6 @@ enum LogFormat {
 /// A command line that is well formed and yet cannot be obeyed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unusable {
-    /// No source of objects that this build has.
-    #[error(
-        "the Kubernetes source is not part of this build yet: \
-         give --manifests DIR and --state DIR"
-    )]
-    NoSource,
     /// The node has no name.
     #[error("this node's name is missing: give --node-name NODE or set METALLB_NODE_NAME")]
     NoNodeName,
@@ -148,11 +154,36 @@ impl RunArguments {
         self.metallb.ignored()
     }
 
+    fn origin(&self) -> Origin {
+        if let (Some(manifests), Some(state)) = (&self.manifests, &self.state) {
+            return Origin::Manifests {
+                manifests: manifests.clone(),
+                state: state.clone(),
+            };
+        }
+        let at = |address, port: u16| (port != 0).then(|| SocketAddr::new(address, port));
+        Origin::Cluster(Cluster {
+            kubeconfig: self.kubeconfig.clone(),
+            metrics: at(self.metrics_address, self.port),
+            health: at(Ipv4Addr::LOCALHOST.into(), self.health_probe_port),
+        })
+    }
+
+    fn heartbeat(&self) -> Heartbeat {
+        if self.heartbeat_insecure {
+            return Heartbeat::Insecure;
+        }
+        let metallbs = self.metallb.key_file();
+        match self.heartbeat_key_file.clone().or(metallbs) {
+            Some(file) => Heartbeat::KeyFile(file),
+            None if self.manifests.is_some() => Heartbeat::NoKey,
+            None => Heartbeat::Secret(self.metallb.key_secret()),
+        }
+    }
+
     /// What `run` is started with.
     pub fn settings(self) -> Result<Settings, Unusable> {
-        let (Some(manifests), Some(state)) = (self.manifests, self.state) else {
-            return Err(Unusable::NoSource);
-        };
+        let (origin, heartbeat) = (self.origin(), self.heartbeat());
         let node = self.node_name.or(self.metallb.node_name);
         let node = node.ok_or(Unusable::NoNodeName)?;
         let too_short = |down_after: Duration| down_after <= self.heartbeat_interval;
@@ -161,17 +192,11 @@ impl RunArguments {
         }
         let namespace = self.namespace.or(self.metallb.namespace);
         Ok(Settings {
-            manifests,
-            state,
             namespace: namespace.unwrap_or_else(|| api::DEFAULT_NAMESPACE.to_owned()),
             socket: self
                 .socket
                 .unwrap_or_else(|| crate::status::socket_of(&node)),
-            heartbeat: match (self.heartbeat_key_file, self.heartbeat_insecure) {
-                (Some(file), _) => Heartbeat::KeyFile(file),
-                (None, true) => Heartbeat::Insecure,
-                (None, false) => Heartbeat::NoKey,
-            },
+            heartbeat,
             heartbeat_interval: self.heartbeat_interval,
             heartbeat_down_after: self.heartbeat_down_after,
             identity: Identity {
@@ -179,19 +204,10 @@ impl RunArguments {
                 // MetalLB's manifests pass an empty class for none.
                 class: self.lb_class.filter(|class| !class.is_empty()),
                 ignore_exclude_label: self.metallb.ignore_exclude_lb.is_some_and(|on| on),
+                is_in_cluster: matches!(origin, Origin::Cluster(_)),
             },
+            origin,
         })
-    }
-}
-
-impl Unusable {
-    /// What the program exits with: 2 for a wrong command line, 1 for one that only this build
-    /// cannot obey.
-    pub fn exit_code(&self) -> u8 {
-        match self {
-            Self::NoSource => 1,
-            Self::NoNodeName | Self::DownAfterTooShort => 2,
-        }
     }
 }
 

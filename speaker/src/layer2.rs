@@ -24,7 +24,7 @@ pub mod responder;
 mod socket;
 pub mod station;
 
-pub use driver::{Layer2, StartError};
+pub use driver::{Counters, Layer2, StartError};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -106,4 +106,23 @@ pub struct NodeHealth {
     pub is_leaving: bool,
     /// When it last came up or went down.
     pub since: SystemTime,
+}
+
+/// What was done for an address since it came to be held.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Requests and solicitations for it.
+    pub requests: u64,
+    /// Answers to them.
+    pub responses: u64,
+    /// Frames that announced it unasked.
+    pub gratuitous: u64,
+}
+
+impl std::ops::AddAssign for Counts {
+    fn add_assign(&mut self, more: Self) {
+        self.requests += more.requests;
+        self.responses += more.responses;
+        self.gratuitous += more.gratuitous;
+    }
 }

@@ -17,14 +17,16 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             status::complain(&format!("{error:#}"));
-            error
-                .downcast_ref()
-                .map_or(ExitCode::FAILURE, |wrong: &Unusable| {
-                    wrong.exit_code().into()
-                })
+            match error.is::<Unusable>() {
+                true => WRONG_COMMAND_LINE.into(),
+                false => ExitCode::FAILURE,
+            }
         }
     }
 }
+
+/// As clap has it.
+const WRONG_COMMAND_LINE: u8 = 2;
 
 fn speak(arguments: RunArguments) -> anyhow::Result<()> {
     telemetry::start(arguments.log_format(), arguments.log_level());

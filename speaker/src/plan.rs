@@ -111,7 +111,10 @@ pub fn plan_address(world: &World, address: IpAddr) -> Option<AddressPlan> {
     let handed_off = claims.iter().map(|claim| claim.service);
     let handed_off = handed_off.filter(|service| services[&service.key].is_handed_off());
     Some(AddressPlan {
-        hand_off: nat::plan(address, handed_off),
+        hand_off: match world.identity().is_in_cluster {
+            true => HandOff::default(),
+            false => nat::plan(address, handed_off),
+        },
         layer2,
         advertised,
         services,

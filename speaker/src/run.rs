@@ -17,42 +17,43 @@
 )]
 
 mod changes;
+mod cluster;
 mod hand_off;
 mod segment;
 mod sessions;
+mod source;
 mod translate;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::pending;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context;
 use ferrolb_crds::source::Change;
-use ferrolb_crds::source::manifests::{Batch, Located, Manifests, Options};
+use kube::Client;
 use tokio::net::UnixStream;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use crate::layer2::Layer2;
 use crate::plan::{self, AddressPlan, Plan};
 use crate::status::{self, Document, Facts, Listener, NodeFile, Since};
 use crate::world::{Identity, Segment, World};
 use changes::Differences;
+use cluster::ClusterLink;
 use hand_off::HandOffLink;
 use segment::{News, SegmentLink};
 use sessions::Sessions;
+use source::{Batch, Source};
 
 /// What a speaker is started with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
-    /// Directory with the objects.
-    pub manifests: PathBuf,
-    /// State directory.
-    pub state: PathBuf,
+    /// Where the objects come from.
+    pub origin: Origin,
     /// Namespace of the metallb.io objects.
     pub namespace: String,
     /// Who this speaker is.
@@ -67,11 +68,38 @@ pub struct Settings {
     pub socket: PathBuf,
 }
 
+/// Where the objects come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// From files.
+    Manifests {
+        /// Directory with the objects.
+        manifests: PathBuf,
+        /// State directory.
+        state: PathBuf,
+    },
+    /// From an API server.
+    Cluster(Cluster),
+}
+
+/// How a speaker takes part in a cluster.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Cluster {
+    /// How to reach the API server; `None`: as a pod does.
+    pub kubeconfig: Option<PathBuf>,
+    /// Where `/metrics` is served.
+    pub metrics: Option<SocketAddr>,
+    /// Where `/healthz` and `/readyz` are served.
+    pub health: Option<SocketAddr>,
+}
+
 /// How heartbeats are authenticated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Heartbeat {
     /// By the key in this file.
     KeyFile(PathBuf),
+    /// By the key in the Secret of this name.
+    Secret(String),
     /// Not at all.
     Insecure,
     /// Nothing was said: layer 2 stays silent.
@@ -91,14 +119,8 @@ const LAST_WRITE: Duration = Duration::from_secs(1);
 pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
-    let source = Manifests::start(&Options {
-        dir: settings.manifests.clone(),
-        state: Some(settings.state.clone()),
-        namespace: settings.namespace.clone(),
-        follow_state: true,
-    })
-    .context("reading the manifests directory")?;
-    let mut speaker = Speaker::start(settings, source);
+    let (source, client) = Source::start(&settings).await?;
+    let mut speaker = Speaker::start(settings, source, client);
     loop {
         let event = tokio::select! {
             event = speaker.next_event() => event,
@@ -128,7 +150,7 @@ enum Event {
 
 struct Speaker {
     settings: Settings,
-    source: Manifests,
+    source: Source,
     problems: BTreeSet<String>,
     is_ready: bool,
     world: World,
@@ -138,12 +160,14 @@ struct Speaker {
     sessions: Sessions,
     hand_off: HandOffLink,
     status: StatusLink,
+    cluster: Option<ClusterLink>,
     retry_at: Option<Instant>,
 }
 
 struct StatusLink {
     listener: Option<Listener>,
-    file: NodeFile,
+    /// `None`: there is no state directory.
+    file: Option<NodeFile>,
     error: Option<watch::Receiver<Option<String>>>,
     last_error: Option<String>,
     /// When the file is brought up to date.
@@ -151,9 +175,18 @@ struct StatusLink {
 }
 
 impl Speaker {
-    fn start(settings: Settings, source: Manifests) -> Self {
-        let node = settings.identity.node.clone();
-        let file = NodeFile::start(settings.state.clone(), node);
+    fn start(settings: Settings, source: Source, client: Option<Client>) -> Self {
+        let (file, hand_off, cluster) = match &settings.origin {
+            Origin::Manifests { state, .. } => {
+                let node = settings.identity.node.clone();
+                let file = NodeFile::start(state.clone(), node);
+                (Some(file), HandOffLink::start(), None)
+            }
+            Origin::Cluster(cluster) => {
+                let cluster = ClusterLink::start(&settings.identity.node, cluster, client);
+                (None, HandOffLink::none(), Some(cluster))
+            }
+        };
         let mut speaker = Self {
             source,
             problems: BTreeSet::new(),
@@ -167,10 +200,11 @@ impl Speaker {
             },
             segment: SegmentLink::default(),
             sessions: Sessions::default(),
-            hand_off: HandOffLink::start(),
+            hand_off,
+            cluster,
             status: StatusLink {
                 listener: None,
-                error: Some(file.error()),
+                error: file.as_ref().map(NodeFile::error),
                 file,
                 last_error: None,
                 due: None,
@@ -184,7 +218,13 @@ impl Speaker {
     }
 
     async fn next_event(&mut self) -> Event {
-        let deadlines = [self.retry_at, self.status.due, self.hand_off.deadline()];
+        let pulse = self.cluster.as_ref().map(ClusterLink::beat);
+        let deadlines = [
+            pulse,
+            self.retry_at,
+            self.status.due,
+            self.hand_off.deadline(),
+        ];
         let deadline = deadlines.into_iter().flatten().min();
         tokio::select! {
             batch = self.source.next() => Event::Batch(batch),
@@ -209,7 +249,7 @@ impl Speaker {
             Event::Layer2(News::Started(outcome)) => self.begin_layer2(outcome),
             Event::Layer2(News::Report) => self.hear(),
             Event::Layer2(News::Ended) => self.lose_layer2(),
-            Event::Session => {}
+            Event::Session => self.note_sessions(),
             Event::SessionStopped => self.apply_sessions(),
             Event::HandOff => {
                 if self.hand_off.note() {
@@ -221,13 +261,21 @@ impl Speaker {
             Event::Deadline => return self.handle_deadline(),
         }
         // Whatever happened, the file is to say so, soon.
-        let soon = || Instant::now() + STATUS_LAG;
-        self.status.due.get_or_insert_with(soon);
+        if self.status.file.is_some() {
+            let soon = || Instant::now() + STATUS_LAG;
+            self.status.due.get_or_insert_with(soon);
+        }
     }
 
     fn take(&mut self, batch: Batch) {
+        if let Some(cluster) = &self.cluster {
+            cluster.note_batch(&batch);
+        }
         if let Some(problems) = batch.problems {
-            self.note_problems(&problems);
+            self.note_problems(problems);
+        }
+        if let Some(key) = batch.heartbeat_key {
+            self.take_key(key.as_deref());
         }
         let mut touched = BTreeSet::new();
         let mut is_synced = false;
@@ -238,18 +286,20 @@ impl Speaker {
         if is_synced && !self.is_ready {
             self.is_ready = true;
             touched = self.world.addresses().collect();
+            if let Some(cluster) = &self.cluster {
+                cluster.set_ready();
+            }
             info!("ready");
         }
         self.replan(touched);
     }
 
-    fn note_problems(&mut self, problems: &[Located]) {
-        let present: BTreeSet<String> = problems.iter().map(ToString::to_string).collect();
+    fn note_problems(&mut self, present: BTreeSet<String>) {
         for problem in present.difference(&self.problems) {
-            warn!(problem, "problem in the manifests");
+            warn!(problem, "problem in the objects");
         }
         for problem in self.problems.difference(&present) {
-            info!(problem, "problem in the manifests is gone");
+            info!(problem, "problem in the objects is gone");
         }
         self.problems = present;
     }
@@ -271,6 +321,9 @@ impl Speaker {
             }
             changes::log(address, old, new.as_ref());
             changes::note_held(&mut self.since, now, address, new.as_ref());
+            if let Some(cluster) = &self.cluster {
+                cluster.note_address(address, new.as_ref());
+            }
             differs.add(old, new.as_ref());
             let was_handed_off = old.is_some_and(AddressPlan::is_handed_off);
             match new.as_ref().is_some_and(AddressPlan::is_handed_off) {
@@ -323,6 +376,13 @@ impl Speaker {
         self.sessions.want(wanted, |peer| {
             Arc::new(translate::routes(announced(plan, hand_off), peer))
         });
+        self.note_sessions();
+    }
+
+    fn note_sessions(&self) {
+        if let Some(cluster) = &self.cluster {
+            cluster.note_sessions(self.sessions.by_address());
+        }
     }
 
     fn tell_layer2(&self) {
@@ -336,48 +396,6 @@ impl Speaker {
             let touched = self.world.hear(translate::segment(&report));
             self.replan(touched);
         }
-    }
-
-    fn start_layer2(&mut self) {
-        match self.settings.heartbeat {
-            Heartbeat::NoKey => {
-                return self.silence_layer2(
-                    "neither --heartbeat-key-file nor --heartbeat-insecure was given".to_owned(),
-                );
-            }
-            Heartbeat::Insecure => warn!("heartbeats are not authenticated"),
-            Heartbeat::KeyFile(_) => {}
-        }
-        self.segment.start(&self.settings);
-    }
-
-    fn begin_layer2(&mut self, outcome: Result<Layer2, String>) {
-        match outcome {
-            Ok(layer2) => {
-                self.segment.run(layer2);
-                self.tell_layer2();
-                self.hear();
-            }
-            Err(reason) => {
-                self.silence_layer2(reason);
-                self.retry_soon();
-            }
-        }
-    }
-
-    fn lose_layer2(&mut self) {
-        self.segment.forget();
-        self.silence_layer2("layer 2 has ended and is started again".to_owned());
-        self.retry_soon();
-    }
-
-    fn silence_layer2(&mut self, reason: String) {
-        let segment = Segment::Off(reason.clone());
-        if *self.world.segment() != segment {
-            warn!(reason, "layer 2 is silent");
-        }
-        let touched = self.world.hear(segment);
-        self.replan(touched);
     }
 
     fn bind_socket(&mut self) {
@@ -419,8 +437,8 @@ impl Speaker {
         }
         if self.status.due.is_some_and(|due| due <= now) {
             self.status.due = None;
-            if self.is_ready {
-                self.status.file.want(self.document());
+            if let Some(file) = self.status.file.as_ref().filter(|_| self.is_ready) {
+                file.want(self.document());
             }
         }
         if self.retry_at.is_some_and(|at| at <= now) {
@@ -484,12 +502,26 @@ impl Speaker {
                 state_error: None,
                 layer2: None,
                 sessions: &BTreeMap::new(),
-                hand_off: &hand_off,
+                hand_off: hand_off.as_ref(),
             });
-            self.status.file.want(document);
+            self.status.want(document);
         }
-        self.status.file.finish(LAST_WRITE).await;
+        self.status.finish().await;
         info!("stopped");
+    }
+}
+
+impl StatusLink {
+    fn want(&self, document: Document) {
+        if let Some(file) = &self.file {
+            file.want(document);
+        }
+    }
+
+    async fn finish(self) {
+        if let Some(file) = self.file {
+            file.finish(LAST_WRITE).await;
+        }
     }
 }
 

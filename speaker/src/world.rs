@@ -27,6 +27,9 @@ pub struct Identity {
     pub class: Option<String>,
     /// Whether the exclude label of nodes is disregarded.
     pub ignore_exclude_label: bool,
+    /// Whether the objects are an API server's: then kube-proxy takes the traffic, and a Service
+    /// without EndpointSlices has no endpoints.
+    pub is_in_cluster: bool,
 }
 
 /// What layer 2 hears and could use, as far as planning depends on it.
@@ -154,9 +157,14 @@ impl World {
         keys.filter_map(|key| self.services.get(key).map(AsRef::as_ref))
     }
 
-    /// The EndpointSlices of a Service; `None`: there is none, which means ready on every node.
+    /// The EndpointSlices of a Service; `None`: there is none, and see [`Self::assumes_endpoints`].
     pub fn slices_of(&self, service: &ServiceKey) -> Option<impl Iterator<Item = &EndpointSlice>> {
         self.slices.get(service).map(BTreeMap::values)
+    }
+
+    /// Whether the Service counts as ready on every node for want of EndpointSlices.
+    pub fn assumes_endpoints(&self, service: &ServiceKey) -> bool {
+        !self.identity.is_in_cluster && !self.slices.contains_key(service)
     }
 
     /// The pool whose ranges hold the address.

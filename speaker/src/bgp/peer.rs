@@ -16,7 +16,7 @@ use ferrolb_crds::model::{Asn, Family, HoldTime};
 
 use super::adj_rib_out::AdjRibOut;
 use super::connection::{self, Connection, Endpoint, Reason, Timer};
-use super::{Routes, SessionState, Settings, codec};
+use super::{Messages, Routes, SessionState, Settings, codec};
 
 /// Something happened.
 #[derive(Debug, Clone, PartialEq)]
@@ -77,6 +77,7 @@ pub struct Peer {
     inbox: Vec<u8>,
     outputs: VecDeque<Output>,
     updates_sent: u64,
+    messages: Messages,
 }
 
 impl Peer {
@@ -91,6 +92,7 @@ impl Peer {
             inbox: Vec::new(),
             outputs: VecDeque::new(),
             updates_sent: 0,
+            messages: Messages::default(),
         }
     }
 
@@ -181,6 +183,16 @@ impl Peer {
         self.updates_sent
     }
 
+    /// Prefixes the peer should hold from us.
+    pub fn desired(&self) -> usize {
+        self.desired.len()
+    }
+
+    /// The other messages since the beginning.
+    pub fn messages(&self) -> Messages {
+        self.messages
+    }
+
     /// Why the peer does not hold all that it should; or why the last connection ended.
     pub fn last_error(&self) -> Option<String> {
         let unannounced = self.adj_rib_out.as_ref().and_then(AdjRibOut::unannounced);
@@ -209,7 +221,11 @@ impl Peer {
         while self.connection.local_address().is_some() {
             let (event, size) = match codec::frame(rest) {
                 Ok(None) => break,
-                Ok(Some(frame)) => (codec::decode(frame).into(), frame.size()),
+                Ok(Some(frame)) => {
+                    let message = codec::decode(frame);
+                    self.messages.count_received(&message);
+                    (message.into(), frame.size())
+                }
                 Err(error) => (connection::Input::HeaderError(error), rest.len()),
             };
             rest = rest.get(size..).unwrap_or_default();
@@ -229,7 +245,10 @@ impl Peer {
         while let Some(output) = self.connection.poll() {
             let output = match output {
                 connection::Output::Connect => Output::Connect,
-                connection::Output::Send(message) => Output::Send(codec::encode(&message)),
+                connection::Output::Send(message) => {
+                    self.messages.count_sent(&message);
+                    Output::Send(codec::encode(&message))
+                }
                 connection::Output::Close => {
                     self.inbox.clear();
                     Output::Close

@@ -1,7 +1,10 @@
 //! The flags and environment variables of MetalLB's speaker. A few mean the same here; the others
 //! are accepted, and said to be without effect.
 
+use std::path::PathBuf;
+
 use clap::Args;
+use ferrolb_crds::api;
 
 /// MetalLB's flags, none of which is shown in the help.
 #[derive(Debug, Args)]
@@ -28,6 +31,12 @@ pub(super) struct MetallbFlags {
     #[arg(value_parser = ["all", "debug", "info", "warn", "error", "none"])]
     log_level: Option<String>,
 
+    /// Directory with the Secret that MetalLB's memberlist reads, mounted.
+    #[arg(long, hide = true, env = "METALLB_ML_SECRET_KEY_PATH")]
+    ml_secret_key_path: Option<PathBuf>,
+    #[arg(long, hide = true, env = "METALLB_ML_SECRET_NAME")]
+    ml_secret_name: Option<String>,
+
     #[arg(long, hide = true, env = "METALLB_BGP_DEBOUNCE_TIMEOUT")]
     bgp_debounce_timeout: Option<String>,
     #[arg(long, hide = true, env = "METALLB_BGP_TYPE")]
@@ -40,19 +49,13 @@ pub(super) struct MetallbFlags {
     ml_bindport: Option<String>,
     #[arg(long, hide = true, env = "METALLB_ML_LABELS")]
     ml_labels: Option<String>,
-    #[arg(long, hide = true, env = "METALLB_ML_SECRET_KEY_PATH")]
-    ml_secret_key_path: Option<String>,
     #[arg(long, hide = true, num_args = 0..=1, require_equals = true)]
     #[arg(default_missing_value = "true")]
     ml_wan_config: Option<String>,
     #[arg(long, hide = true, env = "METALLB_POD_NAME")]
     pod_name: Option<String>,
     #[arg(long, hide = true)]
-    port: Option<String>,
-    #[arg(long, hide = true)]
     pprof_bind_address: Option<String>,
-    #[arg(long, hide = true)]
-    health_probe_port: Option<String>,
     #[arg(long, hide = true, env = "FRRK8S_NAMESPACE")]
     frrk8s_namespace: Option<String>,
     #[arg(long, hide = true, num_args = 0..=1, require_equals = true)]
@@ -87,6 +90,20 @@ impl MetallbFlags {
         }
     }
 
+    /// The file with the heartbeat key, where it is mounted.
+    pub(super) fn key_file(&self) -> Option<PathBuf> {
+        let directory = self.ml_secret_key_path.as_ref();
+        let directory = directory.filter(|path| !path.as_os_str().is_empty())?;
+        Some(directory.join(api::HEARTBEAT_KEY))
+    }
+
+    /// The Secret with the heartbeat key, where it is not.
+    pub(super) fn key_secret(&self) -> String {
+        let name = self.ml_secret_name.clone();
+        let name = name.filter(|name| !name.is_empty());
+        name.unwrap_or_else(|| KEY_SECRET.to_owned())
+    }
+
     /// The names of those that are set and mean nothing here.
     pub(super) fn ignored(&self) -> Vec<&'static str> {
         let all = [
@@ -96,12 +113,8 @@ impl MetallbFlags {
             ("--ml-bindaddr", &self.ml_bindaddr),
             ("--ml-bindport", &self.ml_bindport),
             ("--ml-labels", &self.ml_labels),
-            ("--ml-secret-key-path", &self.ml_secret_key_path),
             ("--ml-wan-config", &self.ml_wan_config),
-            ("--pod-name", &self.pod_name),
-            ("--port", &self.port),
             ("--pprof-bind-address", &self.pprof_bind_address),
-            ("--health-probe-port", &self.health_probe_port),
             ("--frrk8s-namespace", &self.frrk8s_namespace),
             (
                 "--frrk8s-secret-passthrough",
@@ -119,3 +132,6 @@ impl MetallbFlags {
         set.map(|(name, _)| *name).collect()
     }
 }
+
+/// The Secret that MetalLB's controller makes.
+const KEY_SECRET: &str = "memberlist";

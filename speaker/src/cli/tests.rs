@@ -47,16 +47,51 @@ fn every_setting_can_be_given() {
     assert_eq!(settings.socket, PathBuf::from("/tmp/s.sock"));
 }
 
-#[test]
-fn without_manifests_it_says_what_is_missing() {
-    for line in [
-        vec!["--node-name=n1"],
-        vec!["--node-name=n1", "--kubeconfig=/k"],
-    ] {
-        let error = parse(&line).unwrap().settings().unwrap_err();
-        assert_eq!(error, Unusable::NoSource);
-        assert!(error.to_string().contains("--manifests"));
+fn in_cluster(more: &[&str]) -> Settings {
+    let line = [&["--node-name=n1"], more].concat();
+    parse(&line).unwrap().settings().unwrap()
+}
+
+fn cluster(settings: &Settings) -> &Cluster {
+    match &settings.origin {
+        Origin::Cluster(cluster) => cluster,
+        Origin::Manifests { .. } => panic!("there are no manifests"),
     }
+}
+
+#[test]
+fn without_manifests_there_is_a_cluster_with_metallbs_ports_and_its_secret() {
+    let settings = in_cluster(&[]);
+    let defaults = Cluster {
+        kubeconfig: None,
+        metrics: Some("127.0.0.1:9120".parse().unwrap()),
+        health: Some("127.0.0.1:17472".parse().unwrap()),
+    };
+    assert_eq!(cluster(&settings), &defaults);
+    assert!(settings.identity.is_in_cluster);
+    let secret = Heartbeat::Secret("memberlist".to_owned());
+    assert_eq!(settings.heartbeat, secret);
+    let settings = in_cluster(&[
+        "--kubeconfig=/k",
+        "--port=0",
+        "--health-probe-port=17000",
+        "--ml-secret-key-path=/etc/ml_secret_key",
+        "--pod-name=speaker-1",
+    ]);
+    let given = Cluster {
+        kubeconfig: Some("/k".into()),
+        metrics: None,
+        health: Some("127.0.0.1:17000".parse().unwrap()),
+    };
+    assert_eq!(cluster(&settings), &given);
+    let file = Heartbeat::KeyFile("/etc/ml_secret_key/secretkey".into());
+    assert_eq!(settings.heartbeat, file);
+    let settings = in_cluster(&["--metrics-address=::", "--ml-secret-name=other"]);
+    let metrics = cluster(&settings).metrics;
+    assert_eq!(metrics, Some("[::]:9120".parse().unwrap()));
+    assert_eq!(settings.heartbeat, Heartbeat::Secret("other".to_owned()));
+    let settings = in_cluster(&["--heartbeat-insecure", "--ml-secret-key-path=/d"]);
+    assert_eq!(settings.heartbeat, Heartbeat::Insecure);
 }
 
 #[test]
@@ -68,6 +103,8 @@ fn a_wrong_command_line_is_claps_to_refuse_with_2() {
         vec!["--manifests=/m", "--state=/s", "--heartbeat-interval=soon"],
         vec!["--manifests=/m", "--state=/s", "--heartbeat-interval=0s"],
         vec!["--heartbeat-insecure", "--heartbeat-key-file=/k"],
+        vec!["--manifests=/m", "--state=/s", "--kubeconfig=/k"],
+        vec!["--port=metrics"],
         vec!["--no-such-flag"],
     ] {
         assert_eq!(parse(&line).unwrap_err().exit_code(), 2, "{line:?}");
@@ -100,12 +137,7 @@ fn metallbs_flags_are_accepted_and_those_without_effect_are_named() {
         "--node-name=n1",
     ]);
     let arguments = arguments.unwrap();
-    let ignored = [
-        "--host",
-        "--ml-wan-config",
-        "--port",
-        "--frrk8s-secret-passthrough",
-    ];
+    let ignored = ["--host", "--ml-wan-config", "--frrk8s-secret-passthrough"];
     assert_eq!(arguments.ignored(), ignored);
     assert_eq!(arguments.log_level(), "debug");
     assert!(arguments.settings().unwrap().identity.ignore_exclude_label);

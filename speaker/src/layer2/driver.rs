@@ -9,7 +9,9 @@
 )]
 use std::collections::BTreeMap;
 use std::io;
+use std::net::IpAddr;
 use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -20,7 +22,7 @@ use crate::layer2::heartbeat;
 use crate::layer2::interfaces::{InterfacesError, Watch};
 use crate::layer2::socket::{self, Port};
 use crate::layer2::station::{Input, Link, Output, Station};
-use crate::layer2::{Desired, LinkIndex, Report, Settings};
+use crate::layer2::{Counts, Desired, LinkIndex, Report, Settings};
 
 /// Why layer 2 does not run.
 #[derive(Debug, Error)]
@@ -45,6 +47,25 @@ pub struct Layer2 {
     desired: watch::Sender<Desired>,
     report: watch::Receiver<Report>,
     leave: mpsc::Sender<oneshot::Sender<()>>,
+    counters: Counters,
+}
+
+/// What was done for each address that is held, for whoever asks at any time.
+#[derive(Debug, Clone, Default)]
+pub struct Counters(Arc<Mutex<BTreeMap<IpAddr, Counts>>>);
+
+impl Counters {
+    /// As it stands.
+    pub fn read(&self) -> BTreeMap<IpAddr, Counts> {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn change(&self, change: impl FnOnce(&mut BTreeMap<IpAddr, Counts>)) {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    }
 }
 
 impl Layer2 {
@@ -64,7 +85,12 @@ impl Layer2 {
         });
         let (leave, leaving) = mpsc::channel(1);
         let (started, outcome) = std::sync::mpsc::channel();
-        let work = move || serve(&settings, wanted, reporter, leaving, &started);
+        let counters = Counters::default();
+        let outside = Outside {
+            reporter,
+            counters: counters.clone(),
+        };
+        let work = move || serve(&settings, wanted, outside, leaving, &started);
         let thread = thread::Builder::new().name("layer2".to_owned());
         thread.spawn(work).map_err(StartError::Thread)?;
         let gone = |_| StartError::Thread(io::ErrorKind::BrokenPipe.into());
@@ -73,6 +99,7 @@ impl Layer2 {
             desired,
             report,
             leave,
+            counters,
         })
     }
 
@@ -88,6 +115,11 @@ impl Layer2 {
     /// What layer 2 knows; an error of `changed` means that it has ended.
     pub fn report(&self) -> watch::Receiver<Report> {
         self.report.clone()
+    }
+
+    /// What was done for each address.
+    pub fn counters(&self) -> Counters {
+        self.counters.clone()
     }
 
     /// Stops answering, tells the others and ends; takes less than half a second.
@@ -106,13 +138,19 @@ impl Layer2 {
     }
 }
 
+/// Whom the thread tells what it knows.
+struct Outside {
+    reporter: watch::Sender<Report>,
+    counters: Counters,
+}
+
 type Started = std::sync::mpsc::Sender<Result<(), StartError>>;
 
 /// The thread: its own reactor, and one task.
 fn serve(
     settings: &Settings,
     wanted: watch::Receiver<Desired>,
-    reporter: watch::Sender<Report>,
+    outside: Outside,
     leaving: mpsc::Receiver<oneshot::Sender<()>>,
     started: &Started,
 ) {
@@ -124,7 +162,7 @@ fn serve(
         Err(error) => return report_start(started, Err(StartError::Thread(error))),
     };
     runtime.block_on(async {
-        match Driver::open(settings, reporter).await {
+        match Driver::open(settings, outside).await {
             Ok(driver) => {
                 report_start(started, Ok(()));
                 driver.run(wanted, leaving).await;
@@ -147,7 +185,7 @@ struct Driver {
     ports: BTreeMap<LinkIndex, Port>,
     /// When to open again what could not be opened.
     retry: Option<Instant>,
-    reporter: watch::Sender<Report>,
+    outside: Outside,
     has_left: bool,
 }
 
@@ -161,10 +199,7 @@ enum Event {
 }
 
 impl Driver {
-    async fn open(
-        settings: &Settings,
-        reporter: watch::Sender<Report>,
-    ) -> Result<Self, InterfacesError> {
+    async fn open(settings: &Settings, outside: Outside) -> Result<Self, InterfacesError> {
         let mut watch = Watch::open()?;
         watch.changed().await?;
         let wall = SystemTime::now();
@@ -177,7 +212,7 @@ impl Driver {
             watch: Some(watch),
             ports: BTreeMap::new(),
             retry: None,
-            reporter,
+            outside,
             has_left: false,
         };
         driver.follow_links();
@@ -254,6 +289,9 @@ impl Driver {
     fn want(&mut self, wanted: &mut watch::Receiver<Desired>) {
         let desired = wanted.borrow_and_update().clone();
         self.station.handle(Instant::now(), Input::Want(desired));
+        let station = &self.station;
+        let counters = &self.outside.counters;
+        counters.change(|all| all.retain(|address, _| station.is_owned(*address)));
         self.sync_groups();
     }
 
@@ -280,13 +318,26 @@ impl Driver {
                 | Output::Silent { .. }) => log(said),
             }
         }
+        self.count();
         if has_changed {
             self.sync_groups();
             let report = self.station.report();
-            self.reporter.send_if_modified(|current| {
+            self.outside.reporter.send_if_modified(|current| {
                 let differs = *current != report;
                 *current = report;
                 differs
+            });
+        }
+    }
+
+    fn count(&mut self) {
+        let mut counts = self.station.take_counts();
+        counts.retain(|address, _| self.station.is_owned(*address));
+        if !counts.is_empty() {
+            self.outside.counters.change(|all| {
+                for (address, more) in counts {
+                    *all.entry(address).or_default() += more;
+                }
             });
         }
     }

@@ -14,11 +14,12 @@ use crate::layer2::announcer::{self, Announcer};
 use crate::layer2::heartbeat::{self, Flags, Heartbeat, HeartbeatError};
 use crate::layer2::liveness::{self, DownReason, Liveness, Unicast, Way};
 use crate::layer2::responder::{self, Reason, Verdict};
-use crate::layer2::{Desired, Interface, LinkIndex, NodeHealth, Report, Settings};
+use crate::layer2::{Counts, Desired, LinkIndex, Settings};
 use crate::wire::ethernet::{self, Header, Mac};
 use crate::wire::ndisc;
 
 mod attachment;
+mod report;
 mod voice;
 
 use attachment::Attachment;
@@ -130,6 +131,7 @@ pub struct Station {
     epoch: (Instant, SystemTime),
     complaints: Vec<(LinkIndex, HeartbeatError)>,
     has_namesake: bool,
+    counts: BTreeMap<IpAddr, Counts>,
     outputs: VecDeque<Output>,
 }
 
@@ -154,6 +156,7 @@ impl Station {
             epoch: (now, wall),
             complaints: Vec::new(),
             has_namesake: false,
+            counts: BTreeMap::new(),
             outputs: VecDeque::new(),
         }
     }
@@ -217,43 +220,14 @@ impl Station {
         self.drain(now);
     }
 
-    /// What is known.
-    pub fn report(&self) -> Report {
-        let interfaces = self.links.values().map(|attachment| {
-            let Link {
-                name,
-                mac,
-                addresses,
-                ..
-            } = &attachment.link;
-            let interface = Interface {
-                is_up: attachment.is_usable(),
-                is_settled: attachment.is_settled,
-                mac: mac.0,
-                addresses: addresses.clone(),
-                problem: attachment.problem.clone(),
-            };
-            (name.clone(), interface)
-        });
-        let nodes = self.liveness.nodes().map(|(name, node)| {
-            let (began, wall) = self.epoch;
-            let health = NodeHealth {
-                heard_on: self.by_name(node.heard_on()),
-                is_leaving: node.is_leaving(),
-                since: wall + node.since().saturating_duration_since(began),
-            };
-            (name.to_owned(), health)
-        });
-        Report {
-            listening: self.is_listening(),
-            interfaces: interfaces.collect(),
-            nodes: nodes.collect(),
-        }
+    /// What was done for which address since this was last asked.
+    pub fn take_counts(&mut self) -> BTreeMap<IpAddr, Counts> {
+        std::mem::take(&mut self.counts)
     }
 
-    fn is_listening(&self) -> bool {
-        let mut beating = self.links.values().filter(|link| link.beats()).peekable();
-        beating.peek().is_some() && beating.all(|attachment| !attachment.is_settled)
+    /// Whether the address is to be answered for somewhere.
+    pub fn is_owned(&self, address: IpAddr) -> bool {
+        self.desired.owned.contains_key(&address)
     }
 
     /// The solicited-node groups to be in on an interface.
@@ -372,7 +346,10 @@ impl Station {
                 self.receive_heartbeat(now, link, mac, frame);
             }
             _ => match responder::respond(frame, attachment.link.mac, &attachment.owned) {
-                Verdict::Reply { frame, .. } => {
+                Verdict::Reply { address, frame } => {
+                    let counts = self.counts.entry(address).or_default();
+                    counts.requests += 1;
+                    counts.responses += 1;
                     self.outputs.push_back(Output::Send { link, frame });
                 }
                 Verdict::Silence(reason) => {
@@ -519,6 +496,7 @@ impl Station {
                 continue;
             };
             let frames = announcer::frames(address, attachment.link.mac);
+            self.counts.entry(address).or_default().gratuitous += frames.len() as u64;
             let sends = frames.into_iter().map(|frame| Output::Send { link, frame });
             self.outputs.extend(sends);
         }
@@ -567,19 +545,6 @@ impl Station {
             self.outputs
                 .push_back(Output::Namesake { interface, sender });
         }
-    }
-
-    fn by_name<'a>(
-        &self,
-        ways: impl Iterator<Item = &'a Way>,
-    ) -> BTreeMap<String, BTreeSet<String>> {
-        let mut names = BTreeMap::<String, BTreeSet<String>>::new();
-        for way in ways {
-            if let Some(ours) = self.name_of(way.link) {
-                names.entry(ours).or_default().insert(way.from.clone());
-            }
-        }
-        names
     }
 
     fn name_of(&self, link: LinkIndex) -> Option<String> {

@@ -179,12 +179,11 @@ impl<'a> Endpoints<'a> {
     fn of(world: &'a World, service: &Service, need_address: bool) -> Self {
         let mut found = Self {
             policy: service.traffic_policy,
-            is_assumed: true,
+            is_assumed: world.assumes_endpoints(&service.key),
             exist: false,
             nodes: BTreeSet::new(),
         };
         if let Some(slices) = world.slices_of(&service.key) {
-            found.is_assumed = false;
             let endpoints = slices.flat_map(|slice| &slice.endpoints);
             let usable = endpoints
                 .filter(|endpoint| endpoint.is_usable() && (endpoint.has_address || !need_address));

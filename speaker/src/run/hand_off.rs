@@ -17,7 +17,8 @@ use crate::nft::{Desired, HandOff, Report};
 
 /// The hand-off.
 pub(super) struct HandOffLink {
-    machine: HandOff,
+    /// `None`: kube-proxy takes the traffic, and not even the tables are looked at.
+    machine: Option<HandOff>,
     /// `None`: it has ended.
     reports: Option<Reports>,
     last_report: Report,
@@ -38,22 +39,34 @@ impl HandOffLink {
         let (report, settled) = (machine.report(), machine.settled());
         Self {
             reports: Some(Reports { report, settled }),
+            machine: Some(machine),
+            ..Self::none()
+        }
+    }
+
+    /// There is none.
+    pub(super) fn none() -> Self {
+        Self {
+            machine: None,
+            reports: None,
             last_report: Report::Idle,
-            machine,
             is_told: false,
             waiting: Waiting::default(),
         }
     }
 
-    /// Whether it was ever told anything.
+    /// Whether it was ever told anything, or never will be.
     pub(super) fn is_told(&self) -> bool {
-        self.is_told
+        self.is_told || self.machine.is_none()
     }
 
     /// Tells it what should be true; `fresh` are addresses that were not handed off before.
     pub(super) fn want(&mut self, now: Instant, desired: Desired, fresh: BTreeSet<IpAddr>) {
+        let Some(machine) = &self.machine else {
+            return;
+        };
         self.is_told = true;
-        let generation = self.machine.want(Arc::new(desired));
+        let generation = machine.want(Arc::new(desired));
         // Nobody waits for a table that will not be.
         let is_possible = match self.last_report {
             Report::Refused { .. } => false,
@@ -118,15 +131,15 @@ impl HandOffLink {
         }
     }
 
-    /// How it stood at the last news.
-    pub(super) fn report(&self) -> &Report {
-        &self.last_report
+    /// How it stood at the last news, if there is one.
+    pub(super) fn report(&self) -> Option<&Report> {
+        self.machine.as_ref().map(|_| &self.last_report)
     }
 
     /// Ends it, and gives what it said last.
-    pub(super) async fn stop(self, keep: bool) -> Report {
-        self.machine.stop(keep).await;
-        self.last_report
+    pub(super) async fn stop(self, keep: bool) -> Option<Report> {
+        self.machine?.stop(keep).await;
+        Some(self.last_report)
     }
 }
 

@@ -5,18 +5,31 @@ use std::future::pending;
 use std::io::Read;
 use std::path::Path;
 
+use ferrolb_crds::api;
 use ferrolb_crds::model::Secret;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tracing::warn;
 
-use super::{Heartbeat, Settings};
-use crate::layer2::{self, Desired, Layer2, Report};
+use super::{Heartbeat, Settings, Speaker};
+use crate::layer2::{self, Counters, Desired, Layer2, Report};
+use crate::world;
 
 /// Layer 2, while it runs or is being started.
 #[derive(Default)]
 pub(super) struct SegmentLink {
     running: Option<(Layer2, watch::Receiver<Report>)>,
     starting: Option<JoinHandle<Result<Layer2, String>>>,
+    secret: Key,
+}
+
+/// The key that comes with the objects.
+#[derive(Debug, Default)]
+struct Key {
+    /// As it is at present.
+    present: Option<Secret>,
+    /// As it was when layer 2 was last started.
+    used: Option<Secret>,
 }
 
 /// What the link waits for.
@@ -30,21 +43,33 @@ pub(super) enum News {
 }
 
 impl SegmentLink {
-    /// Begins to start it.
-    pub(super) fn start(&mut self, settings: &Settings) {
-        let key_file = match &settings.heartbeat {
-            Heartbeat::KeyFile(path) => Some(path.clone()),
-            Heartbeat::Insecure | Heartbeat::NoKey => None,
+    /// Begins to start it, once one that runs has taken its leave.
+    fn start(&mut self, settings: &Settings) {
+        let (key_file, secret) = match &settings.heartbeat {
+            Heartbeat::KeyFile(path) => (Some(path.clone()), None),
+            Heartbeat::Secret(_) => (None, self.secret.present.clone()),
+            Heartbeat::Insecure | Heartbeat::NoKey => (None, None),
         };
+        self.secret.used.clone_from(&secret);
+        let predecessor = self.take();
         let mut settings = layer2::Settings {
             node: settings.identity.node.clone(),
-            key: None,
+            key: secret,
             interval: settings.heartbeat_interval,
             down_after: settings.heartbeat_down_after,
         };
-        self.starting = Some(tokio::task::spawn_blocking(move || {
-            settings.key = key_file.as_deref().map(read_key).transpose()?;
+        let start = move || {
+            if let Some(key_file) = &key_file {
+                settings.key = Some(read_key(key_file)?);
+            }
             Layer2::start(settings).map_err(|error| format!("{:#}", anyhow::Error::from(error)))
+        };
+        self.starting = Some(tokio::spawn(async move {
+            if let Some(predecessor) = predecessor {
+                predecessor.leave().await;
+            }
+            let started = tokio::task::spawn_blocking(start).await;
+            started.unwrap_or_else(|error| Err(error.to_string()))
         }));
     }
 
@@ -91,6 +116,12 @@ impl SegmentLink {
         Some(report.borrow().clone())
     }
 
+    /// What it did for each address, if it runs.
+    pub(super) fn counters(&self) -> Option<Counters> {
+        let (layer2, _) = self.running.as_ref()?;
+        Some(layer2.counters())
+    }
+
     /// Tells it what should be true, if it runs.
     pub(super) fn want(&self, desired: impl FnOnce() -> Desired) {
         if let Some((layer2, _)) = &self.running {
@@ -101,6 +132,92 @@ impl SegmentLink {
     /// Gives it up, to be stopped.
     pub(super) fn take(&mut self) -> Option<Layer2> {
         self.running.take().map(|(layer2, _)| layer2)
+    }
+}
+
+impl Speaker {
+    /// Starts it if there is a key, or none is wanted.
+    pub(super) fn start_layer2(&mut self) {
+        match &self.settings.heartbeat {
+            Heartbeat::NoKey => {
+                return self.silence_layer2(
+                    "neither --heartbeat-key-file nor --heartbeat-insecure was given".to_owned(),
+                );
+            }
+            Heartbeat::Secret(name) if self.segment.secret.present.is_none() => {
+                let namespace = &self.settings.namespace;
+                let key = api::HEARTBEAT_KEY;
+                return self.silence_layer2(format!(
+                    "there is no heartbeat key: Secret {namespace}/{name} has no usable `{key}` yet"
+                ));
+            }
+            Heartbeat::Insecure => warn!("heartbeats are not authenticated"),
+            Heartbeat::KeyFile(_) | Heartbeat::Secret(_) => {}
+        }
+        self.segment.start(&self.settings);
+    }
+
+    /// Takes in the key that came with the objects. One that is gone goes on to be used: without it
+    /// every address would be withdrawn.
+    pub(super) fn take_key(&mut self, key: Option<&[u8]>) {
+        match key.map(secret_of) {
+            Some(Ok(key)) => self.segment.secret.present = Some(key),
+            Some(Err(reason)) => warn!(reason, "heartbeat key not usable"),
+            None if self.segment.secret.present.is_some() => {
+                warn!("heartbeat key is gone: going on with the last one");
+            }
+            None => {}
+        }
+        // What is being started is looked at when it has been.
+        if self.segment.is_idle() {
+            self.start_layer2();
+        } else if self.segment.running.is_some() {
+            self.renew_key();
+        }
+    }
+
+    /// Starts layer 2 anew if it runs with another key than the present one.
+    fn renew_key(&mut self) {
+        let secret = &self.segment.secret;
+        if secret.present != secret.used {
+            self.segment.start(&self.settings);
+            self.silence_layer2("the heartbeat key has changed: starting anew".to_owned());
+        }
+    }
+
+    /// Takes in what came of starting it.
+    pub(super) fn begin_layer2(&mut self, outcome: Result<Layer2, String>) {
+        match outcome {
+            Ok(layer2) => {
+                self.segment.run(layer2);
+                if let Some(cluster) = &self.cluster {
+                    cluster.note_counters(self.segment.counters());
+                }
+                self.tell_layer2();
+                self.hear();
+                self.renew_key();
+            }
+            Err(reason) => {
+                self.silence_layer2(reason);
+                self.retry_soon();
+            }
+        }
+    }
+
+    /// It has ended by itself.
+    pub(super) fn lose_layer2(&mut self) {
+        self.segment.forget();
+        self.silence_layer2("layer 2 has ended and is started again".to_owned());
+        self.retry_soon();
+    }
+
+    fn silence_layer2(&mut self, reason: String) {
+        let segment = world::Segment::Off(reason.clone());
+        if *self.world.segment() != segment {
+            warn!(reason, "layer 2 is silent");
+        }
+        let touched = self.world.hear(segment);
+        self.replan(touched);
     }
 }
 
@@ -115,11 +232,18 @@ fn read_key(path: &Path) -> Result<Secret, String> {
     file.take(LONGEST_KEY)
         .read_to_string(&mut text)
         .map_err(|error| because(error.to_string()))?;
+    key_of(&text).ok_or_else(|| because("it is empty: put a key into it".to_owned()))
+}
+
+/// The same key as a file with these octets has.
+fn secret_of(octets: &[u8]) -> Result<Secret, &'static str> {
+    let text = std::str::from_utf8(octets).map_err(|_| "it is no text: write it in base64")?;
+    key_of(text).ok_or("it is empty")
+}
+
+fn key_of(text: &str) -> Option<Secret> {
     let key = text.trim();
-    if key.is_empty() {
-        return Err(because("it is empty: put a key into it".to_owned()));
-    }
-    Ok(Secret::new(key.to_owned()))
+    (!key.is_empty()).then(|| Secret::new(key.to_owned()))
 }
 
 #[cfg(test)]
@@ -141,5 +265,12 @@ mod tests {
         std::fs::write(&path, b"open \xff sesame").unwrap();
         let error = read_key(&path).unwrap_err();
         assert!(!error.contains("sesame"), "{error}");
+    }
+
+    #[test]
+    fn a_key_from_a_secret_is_the_same_as_that_of_a_file() {
+        assert_eq!(secret_of(b"open sesame\n").unwrap().expose(), "open sesame");
+        assert!(secret_of(b" \n").is_err());
+        assert!(secret_of(b"\xff").is_err());
     }
 }

@@ -2,7 +2,7 @@
 //! when its settings differ.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use ferrolb_crds::model::Port;
@@ -130,6 +130,18 @@ impl Sessions {
         let running = self.running.iter();
         running
             .map(|(peer, running)| (peer.clone(), running.status.borrow().clone()))
+            .collect()
+    }
+
+    /// How they all stand, by the peer's address and port.
+    pub(super) fn by_address(&self) -> BTreeMap<SocketAddr, SessionStatus> {
+        let running = self.running.values();
+        running
+            .map(|running| {
+                let peer = &running.settings;
+                let peer = SocketAddr::new(peer.neighbor, peer.port.get());
+                (peer, running.status.borrow().clone())
+            })
             .collect()
     }
 

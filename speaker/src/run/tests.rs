@@ -25,8 +25,10 @@ status: {loadBalancer: {ingress: [{ip: 192.0.2.1}]}}
 
 fn settings(root: &Path) -> Settings {
     Settings {
-        manifests: root.join("manifests"),
-        state: root.join("state"),
+        origin: Origin::Manifests {
+            manifests: manifests(root),
+            state: root.join("state"),
+        },
         namespace: "metallb-system".to_owned(),
         identity: Identity {
             node: "n1".to_owned(),
@@ -39,14 +41,16 @@ fn settings(root: &Path) -> Settings {
     }
 }
 
-fn source(settings: &Settings) -> Manifests {
-    Manifests::start(&Options {
-        dir: settings.manifests.clone(),
-        state: Some(settings.state.clone()),
-        namespace: settings.namespace.clone(),
-        follow_state: true,
-    })
-    .unwrap()
+fn manifests(root: &Path) -> PathBuf {
+    root.join("manifests")
+}
+
+fn start(settings: &Settings) -> Speaker {
+    let Origin::Manifests { manifests, state } = &settings.origin else {
+        panic!("there are manifests");
+    };
+    let source = Source::directory(manifests, state, &settings.namespace).unwrap();
+    Speaker::start(settings.clone(), source, None)
 }
 
 /// Runs the loop until the condition holds.
@@ -75,12 +79,12 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
 fn without_a_heartbeat_key_it_runs_says_that_layer_2_is_silent_and_follows_the_directory() {
     let root = tempfile::tempdir().unwrap();
     let settings = settings(root.path());
-    std::fs::create_dir(&settings.manifests).unwrap();
-    std::fs::write(settings.manifests.join("all.yaml"), OBJECTS).unwrap();
-    std::fs::write(settings.manifests.join("bad.yaml"), "a: [").unwrap();
-    let file = settings.state.join("nodes/n1/status.yaml");
+    std::fs::create_dir(manifests(root.path())).unwrap();
+    std::fs::write(manifests(root.path()).join("all.yaml"), OBJECTS).unwrap();
+    std::fs::write(manifests(root.path()).join("bad.yaml"), "a: [").unwrap();
+    let file = root.path().join("state/nodes/n1/status.yaml");
     block_on(async {
-        let mut speaker = Speaker::start(settings.clone(), source(&settings));
+        let mut speaker = start(&settings);
         run_until(&mut speaker, |_| file.exists()).await;
         let document = speaker.document();
         assert_eq!(document.layer2.state, "off");
@@ -90,7 +94,7 @@ fn without_a_heartbeat_key_it_runs_says_that_layer_2_is_silent_and_follows_the_d
         assert!(document.source.problems[0].starts_with("bad.yaml:"));
 
         let moved = OBJECTS.replace("192.0.2.1}", "192.0.2.2}");
-        std::fs::write(settings.manifests.join("all.yaml"), moved).unwrap();
+        std::fs::write(manifests(root.path()).join("all.yaml"), moved).unwrap();
         let new: IpAddr = "192.0.2.2".parse().unwrap();
         run_until(&mut speaker, |s| s.plan.addresses.contains_key(&new)).await;
         assert_eq!(speaker.plan.addresses.len(), 1, "the old address is gone");
@@ -134,15 +138,15 @@ fn an_interface_that_is_missing_or_down_is_named_with_what_a_station_reports() {
     ] {
         let root = tempfile::tempdir().unwrap();
         let settings = settings(root.path());
-        std::fs::create_dir(&settings.manifests).unwrap();
+        std::fs::create_dir(manifests(root.path())).unwrap();
         let name = "metadata: {name: l2, namespace: metallb-system}\n";
         let objects = OBJECTS.replace(
             name,
             &format!("{name}spec:\n  ipAddressPools: [pool]\n{spec}\n"),
         );
-        std::fs::write(settings.manifests.join("all.yaml"), objects).unwrap();
+        std::fs::write(manifests(root.path()).join("all.yaml"), objects).unwrap();
         block_on(async {
-            let mut speaker = Speaker::start(settings.clone(), source(&settings));
+            let mut speaker = start(&settings);
             run_until(&mut speaker, |speaker| !speaker.plan.addresses.is_empty()).await;
             let mut station = station(has_carrier);
             // Before the station is told what is wanted, and after: the plan says the same.
@@ -167,9 +171,9 @@ fn an_interface_that_is_missing_or_down_is_named_with_what_a_station_reports() {
 fn a_status_client_is_answered_while_the_loop_runs() {
     let root = tempfile::tempdir().unwrap();
     let settings = settings(root.path());
-    std::fs::create_dir(&settings.manifests).unwrap();
+    std::fs::create_dir(manifests(root.path())).unwrap();
     block_on(async {
-        let mut speaker = Speaker::start(settings.clone(), source(&settings));
+        let mut speaker = start(&settings);
         let place = status::Place::Socket(settings.socket.clone());
         let asking = tokio::task::spawn_blocking(move || status::show(&place, View::Json));
         run_until(&mut speaker, |_| asking.is_finished()).await;

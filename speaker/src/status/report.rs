@@ -33,8 +33,8 @@ pub struct Facts<'a> {
     pub layer2: Option<&'a layer2::Report>,
     /// What the sessions report, by peer.
     pub sessions: &'a BTreeMap<String, SessionStatus>,
-    /// What the hand-off reports.
-    pub hand_off: &'a nft::Report,
+    /// What the hand-off reports; `None`: kube-proxy takes the traffic.
+    pub hand_off: Option<&'a nft::Report>,
 }
 
 /// Since when things are as they are.
@@ -159,17 +159,21 @@ fn hand_off(facts: &Facts<'_>) -> HandOff {
         ..HandOff::default()
     };
     match facts.hand_off {
-        nft::Report::Idle => part.state = "idle".to_owned(),
-        nft::Report::Programmed { frontends, since } => {
+        None => {
+            part.state = "none".to_owned();
+            part.reason = Some("kube-proxy takes the traffic".to_owned());
+        }
+        Some(nft::Report::Idle) => part.state = "idle".to_owned(),
+        Some(nft::Report::Programmed { frontends, since }) => {
             part.state = "programmed".to_owned();
             part.frontends = *frontends;
             part.since = Some(time(*since));
         }
-        nft::Report::Refused { reason } => {
+        Some(nft::Report::Refused { reason }) => {
             part.state = "refused".to_owned();
             part.reason = Some(reason.clone());
         }
-        nft::Report::Failed { error } => {
+        Some(nft::Report::Failed { error }) => {
             part.state = "failed".to_owned();
             part.reason = Some(error.clone());
         }
@@ -304,7 +308,7 @@ fn service(world: &World, plan: &Plan, service: &model::Service) -> Service {
             bgp: fate(plan.bgp),
         })
     });
-    let is_assumed = world.slices_of(&service.key).is_none();
+    let is_assumed = world.assumes_endpoints(&service.key);
     let assumed = "no EndpointSlices: counts as ready on every node";
     let no_address = service.ingress.is_empty();
     let bad = service.bad_source_ranges.iter();

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::tests::{LINK, PEER, frames, link, milliseconds, settings};
 use super::*;
-use crate::layer2::Interfaces;
 use crate::layer2::rank;
+use crate::layer2::{Interfaces, Report};
 use crate::wire::arp::{Operation, Packet};
 
 /// Virtual addresses that the stations share out among themselves by rank.

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::bgp::Messages;
 use crate::world::Identity;
 
 #[test]
@@ -37,7 +38,7 @@ fn an_idle_speaker_has_a_document_that_survives_its_own_json() {
         state_error: Some("read-only file system"),
         layer2: None,
         sessions: &BTreeMap::new(),
-        hand_off: &nft::Report::Idle,
+        hand_off: Some(&nft::Report::Idle),
     });
     assert_eq!(document.source.problem_count, 300);
     assert_eq!(document.source.problems.len(), PROBLEMS_TOLD);
@@ -53,7 +54,9 @@ fn i4_a_session_that_keeps_trying_does_not_change_the_file() {
         since: UNIX_EPOCH + Duration::from_secs(since),
         last_error: Some("connection refused".to_owned()),
         prefixes: 0,
+        desired: 0,
         updates_sent: since,
+        messages: Messages::default(),
         hold_time: None,
         families: BTreeSet::new(),
         local_address: None,

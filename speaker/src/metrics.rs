@@ -1,0 +1,277 @@
+//! The metrics, under the names and labels that MetalLB's dashboards and alerts know.
+//!
+//! Nothing is registered for good: the page is made anew from what is known whenever somebody asks,
+//! so that a series is there exactly as long as what it is about.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+
+use ferrolb_crds::model::ServiceKey;
+use prometheus::{IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder};
+
+use crate::bgp::{SessionState, SessionStatus};
+use crate::layer2::Counts;
+use crate::plan::AddressPlan;
+
+/// What the page is made of, beside layer 2's counts.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Snapshot {
+    /// This node.
+    pub node: String,
+    /// Which addresses this node announces, and for whom.
+    pub announced: BTreeMap<IpAddr, Announced>,
+    /// The sessions by the peer's address and port.
+    pub sessions: BTreeMap<SocketAddr, SessionStatus>,
+    /// What the source has brought.
+    pub source: Source,
+}
+
+/// For whom an address is announced.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Announced {
+    /// At layer 2.
+    pub layer2: BTreeSet<ServiceKey>,
+    /// By BGP.
+    pub bgp: BTreeSet<ServiceKey>,
+}
+
+/// What the source has brought.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Source {
+    /// Changes of objects.
+    pub updates: u64,
+    /// Times that something was found wrong with them.
+    pub errors: u64,
+    /// Everything present has been read.
+    pub is_loaded: bool,
+    /// Something is wrong, so that part of what is in force is older than the objects.
+    pub is_stale: bool,
+}
+
+impl Announced {
+    /// What a plan says; `None`: it is not announced.
+    pub fn of(plan: &AddressPlan) -> Option<Self> {
+        let mut announced = Self::default();
+        for (key, service) in &plan.services {
+            if service.layer2.is_none() {
+                announced.layer2.insert(key.clone());
+            }
+            if service.bgp.is_none() {
+                announced.bgp.insert(key.clone());
+            }
+        }
+        (announced != Self::default()).then_some(announced)
+    }
+}
+
+/// The page, in Prometheus' text format.
+pub fn render(snapshot: &Snapshot, counts: &BTreeMap<IpAddr, Counts>) -> String {
+    let page = Page(Registry::new());
+    page.announced(snapshot);
+    page.layer2(counts);
+    page.sessions(&snapshot.sessions);
+    page.messages(&snapshot.sessions);
+    page.source(snapshot.source);
+    let text = TextEncoder::new().encode_to_string(&page.0.gather());
+    text.expect("every metric has a name and a value")
+}
+
+struct Page(Registry);
+
+impl Page {
+    fn announced(&self, snapshot: &Snapshot) {
+        let by_protocol = |(address, announced): (&IpAddr, &Announced)| {
+            let row = |protocol: &str, service: &ServiceKey| {
+                let labels = [service.to_string(), protocol.to_owned()];
+                let place = [snapshot.node.clone(), address.to_string()];
+                ([labels, place].concat(), 1)
+            };
+            let layer2 = announced.layer2.iter().map(|key| row("layer2", key));
+            let bgp = announced.bgp.iter().map(|key| row("bgp", key));
+            layer2.chain(bgp).collect::<Vec<_>>()
+        };
+        self.gauge(
+            "metallb_speaker_announced",
+            "Addresses that this node announces.",
+            &["service", "protocol", "node", "ip"],
+            snapshot.announced.iter().flat_map(by_protocol),
+        );
+    }
+
+    fn layer2(&self, counts: &BTreeMap<IpAddr, Counts>) {
+        let columns: [Column<Counts>; 3] = [
+            (
+                "metallb_layer2_requests_received",
+                "ARP and NDP requests for addresses that this node holds.",
+                |counts| counts.requests,
+            ),
+            (
+                "metallb_layer2_responses_sent",
+                "Answers to such requests.",
+                |counts| counts.responses,
+            ),
+            (
+                "metallb_layer2_gratuitous_sent",
+                "Announcements that nobody asked for.",
+                |counts| counts.gratuitous,
+            ),
+        ];
+        for (name, help, value) in columns {
+            let rows = counts.iter();
+            let rows = rows.map(|(address, counts)| (vec![address.to_string()], value(counts)));
+            self.counter(name, help, &["ip"], rows);
+        }
+    }
+
+    fn sessions(&self, sessions: &BTreeMap<SocketAddr, SessionStatus>) {
+        let columns: [Column<SessionStatus>; 3] = [
+            (
+                "metallb_bgp_session_up",
+                "Whether the BGP session is established.",
+                |status| u64::from(status.state == SessionState::Established),
+            ),
+            (
+                "metallb_bgp_announced_prefixes_total",
+                "Prefixes that the peer holds from this node.",
+                |status| status.prefixes as u64,
+            ),
+            (
+                "metallb_bgp_pending_prefixes_total",
+                "Prefixes that the peer should hold from this node.",
+                |status| status.desired as u64,
+            ),
+        ];
+        for (name, help, value) in columns {
+            let rows = sessions.iter().map(|(peer, status)| {
+                let value = i64::try_from(value(status)).unwrap_or(i64::MAX);
+                (vec![peer.to_string()], value)
+            });
+            self.gauge(name, help, &["peer"], rows);
+        }
+    }
+
+    fn messages(&self, sessions: &BTreeMap<SocketAddr, SessionStatus>) {
+        let columns: [Column<SessionStatus>; 9] = [
+            (
+                "metallb_bgp_updates_total",
+                "UPDATE messages sent.",
+                |status| status.updates_sent,
+            ),
+            ("metallb_bgp_opens_sent", "OPEN messages sent.", |status| {
+                status.messages.opens_sent
+            }),
+            (
+                "metallb_bgp_opens_received",
+                "OPEN messages received.",
+                |status| status.messages.opens_received,
+            ),
+            (
+                "metallb_bgp_notifications_sent",
+                "NOTIFICATION messages sent.",
+                |status| status.messages.notifications_sent,
+            ),
+            (
+                "metallb_bgp_updates_total_received",
+                "UPDATE messages received.",
+                |status| status.messages.updates_received,
+            ),
+            (
+                "metallb_bgp_keepalives_sent",
+                "KEEPALIVE messages sent.",
+                |status| status.messages.keepalives_sent,
+            ),
+            (
+                "metallb_bgp_keepalives_received",
+                "KEEPALIVE messages received.",
+                |status| status.messages.keepalives_received,
+            ),
+            ("metallb_bgp_total_sent", "Messages sent.", |status| {
+                status.updates_sent + status.messages.sent()
+            }),
+            (
+                "metallb_bgp_total_received",
+                "Messages received.",
+                |status| status.messages.received,
+            ),
+        ];
+        for (name, help, value) in columns {
+            let rows = sessions.iter();
+            let rows = rows.map(|(peer, status)| (vec![peer.to_string()], value(status)));
+            self.counter(name, help, &["peer"], rows);
+        }
+    }
+
+    fn source(&self, source: Source) {
+        let counters = [
+            (
+                "metallb_k8s_client_updates_total",
+                "Changes of objects taken in.",
+                source.updates,
+            ),
+            (
+                "metallb_k8s_client_update_errors_total",
+                "Times that something was found wrong with objects.",
+                source.errors,
+            ),
+        ];
+        for (name, help, value) in counters {
+            self.counter(name, help, &[], [(Vec::new(), value)].into_iter());
+        }
+        let gauges = [
+            (
+                "metallb_k8s_client_config_loaded_bool",
+                "1 once the configuration has been loaded.",
+                source.is_loaded,
+            ),
+            (
+                "metallb_k8s_client_config_stale_bool",
+                "1 while part of the configuration in force is older than the objects, which are wrong.",
+                source.is_stale,
+            ),
+        ];
+        for (name, help, value) in gauges {
+            self.gauge(name, help, &[], [(Vec::new(), value.into())].into_iter());
+        }
+    }
+
+    fn gauge(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+        rows: impl Iterator<Item = (Vec<String>, i64)>,
+    ) {
+        let gauge = IntGaugeVec::new(Opts::new(name, help), labels);
+        let gauge = gauge.expect("names are valid");
+        for (values, value) in rows {
+            gauge.with_label_values(&values).set(value);
+        }
+        self.add(gauge);
+    }
+
+    fn counter(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+        rows: impl Iterator<Item = (Vec<String>, u64)>,
+    ) {
+        let counter = IntCounterVec::new(Opts::new(name, help), labels);
+        let counter = counter.expect("names are valid");
+        for (values, value) in rows {
+            counter.with_label_values(&values).inc_by(value);
+        }
+        self.add(counter);
+    }
+
+    fn add(&self, metric: impl prometheus::core::Collector + 'static) {
+        let registered = self.0.register(Box::new(metric));
+        registered.expect("every name is used once");
+    }
+}
+
+/// Name, help, and the value of a row.
+type Column<T> = (&'static str, &'static str, fn(&T) -> u64);
+
+#[cfg(test)]
+mod tests;

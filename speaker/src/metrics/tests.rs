@@ -1,0 +1,83 @@
+use std::time::UNIX_EPOCH;
+
+use super::*;
+use crate::bgp::Messages;
+
+fn session(state: SessionState) -> SessionStatus {
+    SessionStatus {
+        state,
+        since: UNIX_EPOCH,
+        last_error: None,
+        prefixes: 1,
+        desired: 2,
+        updates_sent: 3,
+        messages: Messages {
+            opens_sent: 4,
+            opens_received: 5,
+            notifications_sent: 6,
+            keepalives_sent: 7,
+            keepalives_received: 8,
+            updates_received: 9,
+            received: 22,
+        },
+        hold_time: None,
+        families: BTreeSet::new(),
+        local_address: None,
+    }
+}
+
+#[test]
+fn the_page_has_metallbs_names_and_labels() {
+    let web = BTreeSet::from([ServiceKey::new("default", "web")]);
+    let snapshot = Snapshot {
+        node: "n1".to_owned(),
+        announced: BTreeMap::from([(
+            "192.0.2.1".parse().unwrap(),
+            Announced {
+                layer2: web.clone(),
+                bgp: web,
+            },
+        )]),
+        sessions: BTreeMap::from([
+            (
+                "192.0.2.254:179".parse().unwrap(),
+                session(SessionState::Established),
+            ),
+            (
+                "[2001:db8::1]:179".parse().unwrap(),
+                session(SessionState::Active),
+            ),
+        ]),
+        source: Source {
+            updates: 10,
+            errors: 1,
+            is_loaded: true,
+            is_stale: false,
+        },
+    };
+    let counts = Counts {
+        requests: 2,
+        responses: 2,
+        gratuitous: 10,
+    };
+    let counts = BTreeMap::from([("192.0.2.1".parse().unwrap(), counts)]);
+    let text = render(&snapshot, &counts);
+    let rows: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
+    let expected = include_str!("tests/page.txt");
+    assert_eq!(rows, expected.lines().collect::<Vec<_>>(), "{text}");
+    assert!(text.contains("# TYPE metallb_bgp_updates_total counter\n"));
+    assert!(text.contains("# TYPE metallb_speaker_announced gauge\n"));
+}
+
+#[test]
+fn what_is_not_there_has_no_series() {
+    let text = render(&Snapshot::default(), &BTreeMap::new());
+    let rows: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
+    let expected = [
+        "metallb_k8s_client_config_loaded_bool 0",
+        "metallb_k8s_client_config_stale_bool 0",
+        "metallb_k8s_client_update_errors_total 0",
+        "metallb_k8s_client_updates_total 0",
+    ];
+    assert_eq!(rows, expected);
+}

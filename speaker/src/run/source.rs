@@ -1,0 +1,96 @@
+//! Where objects come from: a directory or an API server. The loop does not ask which.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use anyhow::Context;
+use ferrolb_crds::source::Change;
+use ferrolb_crds::source::kubernetes::{self, Kubernetes, Role};
+use ferrolb_crds::source::manifests::{self, Manifests};
+use kube::Client;
+
+use super::{Heartbeat, Origin, Settings};
+
+/// A source that has been started.
+pub(super) enum Source {
+    Manifests(Manifests),
+    Kubernetes(Box<Kubernetes>),
+}
+
+/// What changed.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    pub(super) changes: Vec<Change>,
+    /// Everything that is wrong with the objects, when that is different from before.
+    pub(super) problems: Option<BTreeSet<String>>,
+    /// The heartbeat key, when it is different from before.
+    pub(super) heartbeat_key: Option<Option<Vec<u8>>>,
+}
+
+impl Source {
+    /// The one that the settings name, and the client it uses, if it uses one.
+    pub(super) async fn start(settings: &Settings) -> anyhow::Result<(Self, Option<Client>)> {
+        match &settings.origin {
+            Origin::Manifests { manifests, state } => {
+                let source = Self::directory(manifests, state, &settings.namespace)?;
+                Ok((source, None))
+            }
+            Origin::Cluster(cluster) => {
+                let client = kubernetes::connect(cluster.kubeconfig.as_deref()).await?;
+                let options = kubernetes::Options {
+                    namespace: settings.namespace.clone(),
+                    role: Role::Speaker,
+                    key_secret: match &settings.heartbeat {
+                        Heartbeat::Secret(name) => Some(name.clone()),
+                        Heartbeat::KeyFile(_) | Heartbeat::Insecure | Heartbeat::NoKey => None,
+                    },
+                };
+                let source = Kubernetes::start(client.clone(), options);
+                Ok((Self::Kubernetes(Box::new(source)), Some(client)))
+            }
+        }
+    }
+
+    /// A directory.
+    pub(super) fn directory(
+        manifests: &Path,
+        state: &Path,
+        namespace: &str,
+    ) -> anyhow::Result<Self> {
+        let source = Manifests::start(&manifests::Options {
+            dir: manifests.to_owned(),
+            state: Some(state.to_owned()),
+            namespace: namespace.to_owned(),
+            follow_state: true,
+        });
+        source
+            .map(Self::Manifests)
+            .context("reading the manifests directory")
+    }
+
+    /// Waits for the next change. Cancel-safe.
+    pub(super) async fn next(&mut self) -> Batch {
+        match self {
+            Self::Manifests(source) => {
+                let batch = source.next().await;
+                Batch {
+                    changes: batch.changes,
+                    problems: batch.problems.map(|problems| words(&problems)),
+                    ..Batch::default()
+                }
+            }
+            Self::Kubernetes(source) => {
+                let batch = source.next().await;
+                Batch {
+                    changes: batch.changes,
+                    problems: batch.problems.map(|problems| words(&problems)),
+                    heartbeat_key: batch.heartbeat_key,
+                }
+            }
+        }
+    }
+}
+
+fn words<P: ToString>(problems: &[P]) -> BTreeSet<String> {
+    problems.iter().map(ToString::to_string).collect()
+}
