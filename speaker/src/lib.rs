@@ -15,6 +15,7 @@ pub mod metrics;
 mod mutator;
 pub mod nft;
 pub mod plan;
+pub mod reports;
 pub mod run;
 pub mod status;
 pub mod telemetry;

@@ -53,6 +53,8 @@ pub struct ServicePlan {
     pub layer2: Option<Reason>,
     /// BGP: `None` when this node announces it, else why not.
     pub bgp: Option<Reason>,
+    /// The peers that it is to go to.
+    pub peers: BTreeSet<String>,
 }
 
 impl AddressPlan {
@@ -106,7 +108,11 @@ pub fn plan_address(world: &World, address: IpAddr) -> Option<AddressPlan> {
     let keys = claims.iter().map(|claim| claim.service.key.clone());
     let fates = by_layer2.into_iter().zip(by_bgp);
     let services: BTreeMap<_, _> = keys
-        .zip(fates.map(|(layer2, bgp)| ServicePlan { layer2, bgp }))
+        .zip(fates.map(|(layer2, bgp)| ServicePlan {
+            layer2,
+            bgp: bgp.as_ref().err().copied(),
+            peers: bgp.unwrap_or_default(),
+        }))
         .collect();
     let handed_off = claims.iter().map(|claim| claim.service);
     let handed_off = handed_off.filter(|service| services[&service.key].is_handed_off());

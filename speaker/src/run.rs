@@ -183,7 +183,7 @@ impl Speaker {
                 (Some(file), HandOffLink::start(), None)
             }
             Origin::Cluster(cluster) => {
-                let cluster = ClusterLink::start(&settings.identity.node, cluster, client);
+                let cluster = ClusterLink::start(&settings, cluster, client);
                 (None, HandOffLink::none(), Some(cluster))
             }
         };
@@ -313,6 +313,7 @@ impl Speaker {
         let now = SystemTime::now();
         let mut differs = Differences::default();
         let mut fresh = BTreeSet::new();
+        let mut services = BTreeSet::new();
         for address in touched {
             let new = plan::plan_address(&self.world, address);
             let old = self.plan.addresses.get(&address);
@@ -325,6 +326,8 @@ impl Speaker {
                 cluster.note_address(address, new.as_ref());
             }
             differs.add(old, new.as_ref());
+            let plans = old.into_iter().chain(new.as_ref());
+            services.extend(plans.flat_map(|plan| plan.services.keys().cloned()));
             let was_handed_off = old.is_some_and(AddressPlan::is_handed_off);
             match new.as_ref().is_some_and(AddressPlan::is_handed_off) {
                 true if !was_handed_off => drop(fresh.insert(address)),
@@ -336,6 +339,7 @@ impl Speaker {
                 None => self.plan.addresses.remove(&address),
             };
         }
+        self.report_services(services);
         let peers = plan::peers(&self.world);
         changes::log_peers(&self.plan.peers, &peers);
         self.plan.peers = peers;
@@ -377,12 +381,6 @@ impl Speaker {
             Arc::new(translate::routes(announced(plan, hand_off), peer))
         });
         self.note_sessions();
-    }
-
-    fn note_sessions(&self) {
-        if let Some(cluster) = &self.cluster {
-            cluster.note_sessions(self.sessions.by_address());
-        }
     }
 
     fn tell_layer2(&self) {

@@ -29,6 +29,7 @@ use tokio::task::JoinHandle;
 use tracing::{debug, info, warn};
 
 pub use document::Document;
+pub(crate) use report::time;
 pub use report::{Facts, Since, document, state};
 
 /// Where the sockets of this host's speakers are.

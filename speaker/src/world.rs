@@ -157,6 +157,14 @@ impl World {
         keys.filter_map(|key| self.services.get(key).map(AsRef::as_ref))
     }
 
+    /// The addresses a Service holds, in order.
+    pub fn ingress_of(&self, service: &ServiceKey) -> impl Iterator<Item = IpAddr> {
+        let service = self.services.get(service);
+        service
+            .into_iter()
+            .flat_map(|service| service.ingress.iter().copied())
+    }
+
     /// The EndpointSlices of a Service; `None`: there is none, and see [`Self::assumes_endpoints`].
     pub fn slices_of(&self, service: &ServiceKey) -> Option<impl Iterator<Item = &EndpointSlice>> {
         self.slices.get(service).map(BTreeMap::values)

@@ -362,6 +362,39 @@ const ARROWS: &[Row] = &[
         ],
         &["prometheus"],
     ),
+    row(
+        "speaker::reports",
+        REPORTS,
+        &["serde", "serde_json", "ring"],
+    ),
+    row(
+        "speaker::reports::*",
+        REPORTS,
+        &["serde", "serde_json", "ring"],
+    ),
+    row(
+        "speaker::reports::driver",
+        &[
+            "speaker::reports",
+            "speaker::reports::*",
+            "speaker::backoff",
+            "speaker::status",
+            "crds::api",
+            "crds::model",
+            "crds::source",
+            "crds::source::kubernetes::*",
+        ],
+        &[
+            "fastrand",
+            "http",
+            "k8s_openapi",
+            "kube",
+            "serde",
+            "serde_json",
+            "tokio",
+            "tracing",
+        ],
+    ),
     row("speaker::world", WORLD, &[]),
     row("speaker::plan", PLAN, &[]),
     row("speaker::plan::*", PLAN, &[]),
@@ -524,6 +557,16 @@ const PLAN: &[&str] = &[
     "speaker::layer2::rank",
     "speaker::bgp",
     "speaker::nft",
+    "crds::model",
+];
+/// What is reported is made of what is planned, and knows no machine either.
+const REPORTS: &[&str] = &[
+    "speaker::reports",
+    "speaker::reports::*",
+    "speaker::plan",
+    "speaker::world",
+    "crds::api",
+    "crds::api::*",
     "crds::model",
 ];
 const ANYTHING_SPEAKER: &[&str] = &["speaker::*", "crds::*"];
@@ -848,6 +891,7 @@ const KNOWN: &[&str] = &[
     "ferrolb_controller",
     "ferrolb_speaker",
     "futures_util",
+    "http",
     "http_body_util",
     "hyper",
     "hyper_util",

@@ -100,24 +100,24 @@ pub fn routes<'a>(
     routes
 }
 
-/// Plans one address, and says for each claim why this node does not announce it, if it does not.
+/// Plans one address, and says for each claim to which peers it goes, or why this node does not
+/// announce it.
 pub(super) fn plan(
     world: &World,
     address: IpAddr,
     claims: &[Claim<'_>],
-) -> (BTreeSet<Advertised>, Vec<Option<Reason>>) {
+) -> (BTreeSet<Advertised>, Vec<Result<BTreeSet<String>, Reason>>) {
     let mut advertised = BTreeSet::new();
-    let mut reasons = Vec::with_capacity(claims.len());
+    let mut fates = Vec::with_capacity(claims.len());
     for claim in claims {
-        match advertise(world, address, claim) {
-            Ok(more) => {
-                advertised.extend(more);
-                reasons.push(None);
-            }
-            Err(reason) => reasons.push(Some(reason)),
-        }
+        fates.push(advertise(world, address, claim).map(|more| {
+            let peers = more.iter().flat_map(|one| one.peers.iter().cloned());
+            let peers = peers.collect();
+            advertised.extend(more);
+            peers
+        }));
     }
-    (advertised, reasons)
+    (advertised, fates)
 }
 
 fn advertise(

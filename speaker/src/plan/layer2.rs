@@ -54,6 +54,16 @@ pub struct Holding {
     pub missing: BTreeSet<String>,
 }
 
+impl Holding {
+    /// Where this node answers, as far as it can.
+    pub fn usable(&self) -> Interfaces {
+        match &self.interfaces {
+            Interfaces::All => Interfaces::All,
+            Interfaces::Only(names) => Interfaces::Only(names - &self.missing),
+        }
+    }
+}
+
 impl Layer2 {
     /// Whether this node answers.
     pub fn is_held(&self) -> bool {
@@ -89,6 +99,14 @@ impl Interfaces {
             names.extend(advertisement.interfaces.iter().cloned());
         }
         union.map(Self::Only)
+    }
+
+    /// Those that either means.
+    pub fn union_with(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Only(names), Self::Only(more)) => Self::Only(&names | &more),
+            (Self::All, _) | (_, Self::All) => Self::All,
+        }
     }
 
     /// Whether the interface of this name is meant.

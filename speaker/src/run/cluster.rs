@@ -1,25 +1,40 @@
-//! What a speaker in a cluster has besides: somebody may ask how it is doing.
+//! What a speaker in a cluster has besides: somebody may ask how it is doing, and the API server is
+//! told.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
+use ferrolb_crds::api;
+use ferrolb_crds::model::{Neighbor, ServiceKey};
 use ferrolb_crds::serve::{Pages, Pulse, Server};
 use kube::Client;
 
-use super::Cluster;
 use super::source::Batch;
-use crate::bgp::SessionStatus;
+use super::{Cluster, Settings, Speaker};
+use crate::bgp::{SessionState, SessionStatus};
 use crate::layer2::Counters;
 use crate::metrics::{self, Announced, Snapshot};
-use crate::plan::AddressPlan;
+use crate::plan::{AddressPlan, PeerPlan};
+use crate::reports::driver::Reports;
+use crate::reports::{self, Body, Key, Wanted, driver};
+use crate::status;
 
 /// The part of a speaker that only a cluster needs.
 pub(super) struct ClusterLink {
     pulse: Pulse,
     known: Arc<Mutex<Known>>,
     _servers: Vec<Server>,
+    reports: Option<Reports>,
+    /// What was last said of each session, and since when it is up or down.
+    sessions: BTreeMap<String, Said>,
+}
+
+struct Said {
+    wanted: Wanted,
+    is_up: bool,
+    since: SystemTime,
 }
 
 /// What the page of metrics is made of.
@@ -31,20 +46,27 @@ struct Known {
 
 impl ClusterLink {
     /// Begins to serve.
-    pub(super) fn start(node: &str, settings: &Cluster, _client: Option<Client>) -> Self {
+    pub(super) fn start(settings: &Settings, cluster: &Cluster, client: Option<Client>) -> Self {
         let pulse = Pulse::begin();
+        let node = &settings.identity.node;
+        let reports = driver::Settings {
+            node: node.clone(),
+            namespace: settings.namespace.clone(),
+        };
         let known = Known {
             snapshot: Snapshot {
-                node: node.to_owned(),
+                node: node.clone(),
                 ..Snapshot::default()
             },
             counters: None,
         };
         let known = Arc::new(Mutex::new(known));
         Self {
-            _servers: serve(settings, &pulse, &known),
+            _servers: serve(cluster, &pulse, &known),
             pulse,
             known,
+            reports: client.map(|client| Reports::start(client, reports)),
+            sessions: BTreeMap::new(),
         }
     }
 
@@ -70,6 +92,11 @@ impl ClusterLink {
                 source.errors += u64::from(source.is_stale);
             }
         });
+        if let Some(reports) = &self.reports {
+            reports.know(batch.uids.iter().cloned());
+            let problems = batch.problems.as_ref().map(reports::configuration);
+            reports.want(problems.map(|wanted| (Key::Configuration, Some(wanted))));
+        }
     }
 
     /// The plan of an address is this one.
@@ -83,9 +110,46 @@ impl ClusterLink {
         });
     }
 
-    /// The sessions stand like this.
-    pub(super) fn note_sessions(&self, sessions: BTreeMap<SocketAddr, SessionStatus>) {
+    /// The sessions stand like this, by the peer's address.
+    fn note_sessions(&self, sessions: BTreeMap<SocketAddr, SessionStatus>) {
         self.note(|known| known.snapshot.sessions = sessions);
+    }
+
+    /// Reports what is different of the sessions.
+    fn report_sessions(
+        &mut self,
+        peers: &BTreeMap<String, PeerPlan>,
+        statuses: &BTreeMap<String, SessionStatus>,
+    ) {
+        let Some(reports) = &self.reports else {
+            return;
+        };
+        let mut gone: BTreeSet<String> = self.sessions.keys().cloned().collect();
+        for (peer, plan) in peers {
+            gone.remove(peer);
+            let said = self.sessions.get(peer);
+            let status = statuses.get(peer);
+            let is_up = status.is_some_and(|status| status.state == SessionState::Established);
+            let since = match (said, status) {
+                (Some(said), _) if said.is_up == is_up => said.since,
+                (_, Some(status)) => status.since,
+                (_, None) => SystemTime::now(),
+            };
+            let wanted = Wanted::This(Body::Session(session(plan, status, since)));
+            if said.is_none_or(|said| said.wanted != wanted) {
+                reports.want([(Key::Session(peer.clone()), Some(wanted.clone()))]);
+                let said = Said {
+                    wanted,
+                    is_up,
+                    since,
+                };
+                self.sessions.insert(peer.clone(), said);
+            }
+        }
+        for peer in gone {
+            self.sessions.remove(&peer);
+            reports.want([(Key::Session(peer), None)]);
+        }
     }
 
     /// Layer 2 counts here.
@@ -95,6 +159,71 @@ impl ClusterLink {
 
     fn note(&self, change: impl FnOnce(&mut Known)) {
         change(&mut self.known.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+impl Speaker {
+    /// Tells whoever wants to know how the sessions stand.
+    pub(super) fn note_sessions(&mut self) {
+        if let Some(cluster) = &mut self.cluster
+            && self.is_ready
+        {
+            cluster.note_sessions(self.sessions.by_address());
+            cluster.report_sessions(&self.plan.peers, &self.sessions.statuses());
+        }
+    }
+
+    /// Tells the API server how these Services fare here.
+    pub(super) fn report_services(&self, services: BTreeSet<ServiceKey>) {
+        let reports = self.cluster.as_ref().and_then(|link| link.reports.as_ref());
+        let Some(reports) = reports else {
+            return;
+        };
+        let (world, plan) = (&self.world, &self.plan);
+        let is_starting = self.segment.is_starting();
+        reports.want(services.into_iter().flat_map(|service| {
+            let layer2 = reports::layer2(world, plan, &service, is_starting);
+            let bgp = reports::bgp(world, plan, &service);
+            [
+                (Key::Layer2(service.clone()), layer2),
+                (Key::Bgp(service), bgp),
+            ]
+        }));
+    }
+}
+
+/// What there is to say of a session. One that tries again and again is always the same.
+fn session(plan: &PeerPlan, status: Option<&SessionStatus>, since: SystemTime) -> reports::Session {
+    let since = status::time(since);
+    match (plan, status) {
+        (PeerPlan::Run(session), Some(status)) => reports::Session {
+            state: match status.state {
+                SessionState::Established => api::SessionState::Established,
+                SessionState::Idle
+                | SessionState::Connect
+                | SessionState::Active
+                | SessionState::OpenSent
+                | SessionState::OpenConfirm => api::SessionState::Active,
+            },
+            since,
+            last_error: status.last_error.clone(),
+            prefixes: i64::try_from(status.prefixes).unwrap_or(i64::MAX),
+            peer_address: Some(session.neighbor.to_string()),
+        },
+        (PeerPlan::Run(session), None) => reports::Session {
+            since,
+            peer_address: Some(session.neighbor.to_string()),
+            ..reports::Session::default()
+        },
+        (PeerPlan::Refused { neighbor, fields }, _) => reports::Session {
+            since,
+            last_error: Some(format!("not started, not built yet: {}", fields.join(", "))),
+            peer_address: match neighbor {
+                Neighbor::Address(address) => Some(address.to_string()),
+                Neighbor::Interface(_) => None,
+            },
+            ..reports::Session::default()
+        },
     }
 }
 

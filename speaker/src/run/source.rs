@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::Context;
+use ferrolb_crds::model::ServiceKey;
 use ferrolb_crds::source::Change;
-use ferrolb_crds::source::kubernetes::{self, Kubernetes, Role};
+use ferrolb_crds::source::kubernetes::{self, Kubernetes, Observed, Role};
 use ferrolb_crds::source::manifests::{self, Manifests};
 use kube::Client;
 
@@ -23,6 +24,8 @@ pub(super) struct Batch {
     pub(super) changes: Vec<Change>,
     /// Everything that is wrong with the objects, when that is different from before.
     pub(super) problems: Option<BTreeSet<String>>,
+    /// Which object each Service is; `None`: it is no more.
+    pub(super) uids: Vec<(ServiceKey, Option<String>)>,
     /// The heartbeat key, when it is different from before.
     pub(super) heartbeat_key: Option<Option<Vec<u8>>>,
 }
@@ -84,6 +87,7 @@ impl Source {
                 Batch {
                     changes: batch.changes,
                     problems: batch.problems.map(|problems| words(&problems)),
+                    uids: batch.services.into_iter().map(uid).collect(),
                     heartbeat_key: batch.heartbeat_key,
                 }
             }
@@ -93,4 +97,8 @@ impl Source {
 
 fn words<P: ToString>(problems: &[P]) -> BTreeSet<String> {
     problems.iter().map(ToString::to_string).collect()
+}
+
+fn uid((service, observed): (ServiceKey, Option<Observed>)) -> (ServiceKey, Option<String>) {
+    (service, observed.map(|observed| observed.uid))
 }

@@ -334,7 +334,7 @@ fn fate(reason: Option<Reason>) -> String {
 }
 
 /// A time as RFC 3339 writes it, in UTC, to the second.
-fn time(at: SystemTime) -> String {
+pub(crate) fn time(at: SystemTime) -> String {
     let seconds = at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let (days, of_day) = (seconds / 86_400, seconds % 86_400);
     let (year, month, day) = civil(days);

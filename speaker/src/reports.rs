@@ -1,0 +1,245 @@
+//! What this node reports to the API server: objects for whoever looks, and events.
+//!
+//! ```text
+//! plan ──▶ Wanted by Key ──▶ ledger ──▶ Task ──▶ driver ──▶ API server
+//!                              ▲                               │
+//!                              └──────── what is there ◀───────┘
+//! ```
+//!
+//! What should be there and what is there are compared, and only a difference is written: a system
+//! at rest writes nothing, and what somebody deletes or edits is restored.
+
+pub mod driver;
+pub mod ledger;
+mod object;
+
+use std::collections::BTreeSet;
+
+use ferrolb_crds::api::{self, Resource, SessionState};
+use ferrolb_crds::model::ServiceKey;
+
+pub use object::{Seen, event, label, labels, metadata, name, seen, status};
+
+use crate::plan::{Interfaces, Layer2, Plan, Reason};
+use crate::world::World;
+
+/// Which object.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Key {
+    /// The ServiceL2Status of a Service.
+    Layer2(ServiceKey),
+    /// The ServiceBGPStatus of a Service.
+    Bgp(ServiceKey),
+    /// This speaker's ConfigurationState.
+    Configuration,
+    /// The BGPSession with a peer.
+    Session(String),
+}
+
+/// Of which kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Sort {
+    /// ServiceL2Status.
+    Layer2,
+    /// ServiceBGPStatus.
+    Bgp,
+    /// ConfigurationState.
+    Configuration,
+    /// BGPSession.
+    Session,
+}
+
+/// What should be there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wanted {
+    /// This.
+    This(Body),
+    /// Whatever is there: it is not known yet.
+    AsItIs,
+}
+
+/// What an object says, beside what its key tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Body {
+    /// On which interfaces the Service is announced; none: on all.
+    Layer2(Vec<String>),
+    /// To which peers it is to be advertised.
+    Bgp(Vec<String>),
+    /// What is wrong with the configuration.
+    Configuration(Verdict),
+    /// How the session is doing.
+    Session(Session),
+}
+
+/// What is wrong with the configuration.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Verdict {
+    /// Nothing, if this is empty.
+    pub error: String,
+    /// Since when it is right, or wrong; only the API server knows.
+    pub since: Option<String>,
+}
+
+/// How a session is doing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Session {
+    /// Established, or in one word for all the others that nothing is.
+    pub state: SessionState,
+    /// Since when, as RFC 3339 writes it.
+    pub since: String,
+    /// Why it ended or does not come up.
+    pub last_error: Option<String>,
+    /// Prefixes that the peer holds.
+    pub prefixes: i64,
+    /// Where the peer is.
+    pub peer_address: Option<String>,
+}
+
+/// Something that happened to a Service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// Which Service.
+    pub service: ServiceKey,
+    /// Which object that is.
+    pub uid: String,
+    /// Whether somebody should worry.
+    pub is_warning: bool,
+    /// Why, in one word.
+    pub reason: &'static str,
+    /// What, in a sentence.
+    pub message: String,
+}
+
+impl Key {
+    /// The kind of object.
+    pub fn sort(&self) -> Sort {
+        match self {
+            Self::Layer2(_) => Sort::Layer2,
+            Self::Bgp(_) => Sort::Bgp,
+            Self::Configuration => Sort::Configuration,
+            Self::Session(_) => Sort::Session,
+        }
+    }
+
+    /// The Service it is about, and by which protocol that is announced.
+    pub fn service(&self) -> Option<(&ServiceKey, &'static str)> {
+        match self {
+            Self::Layer2(service) => Some((service, "layer2")),
+            Self::Bgp(service) => Some((service, "bgp")),
+            Self::Configuration | Self::Session(_) => None,
+        }
+    }
+}
+
+impl Sort {
+    /// Every kind.
+    pub const ALL: [Self; 4] = [Self::Layer2, Self::Bgp, Self::Configuration, Self::Session];
+
+    /// How the API server names it.
+    pub fn resource(self) -> Resource {
+        match self {
+            Self::Layer2 => api::SERVICE_L2_STATUS,
+            Self::Bgp => api::SERVICE_BGP_STATUS,
+            Self::Configuration => api::CONFIGURATION_STATE,
+            Self::Session => api::BGP_SESSION,
+        }
+    }
+
+    /// Where its objects are.
+    pub fn path(self, namespace: &str) -> String {
+        let resource = self.resource();
+        let version = resource.api_version();
+        format!("/apis/{version}/namespaces/{namespace}/{}", resource.plural)
+    }
+}
+
+impl Body {
+    /// Whether both say the same, whatever the time.
+    pub fn says_the_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Configuration(one), Self::Configuration(two)) => one.error == two.error,
+            _ => self == other,
+        }
+    }
+}
+
+/// What should be said of a Service at layer 2. While layer 2 is being started, or listens, nothing
+/// is known that would be worth a change.
+pub fn layer2(
+    world: &World,
+    plan: &Plan,
+    service: &ServiceKey,
+    is_starting: bool,
+) -> Option<Wanted> {
+    let mut interfaces: Option<Interfaces> = None;
+    let mut is_open = false;
+    for address in world.ingress_of(service) {
+        let Some(plan) = plan.addresses.get(&address) else {
+            continue;
+        };
+        let reason = match plan.services.get(service) {
+            Some(fate) => fate.layer2,
+            None => continue,
+        };
+        match (reason, &plan.layer2) {
+            (None, Layer2::Held(holding)) => {
+                let held = holding.usable();
+                interfaces = Some(match interfaces {
+                    Some(more) => more.union_with(held),
+                    None => held,
+                });
+            }
+            (Some(Reason::Listening), _) => is_open = true,
+            (Some(Reason::Layer2Off), _) => is_open |= is_starting,
+            (Some(_), _) | (None, Layer2::NotHeld { .. }) => {}
+        }
+    }
+    match interfaces {
+        Some(Interfaces::All) => Some(Wanted::This(Body::Layer2(Vec::new()))),
+        Some(Interfaces::Only(names)) => {
+            Some(Wanted::This(Body::Layer2(names.into_iter().collect())))
+        }
+        None => is_open.then_some(Wanted::AsItIs),
+    }
+}
+
+/// What should be said of a Service by BGP: to whom it is to go. How the sessions are doing changes
+/// nothing.
+pub fn bgp(world: &World, plan: &Plan, service: &ServiceKey) -> Option<Wanted> {
+    let plans = world.ingress_of(service);
+    let plans = plans.filter_map(|address| plan.addresses.get(&address)?.services.get(service));
+    let peers: BTreeSet<&String> = plans.flat_map(|fate| &fate.peers).collect();
+    let peers: Vec<String> = peers.into_iter().cloned().collect();
+    (!peers.is_empty()).then_some(Wanted::This(Body::Bgp(peers)))
+}
+
+/// What should be said of the configuration.
+pub fn configuration(problems: &BTreeSet<String>) -> Wanted {
+    let mut lines: Vec<&str> = problems.iter().take(TOLD).map(String::as_str).collect();
+    let rest = problems.len().saturating_sub(TOLD);
+    let more = format!("and {rest} more");
+    if rest > 0 {
+        lines.push(&more);
+    }
+    let mut error = match lines.is_empty() {
+        true => String::new(),
+        false => format!("{}{}", api::CONFIGURATION_ERROR_PREFIX, lines.join("\n")),
+    };
+    error.truncate(boundary(&error, LONGEST));
+    Wanted::This(Body::Configuration(Verdict { error, since: None }))
+}
+
+/// The end of the longest whole beginning within so many octets.
+fn boundary(text: &str, longest: usize) -> usize {
+    let mut ends = (0..=longest.min(text.len())).rev();
+    ends.find(|end| text.is_char_boundary(*end)).unwrap_or(0)
+}
+
+/// How many problems are told one by one.
+const TOLD: usize = 100;
+
+/// What a condition's message may hold.
+const LONGEST: usize = 32_000;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,570 @@
+//! Writes to the API server what the ledger says, in a task of its own, and follows what is there.
+//!
+//! The loop of the speaker never waits for it: what it wants lies in a box, the latest of each object,
+//! until there is time. A server that does not answer is asked again with back-off.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "driver: owns a task, its connections, clock and deadlines"
+)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::pending;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use ferrolb_crds::api;
+use ferrolb_crds::model::ServiceKey;
+use ferrolb_crds::source::kubernetes::watch::{Event as Heard, FailureKind, Target, Watch};
+use k8s_openapi::api::core::v1::Node;
+use kube::Client;
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::core::{DynamicObject, ObjectList, Request, request};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use thiserror::Error;
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{sleep_until, timeout};
+use tracing::{debug, info, warn};
+
+use super::ledger::{Ledger, Task};
+use super::{Event, Key, Seen, Sort, Wanted, event, label, metadata, name, seen, status};
+use crate::backoff::Backoff;
+
+/// What to report, and as whom.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// This node.
+    pub node: String,
+    /// Namespace of the configuration, where the objects are.
+    pub namespace: String,
+}
+
+/// Reports until dropped.
+#[derive(Debug)]
+pub struct Reports {
+    inbox: Arc<Inbox>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Reports {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// What the loop wants to have said.
+#[derive(Debug, Default)]
+struct Inbox {
+    letters: Mutex<Letters>,
+    news: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Letters {
+    wanted: BTreeMap<Key, Option<Wanted>>,
+    uids: BTreeMap<ServiceKey, Option<String>>,
+    warnings: BTreeMap<ServiceKey, String>,
+}
+
+impl Reports {
+    /// Begins to follow what is there; writes nothing that is not wanted.
+    pub fn start(client: Client, settings: Settings) -> Self {
+        let inbox = Arc::new(Inbox::default());
+        let driver = Driver::new(client, settings, Arc::clone(&inbox));
+        let task = tokio::spawn(driver.run());
+        Self { inbox, task }
+    }
+
+    /// Replaces what should be there.
+    pub fn want(&self, wanted: impl IntoIterator<Item = (Key, Option<Wanted>)>) {
+        self.put(|letters| letters.wanted.extend(wanted));
+    }
+
+    /// Which object each Service is.
+    pub fn know(&self, uids: impl IntoIterator<Item = (ServiceKey, Option<String>)>) {
+        self.put(|letters| letters.uids.extend(uids));
+    }
+
+    /// Warns that a Service cannot be announced.
+    pub fn warn(&self, service: ServiceKey, message: String) {
+        self.put(|letters| drop(letters.warnings.insert(service, message)));
+    }
+
+    fn put(&self, put: impl FnOnce(&mut Letters)) {
+        let letters = self.inbox.letters.lock();
+        put(&mut letters.unwrap_or_else(PoisonError::into_inner));
+        self.inbox.news.notify_one();
+    }
+}
+
+struct Driver {
+    client: Client,
+    settings: Settings,
+    inbox: Arc<Inbox>,
+    ledger: Ledger,
+    heard: mpsc::Receiver<(Sort, Heard<Option<Seen>>)>,
+    _watches: Vec<Watch>,
+    budget: Budget,
+    backoff: Backoff,
+    rng: fastrand::Rng,
+    /// The server did not answer: nothing is asked before this.
+    quiet_until: Option<Instant>,
+    /// The Node's UID, if it is known.
+    owner: Option<String>,
+    /// What has been complained about.
+    complaints: BTreeSet<(Sort, &'static str)>,
+    is_silent: bool,
+}
+
+/// Why something could not be written.
+#[derive(Debug, Error)]
+enum Failure {
+    /// The server said no.
+    #[error("{}", .0.message)]
+    Refused(Box<kube::core::Status>),
+    /// Nobody knows whether it was written.
+    #[error("{0}")]
+    Unknown(String),
+}
+
+impl Driver {
+    fn new(client: Client, settings: Settings, inbox: Arc<Inbox>) -> Self {
+        let (sender, heard) = mpsc::channel(HEARD);
+        let watches = Sort::ALL.map(|sort| follow(&client, &settings, sort, &sender));
+        Self {
+            ledger: Ledger::new(settings.node.clone()),
+            client,
+            settings,
+            inbox,
+            heard,
+            _watches: watches.into(),
+            budget: Budget::full(Instant::now()),
+            backoff: Backoff::new(PAUSES.0, PAUSES.1),
+            rng: fastrand::Rng::with_seed(fastrand::u64(..)),
+            quiet_until: None,
+            owner: None,
+            complaints: BTreeSet::new(),
+            is_silent: false,
+        }
+    }
+
+    async fn run(mut self) {
+        loop {
+            self.take_letters();
+            let now = Instant::now();
+            let is_quiet = self.quiet_until.is_some_and(|until| until > now);
+            if !is_quiet
+                && self.budget.has_one(now)
+                && let Some(task) = self.ledger.poll(now)
+            {
+                self.budget.spend();
+                self.perform(task).await;
+                continue;
+            }
+            let deadline = match is_quiet {
+                true => self.quiet_until,
+                false if !self.budget.has_one(now) => Some(now + Budget::REFILL),
+                false => self.ledger.poll_timeout(),
+            };
+            tokio::select! {
+                Some((sort, heard)) = self.heard.recv() => self.hear(sort, heard),
+                () = self.inbox.news.notified() => {}
+                () = until(deadline) => {}
+            }
+        }
+    }
+
+    fn take_letters(&mut self) {
+        let letters = self.inbox.letters.lock();
+        let letters = std::mem::take(&mut *letters.unwrap_or_else(PoisonError::into_inner));
+        for (service, uid) in letters.uids {
+            self.ledger.know(service, uid);
+        }
+        for (key, wanted) in letters.wanted {
+            self.ledger.want(key, wanted);
+        }
+        for (service, message) in letters.warnings {
+            let uid = self.ledger.uid(&service).unwrap_or_default().to_owned();
+            self.ledger.tell(Event {
+                service,
+                uid,
+                is_warning: true,
+                reason: ANNOUNCE_FAILED,
+                message,
+            });
+        }
+    }
+
+    fn hear(&mut self, sort: Sort, heard: Heard<Option<Seen>>) {
+        match heard {
+            Heard::Listed {
+                objects, version, ..
+            } => {
+                let objects = objects.into_iter().flatten().collect();
+                self.ledger.list(sort, objects, number(&version));
+                self.complaints.retain(|(of, _)| *of != sort);
+            }
+            Heard::Applied(Some(seen), _) => self.ledger.see(seen),
+            Heard::Deleted(Some(seen), version) => {
+                // It may have gone with a Node that has come back as another.
+                self.owner = None;
+                self.ledger.vanish(sort, &seen.name, number(&version));
+            }
+            Heard::Failed(failure) => {
+                if failure.kind == FailureKind::Missing {
+                    self.ledger.miss(sort);
+                    self.complain(sort, "there is no such kind", &failure.cause);
+                } else {
+                    self.complain(sort, "it cannot be followed", &failure.cause);
+                }
+            }
+            Heard::Applied(None, _) | Heard::Deleted(None, _) => {}
+            Heard::Reached(_) | Heard::Recovered => {}
+        }
+    }
+
+    /// Once for each kind and cause, until it is over.
+    fn complain(&mut self, sort: Sort, reason: &'static str, error: &str) {
+        let kind = sort.resource().kind;
+        if self.complaints.insert((sort, reason)) {
+            warn!(kind, reason, error, "not reported to the API server");
+        }
+    }
+
+    async fn perform(&mut self, task: Task) {
+        let retry = task.clone();
+        let outcome = match task {
+            Task::Create(key) => self.create(&key).await,
+            Task::Write {
+                key,
+                name,
+                body,
+                present,
+            } => {
+                let patch = status(&key, &self.settings.node, &body, present.as_ref(), &now());
+                let request = self.request(&key).patch_subresource(
+                    "status",
+                    &name,
+                    &self.patch(),
+                    &Patch::Merge(patch),
+                );
+                self.write(&key, request).await
+            }
+            Task::Delete { key, name } => self.delete(&key, &name).await,
+            Task::Tell(event) => self.post(&event).await,
+            Task::Sweep(services) => self.sweep(services).await,
+        };
+        match outcome {
+            Ok(()) => self.note_answer(),
+            Err(failure) => self.note_failure(retry, &failure),
+        }
+    }
+
+    /// Makes an object; one that is there although it does not look like ours is made to.
+    async fn create(&mut self, key: &Key) -> Result<(), Failure> {
+        let owner = self.owner().await?;
+        let node = &self.settings.node;
+        let object = metadata(key, node, owner.as_deref());
+        let body = object.to_string().into_bytes();
+        let created = self.request(key).create(&PostParams::default(), body);
+        match self.write(key, created).await {
+            Err(Failure::Refused(status)) if status.code == 409 => {
+                let name = name(key, &self.settings.node);
+                let patch = Patch::Merge(object);
+                let patched = self.request(key).patch(&name, &self.patch(), &patch);
+                self.write(key, patched).await
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// Writes an object, and sees what the server made of it.
+    async fn write(&mut self, key: &Key, request: Result<Http, request::Error>) -> Done {
+        let object: Value = self.ask(request).await?;
+        // A session's writes are far apart, however much it flaps.
+        if key.sort() == Sort::Session {
+            let until = Instant::now() + SESSION_PAUSE;
+            self.ledger.put_off(key.clone(), until);
+        }
+        if let Some(seen) = seen(key.sort(), object) {
+            self.ledger.see(seen);
+        }
+        Ok(())
+    }
+
+    async fn delete(&mut self, key: &Key, name: &str) -> Done {
+        let request = self.request(key).delete(name, &DeleteParams::default());
+        match self.ask::<Value>(request).await {
+            Ok(_) => {}
+            Err(Failure::Refused(status)) if status.code == 404 => {}
+            Err(failure) => return Err(failure),
+        }
+        self.ledger.lose(key, name);
+        Ok(())
+    }
+
+    async fn post(&self, told: &Event) -> Done {
+        let path = format!("/api/v1/namespaces/{}/events", told.service.namespace);
+        let instant = SystemTime::now().duration_since(UNIX_EPOCH);
+        let instant = u64::try_from(instant.unwrap_or_default().as_nanos()).unwrap_or(u64::MAX);
+        let object = event(told, &self.settings.node, &now(), instant);
+        let body = object.to_string().into_bytes();
+        let request = Request::new(path).create(&PostParams::default(), body);
+        self.ask::<Value>(request).await.map(drop)
+    }
+
+    /// Other nodes that can take back what they said have done so by now; the others are gone.
+    async fn sweep(&self, services: BTreeSet<ServiceKey>) -> Done {
+        let node = label(&self.settings.node);
+        let parameters = ListParams {
+            label_selector: Some(format!("{}!={node}", api::LABEL_NODE)),
+            ..ListParams::default()
+        };
+        let path = Sort::Layer2.path(&self.settings.namespace);
+        let request = Request::new(path.as_str()).list(&parameters);
+        let list: ObjectList<DynamicObject> = self.ask(request).await?;
+        let others = list
+            .items
+            .into_iter()
+            .filter_map(|object| read(Sort::Layer2, &object));
+        let stale = others.filter(|other| {
+            let service = other.key.service().map(|(service, _)| service);
+            service.is_some_and(|service| services.contains(service))
+        });
+        for other in stale {
+            let request = Request::new(path.as_str()).delete(&other.name, &DeleteParams::default());
+            match self.ask::<Value>(request).await {
+                Ok(_) => {}
+                Err(Failure::Refused(status)) if status.code == 404 => {}
+                Err(failure) => return Err(failure),
+            }
+        }
+        Ok(())
+    }
+
+    /// The Node that the objects go with; none, if there is no such Node.
+    async fn owner(&mut self) -> Result<Option<String>, Failure> {
+        if self.owner.is_none() {
+            let request = Request::new("/api/v1/nodes");
+            let request = request.get(&self.settings.node, &kube::api::GetParams::default());
+            match self.ask::<Node>(request).await {
+                Ok(node) => self.owner = node.metadata.uid,
+                Err(Failure::Refused(status)) if matches!(status.code, 403 | 404) => {}
+                Err(failure) => return Err(failure),
+            }
+        }
+        Ok(self.owner.clone())
+    }
+
+    fn request(&self, key: &Key) -> Request {
+        Request::new(key.sort().path(&self.settings.namespace))
+    }
+
+    fn patch(&self) -> PatchParams {
+        PatchParams {
+            field_manager: Some(FIELD_MANAGER.to_owned()),
+            ..PatchParams::default()
+        }
+    }
+
+    async fn ask<T: DeserializeOwned>(
+        &self,
+        request: Result<Http, request::Error>,
+    ) -> Result<T, Failure> {
+        let request = request.map_err(|error| Failure::Unknown(error.to_string()))?;
+        match timeout(PATIENCE, self.client.request::<T>(request)).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(kube::Error::Api(status))) => Err(Failure::Refused(status)),
+            Ok(Err(error)) => Err(Failure::Unknown(error.to_string())),
+            Err(_) => Err(Failure::Unknown(
+                "the API server does not answer".to_owned(),
+            )),
+        }
+    }
+
+    fn note_answer(&mut self) {
+        self.backoff.reset();
+        self.quiet_until = None;
+        if std::mem::take(&mut self.is_silent) {
+            info!("reports are written to the API server again");
+        }
+    }
+
+    fn note_failure(&mut self, task: Task, failure: &Failure) {
+        let now = Instant::now();
+        let error = failure.to_string();
+        match failure {
+            Failure::Refused(status) if !matches!(status.code, 429 | 500..) => {
+                self.note_refusal(task, status.code, &error);
+            }
+            Failure::Refused(_) | Failure::Unknown(_) => {
+                let pause = self.backoff.next(&mut self.rng);
+                self.quiet_until = Some(now + pause);
+                if !std::mem::replace(&mut self.is_silent, true) {
+                    warn!(error, "reports not written to the API server, trying again");
+                }
+                self.again(task, now);
+            }
+        }
+    }
+
+    /// Asking again at once would change nothing.
+    fn note_refusal(&mut self, task: Task, code: u16, error: &str) {
+        let later = Instant::now() + REFUSED;
+        match task {
+            Task::Write { key, name, .. } if code == 404 => {
+                self.ledger.lose(&key, &name);
+            }
+            Task::Create(key) | Task::Write { key, .. } | Task::Delete { key, .. } => {
+                self.complain(key.sort(), "it is refused", error);
+                self.ledger.put_off(key, later);
+            }
+            Task::Sweep(services) => self.ledger.sweep_again(later, services),
+            // Its Service, or its namespace, may be gone.
+            Task::Tell(_) => debug!(error, "event not written"),
+        }
+    }
+
+    fn again(&mut self, task: Task, now: Instant) {
+        match task {
+            Task::Create(key) | Task::Write { key, .. } | Task::Delete { key, .. } => {
+                self.ledger.put_off(key, now);
+            }
+            Task::Sweep(services) => self.ledger.sweep_again(now, services),
+            Task::Tell(event) => self.ledger.tell(event),
+        }
+    }
+}
+
+type Http = http::Request<Vec<u8>>;
+type Done = Result<(), Failure>;
+
+/// How much may be written: so much at once, and then so much a second.
+#[derive(Debug)]
+struct Budget {
+    tokens: u32,
+    at: Instant,
+}
+
+impl Budget {
+    const BURST: u32 = 100;
+    const REFILL: Duration = Duration::from_millis(50);
+
+    fn full(now: Instant) -> Self {
+        Self {
+            tokens: Self::BURST,
+            at: now,
+        }
+    }
+
+    fn has_one(&mut self, now: Instant) -> bool {
+        let elapsed = now.saturating_duration_since(self.at).as_millis();
+        let more = u32::try_from(elapsed / Self::REFILL.as_millis()).unwrap_or(u32::MAX);
+        self.tokens = self.tokens.saturating_add(more).min(Self::BURST);
+        self.at = match self.tokens == Self::BURST {
+            true => now,
+            false => self.at + Self::REFILL * more,
+        };
+        self.tokens > 0
+    }
+
+    fn spend(&mut self) {
+        self.tokens = self.tokens.saturating_sub(1);
+    }
+}
+
+fn follow(
+    client: &Client,
+    settings: &Settings,
+    sort: Sort,
+    sender: &mpsc::Sender<(Sort, Heard<Option<Seen>>)>,
+) -> Watch {
+    let all = Target::all(sort.path(&settings.namespace));
+    let target = match sort {
+        Sort::Configuration => Target {
+            fields: format!(
+                "metadata.name={}",
+                name(&Key::Configuration, &settings.node)
+            ),
+            ..all
+        },
+        Sort::Layer2 | Sort::Bgp | Sort::Session => Target {
+            labels: format!("{}={}", api::LABEL_NODE, label(&settings.node)),
+            ..all
+        },
+    };
+    let sender = sender.clone();
+    let sink = move |event| {
+        let sender = sender.clone();
+        // Nobody listens any more only when everything ends.
+        async move { drop(sender.send((sort, event)).await) }
+    };
+    let convert = move |object: DynamicObject| read(sort, &object);
+    Watch::start(client.clone(), target, watch::channel(0).1, convert, sink)
+}
+
+fn read(sort: Sort, object: &DynamicObject) -> Option<Seen> {
+    seen(sort, serde_json::to_value(object).ok()?)
+}
+
+/// The versions of one collection are numbers that grow.
+fn number(version: &str) -> u64 {
+    version.parse().unwrap_or_default()
+}
+
+fn now() -> String {
+    crate::status::time(SystemTime::now())
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(at) => sleep_until(at.into()).await,
+        None => pending().await,
+    }
+}
+
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long nothing is asked of a server that does not answer, at first and at most.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
+
+/// How long to wait before what was refused is tried again.
+const REFUSED: Duration = Duration::from_secs(60);
+
+/// Least time between two writes about one session.
+const SESSION_PAUSE: Duration = Duration::from_secs(2);
+
+/// How much may wait to be looked at; then the watches wait.
+const HEARD: usize = 256;
+
+/// Who manages the fields.
+const FIELD_MANAGER: &str = "ferrolb-speaker";
+
+/// The event reason that operators know.
+const ANNOUNCE_FAILED: &str = "announceFailed";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_is_spent_at_once_and_the_rest_at_twenty_a_second() {
+        let start = Instant::now();
+        let mut budget = Budget::full(start);
+        let mut spend = |at: Instant| {
+            let mut spent = 0;
+            while budget.has_one(at) {
+                budget.spend();
+                spent += 1;
+            }
+            spent
+        };
+        assert_eq!(spend(start), 100);
+        assert_eq!(spend(start + Duration::from_millis(49)), 0);
+        assert_eq!(spend(start + Duration::from_secs(1)), 20);
+        assert_eq!(spend(start + Duration::from_secs(60)), 100);
+    }
+}

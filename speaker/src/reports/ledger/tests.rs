@@ -1,0 +1,199 @@
+use super::*;
+use crate::reports::Verdict;
+
+fn web() -> ServiceKey {
+    ServiceKey::new("default", "web")
+}
+
+fn key() -> Key {
+    Key::Layer2(web())
+}
+
+fn body(interfaces: &[&str]) -> Body {
+    Body::Layer2(interfaces.iter().map(|name| (*name).to_owned()).collect())
+}
+
+fn this(interfaces: &[&str]) -> Option<Wanted> {
+    Some(Wanted::This(body(interfaces)))
+}
+
+fn object(name: &str, version: u64, body: Option<Body>) -> Seen {
+    Seen {
+        key: key(),
+        name: name.to_owned(),
+        version,
+        body,
+    }
+}
+
+/// A ledger that has been told that there is nothing, or these.
+fn ledger(objects: Vec<Seen>) -> Ledger {
+    let mut ledger = Ledger::new("n1".to_owned());
+    for sort in Sort::ALL {
+        let of_sort = objects.iter().filter(|seen| seen.key.sort() == sort);
+        ledger.list(sort, of_sort.cloned().collect(), 10);
+    }
+    ledger.know(web(), Some("u1".to_owned()));
+    ledger
+}
+
+#[expect(clippy::disallowed_methods, reason = "where virtual time begins")]
+fn start() -> Instant {
+    Instant::now()
+}
+
+fn delete(name: &str) -> Option<Task> {
+    Some(Task::Delete {
+        key: key(),
+        name: name.to_owned(),
+    })
+}
+
+#[test]
+fn what_is_announced_is_told_made_and_given_its_status_and_then_there_is_silence() {
+    let now = start();
+    let mut ledger = ledger(Vec::new());
+    assert_eq!(ledger.poll(now), None);
+    ledger.want(key(), this(&["eth0"]));
+    let tasks = [ledger.poll(now), ledger.poll(now)];
+    assert!(tasks.contains(&Some(Task::Create(key()))), "{tasks:?}");
+    let told = tasks.iter().flatten().find_map(|task| match task {
+        Task::Tell(event) => Some(event),
+        Task::Create(_) | Task::Write { .. } | Task::Delete { .. } | Task::Sweep(_) => None,
+    });
+    let told = told.unwrap();
+    assert_eq!((told.reason, told.uid.as_str()), ("nodeAssigned", "u1"));
+    let text = "announcing from node \"n1\" with protocol \"layer2\"";
+    assert_eq!(told.message, text);
+    ledger.see(object("l2-1", 11, None));
+    let write = Task::Write {
+        key: key(),
+        name: "l2-1".to_owned(),
+        body: body(&["eth0"]),
+        present: None,
+    };
+    assert_eq!(ledger.poll(now), Some(write));
+    ledger.see(object("l2-1", 12, Some(body(&["eth0"]))));
+    assert_eq!(ledger.poll(now), None);
+    // What the watch tells late is older.
+    ledger.see(object("l2-1", 11, None));
+    assert_eq!(ledger.poll(now), None);
+}
+
+#[test]
+fn i4_after_a_restart_what_is_there_already_is_neither_written_nor_told() {
+    let now = start();
+    let mut ledger = ledger(vec![object("l2-metallbs", 5, Some(body(&[])))]);
+    ledger.want(key(), Some(Wanted::AsItIs));
+    assert_eq!(ledger.poll(now), None);
+    ledger.want(key(), this(&[]));
+    assert_eq!(ledger.poll(now), None);
+    assert_eq!(ledger.poll_timeout(), None);
+}
+
+#[test]
+fn nothing_is_written_before_it_is_known_what_is_there() {
+    let mut ledger = Ledger::new("n1".to_owned());
+    ledger.want(key(), this(&[]));
+    assert_eq!(ledger.poll(start()), None);
+    ledger.list(Sort::Layer2, Vec::new(), 1);
+    assert!(ledger.poll(start()).is_some());
+}
+
+#[test]
+fn what_nobody_wants_is_removed_and_one_of_two_is_enough() {
+    let now = start();
+    let said = Some(body(&[]));
+    let mut ledger = ledger(vec![
+        object("l2-a", 5, said.clone()),
+        object("l2-b", 6, said.clone()),
+    ]);
+    ledger.want(key(), this(&[]));
+    assert_eq!(ledger.poll(now), delete("l2-b"));
+    ledger.lose(&key(), "l2-b");
+    assert_eq!(ledger.poll(now), None);
+    ledger.want(key(), None);
+    assert_eq!(ledger.poll(now), delete("l2-a"));
+    ledger.lose(&key(), "l2-a");
+    assert_eq!(ledger.poll(now), None);
+    // What was written before it was removed is told late.
+    ledger.see(object("l2-a", 5, said));
+    assert_eq!(ledger.poll(now), None);
+    ledger.vanish(Sort::Layer2, "l2-a", 13);
+    assert_eq!(ledger.poll(now), None);
+    assert!(ledger.present.is_empty() || ledger.present[&key()].len() == 1);
+}
+
+#[test]
+fn what_somebody_deletes_or_edits_is_restored_without_a_word() {
+    let now = start();
+    let mut ledger = ledger(vec![object("l2-a", 5, Some(body(&["eth0"])))]);
+    ledger.want(key(), this(&["eth0"]));
+    assert_eq!(ledger.poll(now), None);
+    ledger.see(object("l2-a", 11, Some(body(&["eth9"]))));
+    assert!(matches!(ledger.poll(now), Some(Task::Write { .. })));
+    ledger.see(object("l2-a", 12, Some(body(&["eth0"]))));
+    assert_eq!(ledger.poll(now), None);
+    ledger.vanish(Sort::Layer2, "l2-a", 13);
+    assert_eq!(ledger.poll(now), Some(Task::Create(key())));
+    ledger.see(object("l2-a", 14, None));
+    assert!(matches!(ledger.poll(now), Some(Task::Write { .. })));
+}
+
+#[test]
+fn an_object_that_a_new_list_lacks_is_made_again() {
+    let now = start();
+    let mut ledger = ledger(vec![object("l2-a", 5, Some(body(&[])))]);
+    ledger.want(key(), this(&[]));
+    assert_eq!(ledger.poll(now), None);
+    ledger.list(Sort::Layer2, Vec::new(), 20);
+    assert_eq!(ledger.poll(now), Some(Task::Create(key())));
+}
+
+#[test]
+fn without_the_kind_the_event_is_all_there_is() {
+    let now = start();
+    let mut ledger = Ledger::new("n1".to_owned());
+    ledger.miss(Sort::Layer2);
+    ledger.want(key(), this(&[]));
+    assert!(matches!(ledger.poll(now), Some(Task::Tell(_))));
+    assert_eq!(ledger.poll(now), None);
+    ledger.list(Sort::Layer2, Vec::new(), 1);
+    assert_eq!(ledger.poll(now), Some(Task::Create(key())));
+}
+
+#[test]
+fn what_is_put_off_waits_and_keeps_nobody_else_from_being_written() {
+    let now = start();
+    let second = Duration::from_secs(1);
+    let mut ledger = ledger(Vec::new());
+    ledger.want(
+        Key::Configuration,
+        Some(Wanted::This(Body::Configuration(Verdict::default()))),
+    );
+    assert_eq!(ledger.poll(now), Some(Task::Create(Key::Configuration)));
+    ledger.put_off(Key::Configuration, now + second);
+    assert_eq!(ledger.poll(now), None);
+    let session = Key::Session("tor".to_owned());
+    ledger.want(session.clone(), Some(Wanted::This(body(&[]))));
+    assert_eq!(ledger.poll(now), Some(Task::Create(session)));
+    assert_eq!(ledger.poll_timeout(), Some(now + second));
+    let later = ledger.poll(now + second);
+    assert_eq!(later, Some(Task::Create(Key::Configuration)));
+}
+
+#[test]
+fn who_takes_an_address_over_sweeps_away_what_others_left_once_they_had_time() {
+    let now = start();
+    let mut ledger = ledger(Vec::new());
+    ledger.want(key(), this(&[]));
+    while ledger.poll(now).is_some() {}
+    assert_eq!(ledger.poll_timeout(), Some(now + YIELD));
+    let swept = Task::Sweep(BTreeSet::from([web()]));
+    assert_eq!(ledger.poll(now + YIELD), Some(swept));
+    assert_eq!(ledger.poll_timeout(), None);
+    // One that has been lost meanwhile is nobody's to sweep.
+    ledger.sweep_again(now, BTreeSet::from([web()]));
+    ledger.want(key(), None);
+    assert_eq!(ledger.poll(now + YIELD), None);
+}

@@ -1,0 +1,279 @@
+//! The objects as the API server has them.
+
+use std::collections::BTreeMap;
+
+use ferrolb_crds::api;
+use ferrolb_crds::model::ServiceKey;
+use ring::digest;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value, json};
+
+use super::{Body, Event, Key, Session, Sort, Verdict, boundary};
+
+/// An object that is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// Which.
+    pub key: Key,
+    /// Its name: not always the one that it would be given.
+    pub name: String,
+    /// Its resourceVersion.
+    pub version: u64,
+    /// What it says, if that is understood.
+    pub body: Option<Body>,
+}
+
+/// The name of an object that is made.
+pub fn name(key: &Key, node: &str) -> String {
+    match key {
+        Key::Layer2(service) => of_service(api::SERVICE_L2_STATUS_PREFIX, node, service),
+        Key::Bgp(service) => of_service(api::SERVICE_BGP_STATUS_PREFIX, node, service),
+        Key::Configuration => shortened(&format!("{}-{node}", api::COMPONENT_SPEAKER), NAME),
+        Key::Session(peer) => shortened(&format!("{node}-{peer}"), NAME),
+    }
+}
+
+fn of_service(prefix: &str, node: &str, service: &ServiceKey) -> String {
+    // No name has a slash in it.
+    format!("{prefix}{}", fingerprint(&format!("{node}/{service}")))
+}
+
+/// The labels of an object.
+pub fn labels(key: &Key, node: &str) -> BTreeMap<&'static str, String> {
+    let about = |service: &ServiceKey| {
+        BTreeMap::from([
+            (api::LABEL_NODE, label(node)),
+            (api::LABEL_SERVICE_NAME, label(&service.name)),
+            (api::LABEL_SERVICE_NAMESPACE, label(&service.namespace)),
+        ])
+    };
+    match key {
+        Key::Layer2(service) | Key::Bgp(service) => about(service),
+        Key::Configuration => BTreeMap::from([
+            (api::LABEL_COMPONENT_TYPE, api::COMPONENT_SPEAKER.to_owned()),
+            (api::LABEL_NODE_NAME, label(node)),
+        ]),
+        Key::Session(peer) => BTreeMap::from([
+            (api::LABEL_NODE, label(node)),
+            (api::LABEL_PEER, label(peer)),
+        ]),
+    }
+}
+
+/// A name as a label's value, which is shorter.
+pub fn label(name: &str) -> String {
+    shortened(name, LABEL)
+}
+
+/// What is there before it says anything. It belongs to the Node, so that it goes with it, and so
+/// that a rollout of speakers takes nothing away.
+pub fn metadata(key: &Key, node: &str, uid: Option<&str>) -> Value {
+    let resource = key.sort().resource();
+    let owner =
+        uid.map(|uid| json!({"apiVersion": "v1", "kind": "Node", "name": node, "uid": uid}));
+    json!({
+        "apiVersion": resource.api_version(),
+        "kind": resource.kind,
+        "metadata": {
+            "name": name(key, node),
+            "labels": labels(key, node),
+            "ownerReferences": owner.into_iter().collect::<Vec<_>>(),
+        },
+    })
+}
+
+/// A merge patch that has an object say this; `present` is what it says.
+pub fn status(key: &Key, node: &str, body: &Body, present: Option<&Body>, now: &str) -> Value {
+    let status = match (key, body) {
+        (Key::Layer2(service), Body::Layer2(interfaces)) => {
+            let interfaces = interfaces.iter().map(|name| json!({"name": name}));
+            let interfaces = interfaces.collect::<Vec<_>>();
+            service_status(service, node, "interfaces", json!(interfaces))
+        }
+        (Key::Bgp(service), Body::Bgp(peers)) => {
+            service_status(service, node, "peers", json!(peers))
+        }
+        (_, Body::Configuration(verdict)) => configuration(verdict, present, now),
+        (Key::Session(peer), Body::Session(session)) => json!({
+            "node": node,
+            "peer": peer,
+            "peerAddress": session.peer_address,
+            "state": session.state,
+            "since": session.since,
+            "lastError": session.last_error,
+            "prefixes": session.prefixes,
+        }),
+        // No key is ever given the body of another kind.
+        (_, Body::Layer2(_) | Body::Bgp(_) | Body::Session(_)) => json!({}),
+    };
+    json!({ "status": status })
+}
+
+fn service_status(service: &ServiceKey, node: &str, field: &str, list: Value) -> Value {
+    json!({
+        "node": node,
+        "serviceName": service.name,
+        "serviceNamespace": service.namespace,
+        field: list,
+    })
+}
+
+fn configuration(verdict: &Verdict, present: Option<&Body>, now: &str) -> Value {
+    let is_valid = verdict.error.is_empty();
+    let since = match present {
+        Some(Body::Configuration(present)) if present.error.is_empty() == is_valid => {
+            present.since.as_deref()
+        }
+        _ => None,
+    };
+    let (result, status, reason) = match is_valid {
+        true => ("Valid", "True", api::REASON_RECONCILED),
+        false => ("Invalid", "False", api::REASON_CONFIGURATION_ERROR),
+    };
+    json!({
+        "result": result,
+        "errorSummary": verdict.error,
+        "conditions": [{
+            "type": api::CONDITION_CONFIG_VALID,
+            "status": status,
+            "reason": reason,
+            "message": verdict.error,
+            "lastTransitionTime": since.unwrap_or(now),
+        }],
+    })
+}
+
+/// Reads an object; `None`: it is not one of ours.
+pub fn seen(sort: Sort, mut object: Value) -> Option<Seen> {
+    let metadata = object["metadata"].take();
+    let status = object["status"].take();
+    let name = metadata["name"].as_str()?.to_owned();
+    let version = metadata["resourceVersion"].as_str().unwrap_or_default();
+    let version = version.parse().unwrap_or_default();
+    let of = |label: &str| metadata["labels"][label].as_str();
+    let service = || {
+        let namespace = of(api::LABEL_SERVICE_NAMESPACE)?;
+        Some(ServiceKey::new(namespace, of(api::LABEL_SERVICE_NAME)?))
+    };
+    let (key, body) = match sort {
+        Sort::Layer2 => (Key::Layer2(service()?), layer2(status)),
+        Sort::Bgp => (Key::Bgp(service()?), bgp(status)),
+        Sort::Configuration => (Key::Configuration, verdict(status)),
+        Sort::Session => {
+            let peer = status["peer"].as_str().or_else(|| of(api::LABEL_PEER))?;
+            (Key::Session(peer.to_owned()), session(status))
+        }
+    };
+    Some(Seen {
+        key,
+        name,
+        version,
+        body,
+    })
+}
+
+fn layer2(status: Value) -> Option<Body> {
+    let status: api::ServiceL2StatusStatus = read(status)?;
+    let interfaces = status.interfaces.into_iter();
+    Some(Body::Layer2(interfaces.map(|one| one.name).collect()))
+}
+
+fn bgp(status: Value) -> Option<Body> {
+    let status: api::ServiceBgpStatusStatus = read(status)?;
+    Some(Body::Bgp(status.peers))
+}
+
+/// What does not fit together is not understood, and so is written anew.
+fn verdict(status: Value) -> Option<Body> {
+    let status: api::ConfigurationStateStatus = read(status)?;
+    let [condition] = <[api::Condition; 1]>::try_from(status.conditions).ok()?;
+    let error = status.error_summary;
+    let expected = match error.is_empty() {
+        true => (api::ConditionStatus::True, api::ConfigurationResult::Valid),
+        false => (
+            api::ConditionStatus::False,
+            api::ConfigurationResult::Invalid,
+        ),
+    };
+    let is_whole = condition.type_ == api::CONDITION_CONFIG_VALID
+        && condition.message == error
+        && (condition.status, status.result) == (expected.0, Some(expected.1));
+    is_whole.then(|| {
+        let since = Some(condition.last_transition_time);
+        Body::Configuration(Verdict { error, since })
+    })
+}
+
+fn session(status: Value) -> Option<Body> {
+    let status: api::BgpSessionStatus = read(status)?;
+    Some(Body::Session(Session {
+        state: status.state,
+        since: status.since,
+        last_error: status.last_error,
+        prefixes: status.prefixes,
+        peer_address: status.peer_address,
+    }))
+}
+
+fn read<T: DeserializeOwned>(status: Value) -> Option<T> {
+    serde_json::from_value(status).ok()
+}
+
+/// An event as it is posted; `instant` makes its name its own.
+pub fn event(event: &Event, node: &str, now: &str, instant: u64) -> Value {
+    let Event { service, uid, .. } = event;
+    let mut involved = Map::new();
+    for (field, value) in [
+        ("apiVersion", "v1"),
+        ("kind", "Service"),
+        ("namespace", &service.namespace),
+        ("name", &service.name),
+        ("uid", uid),
+    ] {
+        involved.insert(field.to_owned(), json!(value));
+    }
+    json!({
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {
+            "namespace": service.namespace,
+            "name": format!("{}.{instant:x}", service.name),
+        },
+        "involvedObject": involved,
+        "type": if event.is_warning { "Warning" } else { "Normal" },
+        "reason": event.reason,
+        "message": event.message,
+        "source": {"component": COMPONENT, "host": node},
+        "reportingComponent": COMPONENT,
+        "reportingInstance": node,
+        "firstTimestamp": now,
+        "lastTimestamp": now,
+        "count": 1,
+    })
+}
+
+/// What fits is left as it is; of the rest the end becomes a fingerprint of the whole.
+fn shortened(text: &str, longest: usize) -> String {
+    if text.len() <= longest {
+        return text.to_owned();
+    }
+    let fingerprint = fingerprint(text);
+    let room = boundary(text, longest - fingerprint.len() - 1);
+    let head = text[..room].trim_end_matches(['-', '.', '_']);
+    format!("{head}-{fingerprint}")
+}
+
+fn fingerprint(text: &str) -> String {
+    let digest = digest::digest(&digest::SHA256, text.as_bytes());
+    let octets = digest.as_ref().iter().take(8);
+    octets.map(|octet| format!("{octet:02x}")).collect()
+}
+
+/// How long the name of an object may be.
+const NAME: usize = 253;
+
+/// How long the value of a label may be.
+const LABEL: usize = 63;
+
+/// Who says so, in the words that MetalLB's users look for.
+const COMPONENT: &str = "metallb-speaker";
