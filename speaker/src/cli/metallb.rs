@@ -101,7 +101,7 @@ impl MetallbFlags {
     pub(super) fn key_secret(&self) -> String {
         let name = self.ml_secret_name.clone();
         let name = name.filter(|name| !name.is_empty());
-        name.unwrap_or_else(|| KEY_SECRET.to_owned())
+        name.unwrap_or_else(|| api::HEARTBEAT_SECRET.to_owned())
     }
 
     /// The names of those that are set and mean nothing here.
@@ -132,6 +132,3 @@ impl MetallbFlags {
         set.map(|(name, _)| *name).collect()
     }
 }
-
-/// The Secret that MetalLB's controller makes.
-const KEY_SECRET: &str = "memberlist";
