@@ -20,7 +20,7 @@ use ferrolb_crds::model::ServiceKey;
 
 pub use object::{Seen, event, label, labels, metadata, name, seen, status};
 
-use crate::plan::{Interfaces, Layer2, Plan, Reason};
+use crate::plan::{AddressPlan, Interfaces, Layer2, Plan, Reason};
 use crate::world::World;
 
 /// Which object.
@@ -211,6 +211,37 @@ pub fn bgp(world: &World, plan: &Plan, service: &ServiceKey) -> Option<Wanted> {
     let peers: BTreeSet<&String> = plans.flat_map(|fate| &fate.peers).collect();
     let peers: Vec<String> = peers.into_iter().cloned().collect();
     (!peers.is_empty()).then_some(Wanted::This(Body::Bgp(peers)))
+}
+
+/// Of which Services to warn, and how, where an address came to be announced by nobody because this
+/// node, which would, lacks every interface chosen.
+pub fn warnings(
+    node: &str,
+    old: Option<&AddressPlan>,
+    new: Option<&AddressPlan>,
+) -> Vec<(ServiceKey, String)> {
+    let fault = |plan: &AddressPlan| match &plan.layer2 {
+        Layer2::NotHeld {
+            is_at_fault: true,
+            detail,
+            ..
+        } => Some(detail.clone().unwrap_or_default()),
+        Layer2::NotHeld { .. } | Layer2::Held(_) => None,
+    };
+    let (Some(new), None) = (new, old.and_then(fault)) else {
+        return Vec::new();
+    };
+    let Some(detail) = fault(new) else {
+        return Vec::new();
+    };
+    let message = format!(
+        "no interface of the L2Advertisements can be used on node \"{node}\", which would announce: {detail}"
+    );
+    let failed = new.services.iter();
+    failed
+        .filter(|(_, fate)| fate.layer2 == Some(Reason::AnnounceFailed))
+        .map(|(service, _)| (service.clone(), message.clone()))
+        .collect()
 }
 
 /// What should be said of the configuration.

@@ -286,12 +286,12 @@ impl Speaker {
         if is_synced && !self.is_ready {
             self.is_ready = true;
             touched = self.world.addresses().collect();
-            if let Some(cluster) = &self.cluster {
-                cluster.set_ready();
-            }
             info!("ready");
         }
         self.replan(touched);
+        if let Some(cluster) = self.cluster.as_ref().filter(|_| is_synced) {
+            cluster.set_ready();
+        }
     }
 
     fn note_problems(&mut self, present: BTreeSet<String>) {
@@ -323,7 +323,7 @@ impl Speaker {
             changes::log(address, old, new.as_ref());
             changes::note_held(&mut self.since, now, address, new.as_ref());
             if let Some(cluster) = &self.cluster {
-                cluster.note_address(address, new.as_ref());
+                cluster.note_address(address, old, new.as_ref());
             }
             differs.add(old, new.as_ref());
             let plans = old.into_iter().chain(new.as_ref());

@@ -42,6 +42,8 @@ pub enum Layer2 {
         detail: Option<String>,
         /// Who answers instead, as far as is known.
         holder: Option<String>,
+        /// Nobody answers because no chosen interface exists, and this is the node that would.
+        is_at_fault: bool,
     },
 }
 
@@ -236,6 +238,7 @@ impl Ballot<'_> {
             reason,
             detail,
             holder: first.map(|candidate| candidate.name.to_owned()),
+            is_at_fault: false,
         };
         // The first Service's reason stands for the address; each has its own beside it.
         if let Some(Err(reason)) = fates.first()
@@ -255,6 +258,14 @@ impl Ballot<'_> {
         let interfaces = self.interfaces(this).unwrap_or(Interfaces::All);
         // Listening comes to an end only where there is something to listen on.
         match chosen(&interfaces, links).map(|(_, state)| state).max() {
+            None if first.is_none() && matches!(interfaces, Interfaces::Only(_)) => {
+                return Layer2::NotHeld {
+                    reason: Reason::AnnounceFailed,
+                    detail: Some(why_down(&interfaces, links)),
+                    holder: None,
+                    is_at_fault: self.would_hold(&this.name, &nodes),
+                };
+            }
             None | Some(LinkState::Down) => {
                 let detail = why_down(&interfaces, links);
                 return refuse(Reason::AnnounceFailed, Some(detail));
@@ -302,6 +313,13 @@ impl Ballot<'_> {
             })
         });
         candidates.collect()
+    }
+
+    /// Whether the node is first of all that may announce the address, alive or not.
+    fn would_hold(&self, node: &str, nodes: &[Cow<'_, Node>]) -> bool {
+        let may = nodes.iter().filter(|node| self.interfaces(node).is_some());
+        let ranked = may.map(|node| (node.name.as_str(), self.weight(node)));
+        rank::first(self.address, ranked) == Some(node)
     }
 
     /// The candidate that the others leave the address to.

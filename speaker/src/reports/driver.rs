@@ -66,6 +66,7 @@ struct Letters {
     wanted: BTreeMap<Key, Option<Wanted>>,
     uids: BTreeMap<ServiceKey, Option<String>>,
     warnings: BTreeMap<ServiceKey, String>,
+    is_complete: bool,
 }
 
 impl Reports {
@@ -80,6 +81,11 @@ impl Reports {
     /// Replaces what should be there.
     pub fn want(&self, wanted: impl IntoIterator<Item = (Key, Option<Wanted>)>) {
         self.put(|letters| letters.wanted.extend(wanted));
+    }
+
+    /// Everything that should be there has been said; nothing is written before.
+    pub fn complete(&self) {
+        self.put(|letters| letters.is_complete = true);
     }
 
     /// Which object each Service is.
@@ -185,6 +191,9 @@ impl Driver {
         for (key, wanted) in letters.wanted {
             self.ledger.want(key, wanted);
         }
+        if letters.is_complete {
+            self.ledger.complete();
+        }
         for (service, message) in letters.warnings {
             let uid = self.ledger.uid(&service).unwrap_or_default().to_owned();
             self.ledger.tell(Event {
@@ -212,14 +221,17 @@ impl Driver {
                 self.owner = None;
                 self.ledger.vanish(sort, &seen.name, number(&version));
             }
-            Heard::Failed(failure) => {
-                if failure.kind == FailureKind::Missing {
+            Heard::Failed(failure) => match failure.kind {
+                FailureKind::Missing => {
                     self.ledger.miss(sort);
                     self.complain(sort, "there is no such kind", &failure.cause);
-                } else {
-                    self.complain(sort, "it cannot be followed", &failure.cause);
                 }
-            }
+                FailureKind::Forbidden => {
+                    self.complain(sort, "it may not be followed", &failure.cause);
+                }
+                // The source of the objects says so, too.
+                FailureKind::Gone | FailureKind::Refused | FailureKind::Other => {}
+            },
             Heard::Applied(None, _) | Heard::Deleted(None, _) => {}
             Heard::Reached(_) | Heard::Recovered => {}
         }

@@ -48,6 +48,8 @@ pub enum Task {
 #[derive(Debug)]
 pub struct Ledger {
     node: String,
+    /// Everything that is wanted has been said: what is not is too much.
+    is_complete: bool,
     desired: BTreeMap<Key, Wanted>,
     present: BTreeMap<Key, BTreeMap<String, Present>>,
     keys: BTreeMap<(Sort, String), Key>,
@@ -76,6 +78,7 @@ impl Ledger {
     pub fn new(node: String) -> Self {
         Self {
             node,
+            is_complete: false,
             desired: BTreeMap::new(),
             present: BTreeMap::new(),
             keys: BTreeMap::new(),
@@ -88,6 +91,13 @@ impl Ledger {
             events: VecDeque::new(),
             sweep: None,
         }
+    }
+
+    /// Everything that is to be there has been said. Before that nothing is written or removed.
+    pub fn complete(&mut self) {
+        self.is_complete = true;
+        let all = self.desired.keys().chain(self.present.keys());
+        self.dirty.extend(all.cloned());
     }
 
     /// This is to be there from now on; `None`: nothing is.
@@ -236,7 +246,8 @@ impl Ledger {
     /// One step toward what is wanted.
     fn task(&mut self, now: Instant, key: &Key) -> Option<Task> {
         let is_missing = self.missing.contains(&key.sort());
-        if !is_missing && !self.listed.contains(&key.sort()) {
+        let is_known = is_missing || self.listed.contains(&key.sort());
+        if !self.is_complete || !is_known {
             return None;
         }
         let wanted = self.desired.get(key).cloned();

@@ -156,3 +156,140 @@ fn an_event_is_found_by_describe() {
     assert_eq!(object["source"]["component"], "metallb-speaker");
     assert_eq!(object["type"], "Normal");
 }
+
+mod of_plans {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    use ferrolb_crds::model::{Service, TrafficPolicy};
+    use ferrolb_crds::source::Change;
+
+    use super::*;
+    use crate::plan::{HandOff, Holding, ServicePlan};
+    use crate::world::Identity;
+
+    fn world(addresses: &[&str]) -> World {
+        let mut world = World::new(Identity::default());
+        let service = Service {
+            key: web(),
+            labels: BTreeMap::new(),
+            created: None,
+            is_load_balancer: true,
+            class: None,
+            families: Vec::new(),
+            family_policy: ferrolb_crds::model::FamilyPolicy::Single,
+            ports: Vec::new(),
+            traffic_policy: TrafficPolicy::Cluster,
+            selector: BTreeMap::new(),
+            source_ranges: Vec::new(),
+            bad_source_ranges: Vec::new(),
+            requests: Default::default(),
+            ingress: addresses.iter().map(|text| text.parse().unwrap()).collect(),
+            allocated_from: None,
+        };
+        let _ = world.apply(Change::Service(web(), Some(Arc::new(service))));
+        world
+    }
+
+    fn held(interfaces: Interfaces, missing: &[&str]) -> Layer2 {
+        Layer2::Held(Holding {
+            interfaces,
+            missing: missing.iter().map(|name| (*name).to_owned()).collect(),
+        })
+    }
+
+    fn not_held(reason: Reason, is_at_fault: bool) -> Layer2 {
+        Layer2::NotHeld {
+            reason,
+            detail: Some("eth9".to_owned()),
+            holder: None,
+            is_at_fault,
+        }
+    }
+
+    fn only(names: &[&str]) -> Interfaces {
+        Interfaces::Only(names.iter().map(|name| (*name).to_owned()).collect())
+    }
+
+    fn address(layer2: Layer2, peers: &[&str]) -> AddressPlan {
+        let fate = ServicePlan {
+            layer2: layer2.reason(),
+            bgp: peers.is_empty().then_some(Reason::NoMatchingPeer),
+            peers: peers.iter().map(|name| (*name).to_owned()).collect(),
+        };
+        AddressPlan {
+            layer2,
+            advertised: BTreeSet::new(),
+            hand_off: HandOff::default(),
+            services: BTreeMap::from([(web(), fate)]),
+        }
+    }
+
+    fn plan(addresses: Vec<(&str, AddressPlan)>) -> Plan {
+        let addresses = addresses.into_iter();
+        Plan {
+            addresses: addresses
+                .map(|(text, plan)| (text.parse().unwrap(), plan))
+                .collect(),
+            ..Plan::default()
+        }
+    }
+
+    #[test]
+    fn one_status_stands_for_all_addresses_of_a_service() {
+        let world = world(&["192.0.2.1", "2001:db8::1"]);
+        let both = |first: Layer2, second: Layer2| {
+            let plan = plan(vec![
+                ("192.0.2.1", address(first, &["a", "b"])),
+                ("2001:db8::1", address(second, &["b", "c"])),
+            ]);
+            let wanted = layer2(&world, &plan, &web(), false);
+            assert_eq!(
+                bgp(&world, &plan, &web()),
+                Some(Wanted::This(Body::Bgp(
+                    ["a", "b", "c"].map(str::to_owned).into()
+                )))
+            );
+            wanted
+        };
+        let said = |names: &[&str]| {
+            let names = names.iter().map(|name| (*name).to_owned()).collect();
+            Some(Wanted::This(Body::Layer2(names)))
+        };
+        let one = held(only(&["eth0", "eth9"]), &["eth9"]);
+        assert_eq!(
+            both(one.clone(), held(only(&["eth1"]), &[])),
+            said(&["eth0", "eth1"])
+        );
+        assert_eq!(both(one.clone(), held(Interfaces::All, &[])), said(&[]));
+        assert_eq!(
+            both(one, not_held(Reason::NotOwner, false)),
+            said(&["eth0"])
+        );
+        let other = || not_held(Reason::NotOwner, false);
+        assert_eq!(both(other(), other()), None);
+        let listening = not_held(Reason::Listening, false);
+        assert_eq!(both(listening, other()), Some(Wanted::AsItIs));
+    }
+
+    #[test]
+    fn while_layer_2_is_being_started_what_is_said_stays() {
+        let world = world(&["192.0.2.1"]);
+        let off = address(not_held(Reason::Layer2Off, false), &[]);
+        let plan = plan(vec![("192.0.2.1", off)]);
+        assert_eq!(layer2(&world, &plan, &web(), true), Some(Wanted::AsItIs));
+        assert_eq!(layer2(&world, &plan, &web(), false), None);
+        assert_eq!(bgp(&world, &plan, &web()), None);
+    }
+
+    #[test]
+    fn who_would_announce_and_cannot_warns_once() {
+        let failed = address(not_held(Reason::AnnounceFailed, true), &[]);
+        let warned = warnings("n1", None, Some(&failed));
+        assert_eq!(warned.len(), 1);
+        assert!(warned[0].1.contains("eth9"), "{warned:?}");
+        assert!(warnings("n1", Some(&failed), Some(&failed)).is_empty());
+        let other = address(not_held(Reason::AnnounceFailed, false), &[]);
+        assert!(warnings("n1", None, Some(&other)).is_empty());
+    }
+}

@@ -70,6 +70,7 @@ fn log_layer2(address: IpAddr, old: Option<&AddressPlan>, new: Option<&AddressPl
                 reason,
                 detail,
                 holder,
+                ..
             },
         )) => {
             let node = holder.as_deref().unwrap_or_default();

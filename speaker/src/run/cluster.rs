@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime};
 
 use ferrolb_crds::api;
@@ -76,22 +76,23 @@ impl ClusterLink {
         Instant::now() + Pulse::INTERVAL
     }
 
-    /// Everything present has been read.
+    /// Everything present has been read and planned.
     pub(super) fn set_ready(&self) {
         self.pulse.set_ready(true);
-        self.note(|known| known.snapshot.source.is_loaded = true);
+        self.known().snapshot.source.is_loaded = true;
+        if let Some(reports) = &self.reports {
+            reports.complete();
+        }
     }
 
     /// The source has brought this.
     pub(super) fn note_batch(&self, batch: &Batch) {
-        self.note(|known| {
-            let source = &mut known.snapshot.source;
-            source.updates += batch.changes.len() as u64;
-            if let Some(problems) = &batch.problems {
-                source.is_stale = !problems.is_empty();
-                source.errors += u64::from(source.is_stale);
-            }
-        });
+        let source = &mut self.known().snapshot.source;
+        source.updates += batch.changes.len() as u64;
+        if let Some(problems) = &batch.problems {
+            source.is_stale = !problems.is_empty();
+            source.errors += u64::from(source.is_stale);
+        }
         if let Some(reports) = &self.reports {
             reports.know(batch.uids.iter().cloned());
             let problems = batch.problems.as_ref().map(reports::configuration);
@@ -99,20 +100,29 @@ impl ClusterLink {
         }
     }
 
-    /// The plan of an address is this one.
-    pub(super) fn note_address(&self, address: IpAddr, plan: Option<&AddressPlan>) {
-        self.note(|known| {
-            let announced = &mut known.snapshot.announced;
-            match plan.and_then(Announced::of) {
-                Some(fate) => announced.insert(address, fate),
-                None => announced.remove(&address),
-            };
-        });
+    /// The plan of an address is another one.
+    pub(super) fn note_address(
+        &self,
+        address: IpAddr,
+        old: Option<&AddressPlan>,
+        new: Option<&AddressPlan>,
+    ) {
+        let mut known = self.known();
+        let announced = &mut known.snapshot.announced;
+        match new.and_then(Announced::of) {
+            Some(fate) => announced.insert(address, fate),
+            None => announced.remove(&address),
+        };
+        if let Some(reports) = &self.reports {
+            for (service, message) in reports::warnings(&known.snapshot.node, old, new) {
+                reports.warn(service, message);
+            }
+        }
     }
 
     /// The sessions stand like this, by the peer's address.
     fn note_sessions(&self, sessions: BTreeMap<SocketAddr, SessionStatus>) {
-        self.note(|known| known.snapshot.sessions = sessions);
+        self.known().snapshot.sessions = sessions;
     }
 
     /// Reports what is different of the sessions.
@@ -154,11 +164,11 @@ impl ClusterLink {
 
     /// Layer 2 counts here.
     pub(super) fn note_counters(&self, counters: Option<Counters>) {
-        self.note(|known| known.counters = counters);
+        self.known().counters = counters;
     }
 
-    fn note(&self, change: impl FnOnce(&mut Known)) {
-        change(&mut self.known.lock().unwrap_or_else(PoisonError::into_inner));
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

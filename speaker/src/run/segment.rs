@@ -30,6 +30,8 @@ struct Key {
     present: Option<Secret>,
     /// As it was when layer 2 was last started.
     used: Option<Secret>,
+    /// Whether it is known if there is one.
+    is_known: bool,
 }
 
 /// What the link waits for.
@@ -144,6 +146,11 @@ impl Speaker {
                     "neither --heartbeat-key-file nor --heartbeat-insecure was given".to_owned(),
                 );
             }
+            Heartbeat::Secret(_) if !self.segment.secret.is_known => {
+                let reason = "the heartbeat key has not been read yet".to_owned();
+                drop(self.world.hear(world::Segment::Off(reason)));
+                return;
+            }
             Heartbeat::Secret(name) if self.segment.secret.present.is_none() => {
                 let namespace = &self.settings.namespace;
                 let key = api::HEARTBEAT_KEY;
@@ -160,6 +167,7 @@ impl Speaker {
     /// Takes in the key that came with the objects. One that is gone goes on to be used: without it
     /// every address would be withdrawn.
     pub(super) fn take_key(&mut self, key: Option<&[u8]>) {
+        self.segment.secret.is_known = true;
         match key.map(secret_of) {
             Some(Ok(key)) => self.segment.secret.present = Some(key),
             Some(Err(reason)) => warn!(reason, "heartbeat key not usable"),
@@ -215,6 +223,9 @@ impl Speaker {
         let segment = world::Segment::Off(reason.clone());
         if *self.world.segment() != segment {
             warn!(reason, "layer 2 is silent");
+        }
+        if let Some(cluster) = &self.cluster {
+            cluster.note_counters(None);
         }
         let touched = self.world.hear(segment);
         self.replan(touched);

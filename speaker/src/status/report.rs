@@ -90,6 +90,7 @@ fn layer2_part(facts: &Facts<'_>) -> Layer2 {
                 reason,
                 detail,
                 holder,
+                ..
             } => part.not_held.push(NotHeld {
                 address: address.to_string(),
                 services: plan.services.keys().map(ToString::to_string).collect(),

@@ -34,6 +34,7 @@ fn ledger(objects: Vec<Seen>) -> Ledger {
         ledger.list(sort, of_sort.cloned().collect(), 10);
     }
     ledger.know(web(), Some("u1".to_owned()));
+    ledger.complete();
     ledger
 }
 
@@ -94,10 +95,20 @@ fn i4_after_a_restart_what_is_there_already_is_neither_written_nor_told() {
 #[test]
 fn nothing_is_written_before_it_is_known_what_is_there() {
     let mut ledger = Ledger::new("n1".to_owned());
+    ledger.complete();
     ledger.want(key(), this(&[]));
     assert_eq!(ledger.poll(start()), None);
     ledger.list(Sort::Layer2, Vec::new(), 1);
     assert!(ledger.poll(start()).is_some());
+}
+
+#[test]
+fn nothing_is_removed_before_it_is_known_what_is_wanted() {
+    let mut ledger = Ledger::new("n1".to_owned());
+    ledger.list(Sort::Layer2, vec![object("l2-a", 5, Some(body(&[])))], 9);
+    assert_eq!(ledger.poll(start()), None);
+    ledger.complete();
+    assert_eq!(ledger.poll(start()), delete("l2-a"));
 }
 
 #[test]
@@ -154,6 +165,7 @@ fn an_object_that_a_new_list_lacks_is_made_again() {
 fn without_the_kind_the_event_is_all_there_is() {
     let now = start();
     let mut ledger = Ledger::new("n1".to_owned());
+    ledger.complete();
     ledger.miss(Sort::Layer2);
     ledger.want(key(), this(&[]));
     assert!(matches!(ledger.poll(now), Some(Task::Tell(_))));

@@ -1,0 +1,408 @@
+//! A speaker in a cluster: what it announces, what it reports, and what it does without the API
+//! server. Nothing gives addresses here but the proof, in the Services' status.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a proof that cannot be set up has failed"
+)]
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use ferrolb_tests::kubernetes::audit::Write;
+use ferrolb_tests::kubernetes::cluster::{Cluster, ProxyMode};
+use ferrolb_tests::kubernetes::{Part, Settings};
+use ferrolb_tests::peer::bird::Bird;
+use ferrolb_tests::process::{Process, output};
+use ferrolb_tests::{objects, patience, programs};
+use serde_json::{Value, json};
+
+const SOON: Duration = Duration::from_secs(15);
+const VIP: &str = "192.168.1.240";
+const OTHER: &str = "192.168.1.241";
+const L2: &str = "/apis/metallb.io/v1beta1/namespaces/metallb-system/servicel2statuses";
+const BGP: &str = "/apis/metallb.io/v1beta1/namespaces/metallb-system/servicebgpstatuses";
+const STATES: &str = "/apis/metallb.io/v1beta1/namespaces/metallb-system/configurationstates";
+const SESSIONS: &str = "/apis/ferrolb.io/v1alpha1/namespaces/metallb-system/bgpsessions";
+
+/// A cluster with the definitions and a configuration, and speakers on its nodes.
+struct Site {
+    // Before the cluster, so that they end first.
+    speakers: Vec<Process>,
+    router: Option<Bird>,
+    cluster: Cluster,
+}
+
+impl Site {
+    fn new(nodes: u8) -> Self {
+        let cluster = Cluster::start(nodes, ProxyMode::Nftables, Settings::default()).unwrap();
+        let definitions = programs::workspace().join("config/crd");
+        let definitions = definitions.to_str().unwrap();
+        let kubectl = |words: &[&str]| cluster.plane.kubectl(words, None).unwrap();
+        kubectl(&["apply", "--server-side", "-f", definitions]);
+        kubectl(&["wait", "--for=condition=Established", "crd", "--all"]);
+        kubectl(&["create", "namespace", "metallb-system"]);
+        let configuration = [
+            objects::pool("pool", &["192.168.1.240-192.168.1.249"]),
+            objects::layer2("all", "ipAddressPools: [pool]"),
+        ];
+        cluster.plane.apply(&configuration.concat()).unwrap();
+        Self {
+            speakers: Vec::new(),
+            router: None,
+            cluster,
+        }
+    }
+
+    fn kubectl(&self, words: &[&str]) -> String {
+        self.cluster.plane.kubectl(words, None).unwrap()
+    }
+
+    fn key(&self, text: &str) {
+        let literal = format!("--from-literal=secretkey={text}");
+        let words = ["create", "secret", "generic", "memberlist", &literal];
+        let manifest = self.kubectl(
+            &[
+                &words[..],
+                &["-n", "metallb-system", "--dry-run=client", "-o", "yaml"],
+            ]
+            .concat(),
+        );
+        self.cluster.plane.apply(&manifest).unwrap();
+    }
+
+    fn bgp(&mut self) {
+        let configuration = [
+            objects::peer("tor", 64501, "192.168.1.1", ""),
+            objects::bgp("all", ""),
+        ];
+        self.cluster.plane.apply(&configuration.concat()).unwrap();
+        let neighbours = self.cluster.lab.neighbours(64501, 64500);
+        self.router = Some(self.cluster.lab.router(&neighbours).unwrap());
+    }
+
+    /// With no capability but the one to open a packet socket.
+    fn speaker(&mut self, number: usize) {
+        let node = self.cluster.node(number);
+        let mut command = node.namespace.command("setpriv");
+        command.arg("--bounding-set=-all,+net_raw");
+        command.arg(programs::speaker().unwrap()).arg("run");
+        command
+            .arg("--kubeconfig")
+            .arg(self.cluster.plane.kubeconfig());
+        command.args(["--node-name", &node.name]);
+        command.arg("--socket").arg(self.cluster.lab.socket(number));
+        command.env("NO_PROXY", "*");
+        let name = format!("speaker-{}", node.name);
+        let process = Process::start(&name, &mut command, self.cluster.lab.path()).unwrap();
+        self.speakers.push(process);
+    }
+
+    /// A Service that has endpoints, and these addresses.
+    fn service(&self, name: &str, address: &str) {
+        let slice = json!({
+            "apiVersion": "discovery.k8s.io/v1",
+            "kind": "EndpointSlice",
+            "metadata": {
+                "name": format!("{name}-1"), "namespace": "default",
+                "labels": {"kubernetes.io/service-name": name},
+            },
+            "addressType": "IPv4",
+            "ports": [{"name": "p80", "port": 80}],
+            "endpoints": [{"addresses": ["10.244.1.9"], "conditions": {"ready": true}}],
+        });
+        let service = objects::service(name, "ports: [{name: p80, port: 80}]");
+        let manifests = format!("{service}---\n{slice}\n");
+        self.cluster.plane.apply(&manifests).unwrap();
+        self.give(name, address);
+    }
+
+    fn give(&self, name: &str, address: &str) {
+        let path = format!("/api/v1/namespaces/default/services/{name}/status");
+        let status = json!({"status": {"loadBalancer": {"ingress": [{"ip": address}]}}});
+        self.cluster.plane.patch(&path, &status).unwrap();
+    }
+
+    fn holder(&self, address: &str) -> Option<String> {
+        let address: IpAddr = address.parse().unwrap();
+        self.cluster.lab.holder_seen(address)
+    }
+
+    fn await_holder(&self, address: &str, node: Option<&str>) {
+        let what = format!("{address} to be held by {node:?}");
+        patience::until(&what, SOON, || self.holder(address).as_deref() == node).unwrap();
+    }
+
+    fn items(&self, path: &str) -> Vec<Value> {
+        let list = self.cluster.plane.get(path).unwrap();
+        list["items"].as_array().unwrap().clone()
+    }
+
+    /// The only object of a kind, once it says what is wanted.
+    fn await_object(&self, path: &str, says: impl Fn(&Value) -> bool) -> Value {
+        let mut seen = Vec::new();
+        let outcome = patience::until(path, SOON, || {
+            seen = self.items(path);
+            seen.len() == 1 && says(&seen[0])
+        });
+        outcome.unwrap_or_else(|error| panic!("{error:#}: {seen:#?}"));
+        seen.remove(0)
+    }
+
+    fn await_none(&self, path: &str) {
+        let outcome = patience::until("nothing to be left", SOON, || self.items(path).is_empty());
+        outcome.unwrap();
+    }
+
+    /// What a speaker answers over HTTP, with its status.
+    fn ask(&self, number: usize, place: &str) -> (String, u16) {
+        let mut command = self.cluster.node(number).namespace.command("curl");
+        command.args([
+            "-sS",
+            "--max-time",
+            "2",
+            "--noproxy",
+            "*",
+            "-w",
+            "\n%{http_code}",
+        ]);
+        let text = output(command.arg(format!("http://127.0.0.1:{place}")));
+        let text = text.unwrap_or_default();
+        let (text, code) = text.rsplit_once('\n').unwrap_or_default();
+        (text.to_owned(), code.parse().unwrap_or(0))
+    }
+
+    fn await_ready(&self, number: usize) {
+        let ready = || self.ask(number, "17472/readyz").1 == 200;
+        patience::until("the speaker to be ready", SOON, ready).unwrap();
+    }
+
+    fn metric(&self, number: usize, series: &str) -> Option<f64> {
+        let (page, _) = self.ask(number, "9120/metrics");
+        let line = page.lines().find(|line| line.starts_with(series))?;
+        line.rsplit_once(' ')?.1.parse().ok()
+    }
+
+    fn await_route(&self, address: &str, is_there: bool) {
+        let hops = if is_there {
+            vec!["192.168.1.11".to_owned()]
+        } else {
+            Vec::new()
+        };
+        let lab = &self.cluster.lab;
+        lab.await_next_hops(&format!("{address}/32"), &hops, SOON)
+            .unwrap();
+    }
+
+    /// Events about a Service, as `kubectl describe` shows them.
+    fn described(&self, name: &str) -> String {
+        self.kubectl(&["describe", "service", name])
+    }
+}
+
+fn of_speaker(write: &Write) -> bool {
+    let resources = [
+        "servicel2statuses",
+        "servicebgpstatuses",
+        "configurationstates",
+        "bgpsessions",
+        "events",
+    ];
+    resources.contains(&write.resource.as_str())
+}
+
+#[test]
+fn what_a_status_says_is_announced_reported_told_and_counted_with_net_raw_alone() {
+    let mut site = Site::new(1);
+    site.bgp();
+    site.speaker(1);
+    site.await_ready(1);
+    assert_eq!(site.ask(1, "17472/healthz").1, 200);
+    site.service("web", VIP);
+    // There is no key yet.
+    site.await_route(VIP, true);
+    assert_eq!(site.holder(VIP), None);
+    assert!(site.items(L2).is_empty());
+    site.key("open sesame");
+    site.await_holder(VIP, Some("n1"));
+
+    let status = site.await_object(L2, |object| object["status"]["node"] == "n1");
+    assert_eq!(status["status"]["serviceName"], "web");
+    assert_eq!(status["status"]["serviceNamespace"], "default");
+    assert_eq!(status["metadata"]["labels"]["metallb.io/node"], "n1");
+    assert_eq!(status["metadata"]["ownerReferences"][0]["kind"], "Node");
+    let status = site.await_object(BGP, |object| object["status"]["node"] == "n1");
+    assert_eq!(status["status"]["peers"], json!(["tor"]));
+    let session = site.await_object(SESSIONS, |object| {
+        object["status"]["state"] == "Established" && object["status"]["prefixes"] == 1
+    });
+    assert_eq!(session["metadata"]["name"], "n1-tor");
+    assert_eq!(session["status"]["peerAddress"], "192.168.1.1");
+    let state = site.await_object(STATES, |object| object["status"]["result"] == "Valid");
+    assert_eq!(state["metadata"]["name"], "speaker-n1");
+    let described = site.described("web");
+    for protocol in ["layer2", "bgp"] {
+        let text = format!("announcing from node \"n1\" with protocol \"{protocol}\"");
+        assert_eq!(described.matches(&text).count(), 1, "{described}");
+    }
+    assert!(described.contains("metallb-speaker"), "{described}");
+
+    let announced = |protocol: &str| {
+        let labels =
+            format!("ip=\"{VIP}\",node=\"n1\",protocol=\"{protocol}\",service=\"default/web\"");
+        site.metric(1, &format!("metallb_speaker_announced{{{labels}}}"))
+    };
+    assert_eq!(
+        (announced("layer2"), announced("bgp")),
+        (Some(1.0), Some(1.0))
+    );
+    let count = |name: &str| site.metric(1, &format!("metallb_layer2_{name}{{ip=\"{VIP}\"}}"));
+    let asked = count("requests_received").unwrap();
+    site.await_holder(VIP, Some("n1"));
+    assert!(count("requests_received").unwrap() > asked);
+    assert!(count("responses_sent").unwrap() > asked);
+    assert!(count("gratuitous_sent").unwrap() >= 2.0);
+    let peer = "metallb_bgp_session_up{peer=\"192.168.1.1:179\"}";
+    assert_eq!(site.metric(1, peer), Some(1.0));
+    let loaded = "metallb_k8s_client_config_loaded_bool";
+    assert_eq!(site.metric(1, loaded), Some(1.0));
+    let node = &site.cluster.node(1).namespace;
+    let tables = node.run("nft list tables").unwrap();
+    assert!(!tables.contains("ferrolb"), "{tables}");
+
+    // At rest nothing is written; what somebody deletes is restored, and not told again.
+    let mark = site.cluster.plane.audit().mark();
+    patience::pause(Duration::from_secs(4)).unwrap();
+    let writes = site.cluster.plane.audit().writes(mark).unwrap();
+    let writes: Vec<_> = writes.into_iter().filter(of_speaker).collect();
+    assert!(writes.is_empty(), "{writes:?}");
+    site.kubectl(&[
+        "delete",
+        "-n",
+        "metallb-system",
+        "servicel2statuses",
+        "--all",
+    ]);
+    site.await_object(L2, |object| object["status"]["node"] == "n1");
+    site.kubectl(&[
+        "delete",
+        "-n",
+        "metallb-system",
+        "configurationstates",
+        "--all",
+    ]);
+    site.await_object(STATES, |object| object["status"]["result"] == "Valid");
+    let bad = objects::pool("bad", &["nonsense"]);
+    site.cluster.plane.apply(&bad).unwrap();
+    site.await_object(STATES, |object| object["status"]["result"] == "Invalid");
+
+    // Another process with the same things to say says nothing. What was written before is in the
+    // log by then.
+    patience::pause(Duration::from_secs(1)).unwrap();
+    let mark = site.cluster.plane.audit().mark();
+    let ended = site.speakers.remove(0).terminate(SOON).unwrap();
+    assert!(ended.success(), "{ended}");
+    site.speaker(1);
+    site.await_ready(1);
+    site.await_holder(VIP, Some("n1"));
+    patience::pause(Duration::from_secs(2)).unwrap();
+    let writes = site.cluster.plane.audit().writes(mark).unwrap();
+    let writes: Vec<_> = writes
+        .into_iter()
+        .filter(|write| of_speaker(write) && write.resource != "bgpsessions")
+        .collect();
+    assert!(writes.is_empty(), "{writes:?}");
+
+    site.kubectl(&["delete", "service", "web"]);
+    site.await_none(L2);
+    site.await_none(BGP);
+    site.await_route(VIP, false);
+    assert_eq!(site.holder(VIP), None);
+    let announced = || site.metric(1, "metallb_speaker_announced");
+    patience::until("the series to go", SOON, || announced().is_none()).unwrap();
+}
+
+#[test]
+fn without_the_api_server_it_waits_or_goes_on_and_then_catches_up() {
+    let mut site = Site::new(1);
+    site.bgp();
+    site.key("open sesame");
+    site.service("web", VIP);
+    site.cluster.plane.stop(Part::ApiServer).unwrap();
+    site.speaker(1);
+    let is_alive = || site.ask(1, "17472/healthz").1 == 200;
+    patience::until("the speaker to live", SOON, is_alive).unwrap();
+    patience::pause(Duration::from_secs(1)).unwrap();
+    assert_eq!(site.ask(1, "17472/readyz").1, 503);
+    site.cluster.plane.resume(Part::ApiServer).unwrap();
+    site.await_holder(VIP, Some("n1"));
+    site.await_route(VIP, true);
+    assert_eq!(site.ask(1, "17472/readyz").1, 200);
+
+    let routes = |site: &Site| site.cluster.lab.next_hops(&format!("{VIP}/32")).unwrap();
+    site.cluster.plane.freeze(Part::ApiServer).unwrap();
+    // Longer than the hold time of three seconds, and than any heartbeat.
+    patience::throughout("the address to be served", Duration::from_secs(8), || {
+        site.holder(VIP).as_deref() == Some("n1") && !routes(&site).is_empty()
+    })
+    .unwrap();
+    assert_eq!(site.ask(1, "17472/healthz").1, 200);
+    site.cluster.plane.thaw(Part::ApiServer).unwrap();
+    site.cluster.plane.await_ready().unwrap();
+    site.service("late", OTHER);
+    site.await_holder(OTHER, Some("n1"));
+
+    site.cluster.plane.stop(Part::ApiServer).unwrap();
+    patience::throughout("the address to be served", Duration::from_secs(4), || {
+        site.holder(VIP).as_deref() == Some("n1") && !routes(&site).is_empty()
+    })
+    .unwrap();
+    site.cluster.plane.resume(Part::ApiServer).unwrap();
+    site.kubectl(&["delete", "service", "late"]);
+    site.await_holder(OTHER, None);
+    assert_eq!(site.holder(VIP).as_deref(), Some("n1"));
+    site.await_object(L2, |object| object["status"]["serviceName"] == "web");
+    let up = site.cluster.lab.status(1).unwrap()["sessions"][0]["updatesSent"].clone();
+    assert!(up.as_u64().is_some_and(|sent| sent < 10), "{up}");
+}
+
+#[test]
+fn who_takes_an_address_over_says_so_in_place_of_a_node_that_is_gone() {
+    let mut site = Site::new(2);
+    site.key("open sesame");
+    site.speaker(1);
+    site.speaker(2);
+    site.await_ready(1);
+    site.await_ready(2);
+    site.service("web", VIP);
+    let status = site.await_object(L2, |object| object["status"]["node"].is_string());
+    let first = status["status"]["node"].as_str().unwrap().to_owned();
+    let (number, second) = if first == "n1" { (1, "n2") } else { (2, "n1") };
+    site.await_holder(VIP, Some(&first));
+    // Both hear of it, and it is the same again for both.
+    site.key("another word");
+    patience::pause(Duration::from_secs(2)).unwrap();
+    site.await_holder(VIP, Some(&first));
+
+    site.speakers[number - 1].kill();
+    site.await_holder(VIP, Some(second));
+    site.await_object(L2, |object| object["status"]["node"] == second);
+    let text = format!("announcing from node \"{second}\" with protocol \"layer2\"");
+    assert!(site.described("web").contains(&text));
+}
+
+#[test]
+fn a_kubeconfig_that_cannot_be_used_ends_it() {
+    let speaker = programs::speaker().unwrap();
+    let run = |kubeconfig: &str| {
+        let mut command = std::process::Command::new(&speaker);
+        command.args(["run", "--node-name=n1", "--kubeconfig", kubeconfig]);
+        command
+            .env_remove("KUBERNETES_SERVICE_HOST")
+            .output()
+            .unwrap()
+    };
+    let ended = run("/nonexistent/kubeconfig");
+    assert_eq!(ended.status.code(), Some(1));
+    let words = String::from_utf8_lossy(&ended.stderr).into_owned();
+    assert!(words.contains("/nonexistent/kubeconfig"), "{words}");
+}
