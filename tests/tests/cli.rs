@@ -121,20 +121,20 @@ fn a_wrong_command_line_exits_2() {
 }
 
 #[test]
-fn without_manifests_the_programs_say_what_is_not_built_yet() {
-    let controller = Command::new(programs::controller().unwrap())
-        .arg("run")
-        .output()
-        .unwrap();
-    let speaker = Command::new(programs::speaker().unwrap())
-        .args(["run", "--node-name", "n1"])
-        .output()
-        .unwrap();
-    for output in [controller, speaker] {
+fn without_manifests_and_outside_of_a_cluster_the_programs_say_what_is_missing() {
+    for (program, arguments) in [
+        (programs::controller().unwrap(), &["run"][..]),
+        (programs::speaker().unwrap(), &["run", "--node-name", "n1"]),
+    ] {
+        let mut command = Command::new(program);
+        command
+            .args(arguments)
+            .env_remove("KUBERNETES_SERVICE_HOST");
+        let output = command.output().unwrap();
         assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
         let words = stderr(&output);
         assert!(
-            words.contains("Kubernetes") && words.contains("--manifests"),
+            words.contains("kubeconfig") && words.contains("cluster"),
             "{words}"
         );
     }

@@ -271,7 +271,7 @@ fn what_a_status_says_is_announced_reported_told_and_counted_with_net_raw_alone(
 
     // At rest nothing is written; what somebody deletes is restored, and not told again.
     let mark = site.cluster.plane.audit().mark();
-    patience::pause(Duration::from_secs(4)).unwrap();
+    patience::pause(Duration::from_secs(3)).unwrap();
     let writes = site.cluster.plane.audit().writes(mark).unwrap();
     let writes: Vec<_> = writes.into_iter().filter(of_speaker).collect();
     assert!(writes.is_empty(), "{writes:?}");
@@ -341,7 +341,7 @@ fn without_the_api_server_it_waits_or_goes_on_and_then_catches_up() {
     let routes = |site: &Site| site.cluster.lab.next_hops(&format!("{VIP}/32")).unwrap();
     site.cluster.plane.freeze(Part::ApiServer).unwrap();
     // Longer than the hold time of three seconds, and than any heartbeat.
-    patience::throughout("the address to be served", Duration::from_secs(8), || {
+    patience::throughout("the address to be served", Duration::from_secs(6), || {
         site.holder(VIP).as_deref() == Some("n1") && !routes(&site).is_empty()
     })
     .unwrap();

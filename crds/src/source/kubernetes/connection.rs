@@ -7,18 +7,19 @@ use kube::config::{InClusterError, KubeConfigOptions, Kubeconfig, KubeconfigErro
 use kube::{Client, Config};
 use thiserror::Error;
 
-/// Why there is no client. None of this has to do with whether the server is there.
+/// Why there is no client. None of this has to do with whether the server is there. The causes are
+/// part of the text and no sources, because each says already what is behind it.
 #[derive(Debug, Error)]
 pub enum ConnectError {
     /// The file is missing, or makes no sense.
-    #[error("kubeconfig {} cannot be used", .0.display())]
-    Kubeconfig(PathBuf, #[source] KubeconfigError),
+    #[error("kubeconfig {path} cannot be used: {error}", path = .0.display(), error = .1)]
+    Kubeconfig(PathBuf, KubeconfigError),
     /// Nobody said where the API server is, and this is no pod.
-    #[error("no kubeconfig was given, and this does not run in a cluster")]
-    NoCluster(#[source] InClusterError),
+    #[error("no kubeconfig was given, and this does not run in a cluster: {0}")]
+    NoCluster(InClusterError),
     /// The credentials cannot be used.
-    #[error("the credentials for the API server cannot be used")]
-    Credentials(#[source] kube::Error),
+    #[error("the credentials for the API server cannot be used: {0}")]
+    Credentials(kube::Error),
 }
 
 /// A client as the kubeconfig has it, or as a pod in the cluster has it. Needs a tokio runtime; sends
