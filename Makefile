@@ -2,10 +2,11 @@
 
 CARGO ?= cargo
 
-.PHONY: help demo demo-remove test fuzz bars generated fmt lint doc build tools laboratory kubernetes deny
+.PHONY: help demo demo-kubernetes demo-remove test fuzz bars generated fmt lint doc build tools laboratory kubernetes deny
 
 help:
 	@echo "make demo         three nodes, a router and a client on this machine; addresses, traffic, failures"
+	@echo "make demo-kubernetes  the same in a real Kubernetes, with kubectl, pods and kube-proxy"
 	@echo "make demo-remove  removes what KEEP=1 make demo left"
 	@echo "make test         every check and every proof"
 	@echo "make fuzz         the properties over many more inputs, new ones every time"
@@ -15,6 +16,10 @@ help:
 # KEEP=1 leaves everything up at the end.
 demo: laboratory build
 	@$(CARGO) run --quiet --locked --package ferrolb-tests --bin demo
+
+# Needs Go, for a real Kubernetes.
+demo-kubernetes: tools build
+	@$(CARGO) run --quiet --locked --package ferrolb-tests --bin demo-kubernetes
 
 demo-remove:
 	@$(CARGO) run --quiet --locked --package ferrolb-tests --bin demo -- remove

@@ -158,6 +158,9 @@ impl Kubernetes {
                 }
             },
             Heard::Key(Event::Failed(failure)) => {
+                if failure.kind == FailureKind::Forbidden {
+                    self.collector.do_without(Stream::HeartbeatKey);
+                }
                 self.note_failure(Stream::HeartbeatKey, failure);
             }
             Heard::Key(Event::Recovered) => self.note_recovery(&Stream::HeartbeatKey),

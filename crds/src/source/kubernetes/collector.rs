@@ -99,6 +99,11 @@ impl Collector {
         self.wide.remove(stream);
     }
 
+    /// It may not be read: everything else does not wait for it.
+    pub(super) fn do_without(&mut self, stream: Stream) {
+        self.listed.insert(stream);
+    }
+
     pub(super) fn snapshot(&self) -> Vec<Change> {
         let mut changes = self.store.snapshot();
         if self.is_synced {

@@ -244,3 +244,13 @@ fn the_heartbeat_key_is_told_when_it_changes() {
     collector.handle(Heard::Key(Event::Deleted(None, "2".to_owned())));
     assert_eq!(collector.batch().unwrap().heartbeat_key, Some(None));
 }
+
+#[test]
+fn what_may_not_be_read_holds_nothing_up() {
+    let streams = vec![services(), Stream::HeartbeatKey];
+    let mut collector = Collector::new("metallb-system", streams);
+    listed(&mut collector, services(), vec![]);
+    assert!(collector.batch().is_none());
+    collector.do_without(Stream::HeartbeatKey);
+    assert!(collector.batch().is_some());
+}
