@@ -3,6 +3,7 @@
 #[cfg(test)]
 mod tests;
 
+use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -58,6 +59,9 @@ struct RunArgs {
     /// How long a released address rests before somebody else gets it.
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration::from_argument)]
     address_quarantine: Duration,
+    /// In a cluster: port of /healthz and /readyz; 0: none.
+    #[arg(long, value_name = "PORT", default_value_t = 17472)]
+    health_probe_port: u16,
     #[command(flatten)]
     metallb: MetallbArgs,
 }
@@ -121,8 +125,6 @@ struct MetallbArgs {
     bgp_type: Option<String>,
     #[arg(long, hide = true)]
     pprof_bind_address: Option<String>,
-    #[arg(long, hide = true)]
-    health_probe_port: Option<String>,
     #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     disable_cert_rotation: Option<String>,
     #[arg(long, hide = true)]
@@ -284,6 +286,7 @@ impl RunArgs {
                 namespace: self.namespace.name(),
                 class: self.class.name(),
                 quarantine: self.address_quarantine,
+                health_port: NonZeroU16::new(self.health_probe_port),
                 pod: self.metallb.pod_name,
                 deployment: self.metallb.deployment,
                 key_secret: self
@@ -347,7 +350,6 @@ impl MetallbArgs {
             ("--port", &self.port),
             ("--bgp-type", &self.bgp_type),
             ("--pprof-bind-address", &self.pprof_bind_address),
-            ("--health-probe-port", &self.health_probe_port),
             ("--disable-cert-rotation", &self.disable_cert_rotation),
             ("--cert-dir", &self.cert_dir),
             ("--cert-service-name", &self.cert_service_name),

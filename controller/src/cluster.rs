@@ -21,12 +21,15 @@ mod pools;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future;
-use std::path::PathBuf;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::num::NonZeroU16;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ferrolb_crds::api::Kind as ConfigurationKind;
 use ferrolb_crds::model::ServiceKey;
+use ferrolb_crds::serve::{self, Pages, Pulse};
 use ferrolb_crds::source::Change;
 use ferrolb_crds::source::kubernetes::{
     Batch, Kubernetes, Observed, Options, Reached, Role, connect,
@@ -55,6 +58,8 @@ pub struct Settings {
     pub class: Option<String>,
     /// How long released addresses rest.
     pub quarantine: Duration,
+    /// Where it says whether it is well and ready, on every address of its own.
+    pub health_port: Option<NonZeroU16>,
     /// The pod it runs in.
     pub pod: Option<String>,
     /// The Deployment it belongs to.
@@ -74,7 +79,10 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
         key_secret: None,
     };
     let server = Server::new(client.clone(), &settings.namespace, &identity);
-    let mut controller = Controller::new(settings, server, identity);
+    let pulse = Pulse::begin();
+    let port = settings.health_port;
+    let _health = port.map(|port| serve::Server::start(everywhere(port), health(&pulse)));
+    let mut controller = Controller::new(settings, server, identity, pulse);
     // Whether there is an active controller is known first: what is listed by then is as new as it
     // has to be.
     while !controller.knows_its_place() {
@@ -120,6 +128,23 @@ fn ring_seed() -> u64 {
     )
 }
 
+fn health(pulse: &Pulse) -> Pages {
+    Pages {
+        metrics: None,
+        pulse: Some(pulse.clone()),
+    }
+}
+
+/// Of both families, unless the kernel has only one.
+fn everywhere(port: NonZeroU16) -> SocketAddr {
+    let has_v6 = Path::new("/proc/net/if_inet6").exists();
+    let address: IpAddr = match has_v6 {
+        true => Ipv6Addr::UNSPECIFIED.into(),
+        false => Ipv4Addr::UNSPECIFIED.into(),
+    };
+    SocketAddr::new(address, port.get())
+}
+
 /// What became of a request.
 enum Done {
     Patched(Box<Patch>, Result<Box<Observed>, Refusal>),
@@ -146,6 +171,7 @@ struct Controller {
     pools: Pools,
     problems: Vec<Problem>,
     reports: Reports,
+    pulse: Pulse,
 }
 
 /// Elected, and waiting until it has seen what its predecessor wrote.
@@ -185,7 +211,7 @@ struct Reports {
 }
 
 impl Controller {
-    fn new(settings: Settings, server: Server, identity: String) -> Self {
+    fn new(settings: Settings, server: Server, identity: String, pulse: Pulse) -> Self {
         Self {
             settings,
             server,
@@ -201,6 +227,7 @@ impl Controller {
             pools: Pools::default(),
             problems: Vec::new(),
             reports: Reports::default(),
+            pulse,
         }
     }
 
@@ -210,6 +237,7 @@ impl Controller {
 
     /// Waits for an answer or a deadline, and takes it in. Nothing is lost when the wait is given up.
     async fn turn(&mut self) {
+        self.pulse.beat();
         self.elect();
         let deadline = self.deadline();
         let done = async {
@@ -235,7 +263,9 @@ impl Controller {
         // Reports wait for the answers of others, not for a time that has passed.
         let is_free = self.may_report();
         let reports = reports.into_iter().chain(events).min().filter(|_| is_free);
-        [election, publication, reports].into_iter().flatten().min()
+        let beat = Some(Instant::now() + Pulse::INTERVAL);
+        let all = [election, publication, reports, beat];
+        all.into_iter().flatten().min()
     }
 
     fn handle_timeout(&mut self) {
@@ -360,6 +390,8 @@ impl Controller {
     fn take(&mut self, batch: Batch) {
         let now = Instant::now();
         self.is_synced |= batch.changes.last() == Some(&Change::Synced);
+        // Who stands by is ready, too: to take over.
+        self.pulse.set_ready(self.is_synced);
         self.reached = batch.reached;
         if let Some(problems) = batch.problems {
             self.note_problems(problems);

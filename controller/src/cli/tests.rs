@@ -44,6 +44,8 @@ fn run_in_a_cluster() {
     let inside = in_cluster("run");
     assert_eq!(inside.kubeconfig, None);
     assert_eq!(inside.key_secret, "memberlist");
+    assert_eq!(inside.health_port, NonZeroU16::new(17472));
+    assert_eq!(in_cluster("run --health-probe-port=0").health_port, None);
     let outside =
         in_cluster("run --kubeconfig f --namespace n --lb-class c --pod-name p --ml-secret-name s");
     assert_eq!(outside.kubeconfig, Some("f".into()));
