@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: help demo demo-kubernetes demo-remove test fuzz bars generated fmt lint doc build tools laboratory kubernetes deny
+.PHONY: help demo demo-kubernetes demo-remove test fuzz bars generated static fmt lint doc build tools laboratory kubernetes deny
 
 help:
 	@echo "make demo         three nodes, a router and a client on this machine; addresses, traffic, failures"
@@ -10,7 +10,8 @@ help:
 	@echo "make demo-remove  removes what KEEP=1 make demo left"
 	@echo "make test         every check and every proof"
 	@echo "make fuzz         the properties over many more inputs, new ones every time"
-	@echo "make generated    writes config/crd anew from the types in crds/src/api"
+	@echo "make generated    writes config/crd anew from the types in crds/src/api, and config/install.yaml from its parts"
+	@echo "make static       both programs for config/Containerfile, which need nothing but a kernel"
 	@echo "make bars         the promised figures at full size, written to docs/figures.md"
 
 # KEEP=1 leaves everything up at the end.
@@ -40,6 +41,16 @@ bars: laboratory
 generated:
 	@mkdir -p config/crd
 	$(CARGO) run --quiet --locked --package ferrolb-crds --bin crdgen -- --dir config/crd
+	@for file in $$(sed -n 's/^  - //p' config/kustomization.yaml); do \
+		echo --- && cat config/$$file || exit 1; \
+	done > config/install.yaml
+
+# With --target the flag is not for what runs while building.
+static: HOST = $(shell rustc -vV | sed -n 's/^host: //p')
+static:
+	RUSTFLAGS="-C target-feature=+crt-static" $(CARGO) build --release --locked --package ferrolb-controller --package ferrolb-speaker --target $(HOST)
+	@mkdir -p target/static
+	cp target/$(HOST)/release/ferrolb-controller target/$(HOST)/release/ferrolb-speaker target/static/
 
 fmt:
 	$(CARGO) fmt --all --check
