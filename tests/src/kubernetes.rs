@@ -15,6 +15,7 @@ mod certificates;
 
 pub mod audit;
 pub mod cluster;
+pub mod container;
 pub mod objects;
 pub mod product;
 pub mod tenant;
@@ -162,6 +163,12 @@ impl ControlPlane {
     /// A kubeconfig with a token of a service account, which must exist: it may do exactly what the
     /// account may.
     pub fn token_kubeconfig(&self, account: &str, namespace: &str) -> Result<PathBuf> {
+        let token = self.token(account, namespace)?;
+        let name = format!("{namespace}-{account}");
+        self.authority.kubeconfig(&name, &Credential::Token(&token))
+    }
+
+    fn token(&self, account: &str, namespace: &str) -> Result<String> {
         let path = format!("/api/v1/namespaces/{namespace}/serviceaccounts/{account}/token");
         let request = json!({
             "apiVersion": "authentication.k8s.io/v1",
@@ -171,8 +178,7 @@ impl ControlPlane {
         let answer = self.post(&path, &request)?;
         let token = answer["status"]["token"].as_str();
         let token = token.context("a token request is answered with a token")?;
-        let name = format!("{namespace}-{account}");
-        self.authority.kubeconfig(&name, &Credential::Token(token))
+        Ok(token.to_owned())
     }
 
     /// Who wrote what.

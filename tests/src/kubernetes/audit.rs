@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-/// Only what changes something, once per request, without bodies.
+/// Only what changes something, and everything that the accounts of an installation ask for; once per
+/// request, without bodies.
 pub(crate) const POLICY: &str = "\
 apiVersion: audit.k8s.io/v1
 kind: Policy
@@ -14,8 +15,12 @@ omitStages: [RequestReceived, ResponseStarted]
 rules:
   - level: Metadata
     verbs: [create, update, patch, delete, deletecollection]
+  - level: Metadata
+    userGroups: [\"system:serviceaccounts:metallb-system\"]
   - level: None
 ";
+
+const READS: [&str; 3] = ["get", "list", "watch"];
 
 /// The audit log of one API server.
 #[derive(Debug, Clone)]
@@ -27,14 +32,14 @@ pub struct Audit {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Mark(u64);
 
-/// One request that wanted to change something, whether it was granted or not.
+/// One request, whether it was granted or not.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Write {
     /// As the server knows the client: `system:serviceaccount:NAMESPACE:NAME` for a token.
     pub user: String,
     /// What the client calls itself.
     pub agent: String,
-    /// `create`, `update`, `patch`, `delete` or `deletecollection`.
+    /// `create`, `update`, `patch`, `delete` or `deletecollection`; `get`, `list` or `watch`.
     pub verb: String,
     /// The API group; empty for the core.
     pub group: String,
@@ -65,6 +70,13 @@ impl Audit {
 
     /// What was written since a mark, in the order of the answers.
     pub fn writes(&self, since: Mark) -> Result<Vec<Write>> {
+        let mut all = self.requests(since)?;
+        all.retain(|request| !READS.contains(&request.verb.as_str()));
+        Ok(all)
+    }
+
+    /// The same, and what the accounts of `metallb-system` read. A watch is there when it has ended.
+    pub fn requests(&self, since: Mark) -> Result<Vec<Write>> {
         let mut file = match std::fs::File::open(&self.path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
             other => other.context("opening the audit log")?,
