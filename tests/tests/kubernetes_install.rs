@@ -13,8 +13,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use ferrolb_crds::model::ServiceKey;
+use ferrolb_speaker::reports::{self, Key};
+use ferrolb_tests::kubernetes::cluster::{Cluster, ProxyMode, Workload};
 use ferrolb_tests::kubernetes::container::Place;
 use ferrolb_tests::kubernetes::{ControlPlane, Settings};
+use ferrolb_tests::netns::Namespace;
 use ferrolb_tests::process::{Process, output};
 use ferrolb_tests::{objects, patience, programs};
 use serde_json::{Value, json};
@@ -51,13 +55,17 @@ fn names(objects: &[Value]) -> Vec<String> {
     names
 }
 
-/// A server whose lists do not stream, so that objects are listed, too.
-fn plane() -> ControlPlane {
-    let plane = ControlPlane::alone(Settings {
+/// Of a server whose lists do not stream, so that objects are listed, too.
+fn unstreamed() -> Settings {
+    Settings {
         apiserver_arguments: vec!["--feature-gates=WatchList=false".to_owned()],
         ..Settings::default()
-    });
-    let plane = plane.unwrap();
+    }
+}
+
+/// A server that everything is installed on.
+fn plane() -> ControlPlane {
+    let plane = ControlPlane::alone(unstreamed()).unwrap();
     install(&plane);
     plane
 }
@@ -150,8 +158,9 @@ fn address_of(plane: &ControlPlane, service: &str) -> Option<IpAddr> {
         .ok()
 }
 
-fn code(plane: &ControlPlane, place: &str) -> String {
-    let mut command = plane.namespace().command("curl");
+/// The HTTP status that is answered inside a network.
+fn code(network: &Namespace, place: &str) -> String {
+    let mut command = network.command("curl");
     command.args(["-s", "--max-time", "2", "--noproxy", "*", "-o", "/dev/null"]);
     command
         .args(["-w", "%{http_code}"])
@@ -254,8 +263,8 @@ fn the_controller_does_its_work_with_its_role_and_needs_all_of_it() {
     let is_later = || renewed()["renewTime"] != before["renewTime"];
     patience::until("the Lease to be renewed", SOON, is_later).unwrap();
 
-    assert_eq!(code(&plane, "127.0.0.1:17472/healthz"), "200");
-    assert_eq!(code(&plane, "[::1]:17472/readyz"), "200");
+    assert_eq!(code(plane.namespace(), "127.0.0.1:17472/healthz"), "200");
+    assert_eq!(code(plane.namespace(), "[::1]:17472/readyz"), "200");
     // Another one stands by, and goes on where the first leaves.
     let mut second = controller(&plane, "controller-1");
     second.await_line("standing by", SOON).unwrap();
@@ -266,6 +275,110 @@ fn the_controller_does_its_work_with_its_role_and_needs_all_of_it() {
         assert!(!log.contains("forbidden"), "{log}");
     }
     assert_uses_its_role(&plane, "controller", "rbac/controller.yaml");
+}
+
+/// The whole installation: from a Service to an answer, and to what is said of it.
+#[test]
+fn a_speaker_does_its_work_with_its_role_and_needs_all_of_it() {
+    let mut cluster = Cluster::start(1, ProxyMode::Nftables, unstreamed()).unwrap();
+    install(&cluster.plane);
+    let peers = [
+        objects::peer("tor", 64501, "192.168.1.1", ""),
+        objects::peer("top", 64501, "192.168.1.2", "passwordSecret: {name: word}"),
+    ];
+    let configuration = [
+        objects::pool("pool", &["192.168.1.240-192.168.1.249"]),
+        objects::layer2("all", "ipAddressPools: [pool]"),
+        objects::bgp("all", "ipAddressPools: [pool]"),
+        objects::service(
+            "web",
+            "selector: {app: web}\nports: [{port: 80, targetPort: 8080}]",
+        ),
+    ];
+    cluster.plane.apply(&peers.concat()).unwrap();
+    cluster.plane.apply(&configuration.concat()).unwrap();
+    // Somebody has made objects with the names of its own.
+    let service = ServiceKey::new("default", "web");
+    let keys = [
+        Key::Layer2(service.clone()),
+        Key::Bgp(service),
+        Key::Session("tor".to_owned()),
+    ];
+    for key in &keys {
+        let mut object = reports::metadata(key, "n1", None);
+        object["metadata"]["labels"].take();
+        cluster
+            .plane
+            .post(&key.sort().path(NAMESPACE), &object)
+            .unwrap();
+    }
+    let web = Workload {
+        namespace: "default",
+        name: "web-1",
+        app: "web",
+        node: 1,
+        ports: &[8080],
+    };
+    cluster.run(&web).unwrap();
+
+    let (plane, node) = (&cluster.plane, cluster.node(1));
+    let host = node.v4.into();
+    let place = |pod| Place {
+        network: &node.namespace,
+        pod,
+        node: "n1",
+        host,
+    };
+    let daemon_set = plane.get(SPEAKER).unwrap();
+    let program = programs::speaker().unwrap();
+    let mut speaker = plane
+        .contain(&daemon_set, &program, place("speaker-0"))
+        .unwrap();
+    let mut controller = controller(plane, "controller-0");
+
+    patience::until("an address", SOON, || address_of(plane, "web").is_some()).unwrap();
+    let address = address_of(plane, "web").unwrap();
+    let client = &cluster.lab.segment.neighbour.namespace;
+    let answer = || cluster.lab.curl(client, address, 80);
+    patience::until("an answer", SOON, || answer().is_some()).unwrap();
+    assert!(answer().unwrap().contains("web-1"));
+    assert_eq!(code(&node.namespace, "127.0.0.1:17472/readyz"), "200");
+    assert_eq!(
+        code(&node.namespace, &format!("{host}:9120/metrics")),
+        "200"
+    );
+
+    for key in &keys {
+        let path = format!(
+            "{}/{}",
+            key.sort().path(NAMESPACE),
+            reports::name(key, "n1")
+        );
+        let is_said = || plane.get(&path).unwrap()["status"]["node"] == "n1";
+        patience::until(&path, SOON, is_said).unwrap();
+    }
+    let state = format!("{CONFIGURATION}/configurationstates/speaker-n1");
+    let is_valid = || {
+        plane
+            .get(&state)
+            .is_ok_and(|state| state["status"]["result"].is_string())
+    };
+    patience::until("a verdict", SOON, is_valid).unwrap();
+    plane.kubectl(&["delete", "service", "web"], None).unwrap();
+    plane
+        .kubectl(&["delete", "bgppeers", "--all", "-n", NAMESPACE], None)
+        .unwrap();
+    for key in &keys {
+        let path = key.sort().path(NAMESPACE);
+        let is_empty = || plane.get(&path).unwrap()["items"] == json!([]);
+        patience::until(&path, SOON, is_empty).unwrap();
+    }
+
+    assert!(speaker.terminate(SOON).unwrap().success());
+    assert!(controller.terminate(SOON).unwrap().success());
+    assert!(!speaker.log().contains("forbidden"), "{}", speaker.log());
+    assert_uses_its_role(plane, "speaker", "rbac/speaker.yaml");
+    assert!(used(plane, "controller").1.is_empty());
 }
 
 /// Each is taken away, and is missed.
