@@ -29,6 +29,8 @@ const CONFIGURATION: &str = "/apis/metallb.io/v1beta1/namespaces/metallb-system"
 const CONTROLLER: &str = "/apis/apps/v1/namespaces/metallb-system/deployments/controller";
 const SPEAKER: &str = "/apis/apps/v1/namespaces/metallb-system/daemonsets/speaker";
 
+const PEERS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/bgppeers.metallb.io";
+
 /// Verbs of accounts, as `GROUP/RESOURCE VERB`.
 type Rights = BTreeSet<String>;
 
@@ -74,6 +76,10 @@ fn install(plane: &ControlPlane) {
     let file = config("install.yaml");
     let words = ["apply", "--validate=strict", "-f", file.to_str().unwrap()];
     plane.kubectl(&words, None).unwrap();
+    wait_for_definitions(plane);
+}
+
+fn wait_for_definitions(plane: &ControlPlane) {
     let words = ["wait", "--for=condition=Established", "crd", "--all"];
     plane.kubectl(&words, None).unwrap();
 }
@@ -379,6 +385,102 @@ fn a_speaker_does_its_work_with_its_role_and_needs_all_of_it() {
     assert!(!speaker.log().contains("forbidden"), "{}", speaker.log());
     assert_uses_its_role(plane, "speaker", "rbac/speaker.yaml");
     assert!(used(plane, "controller").1.is_empty());
+}
+
+/// `docs/operating.md`, "Coming from MetalLB", step by step.
+#[test]
+fn coming_from_metallb_leaves_none_of_its_webhooks_and_rights_behind() {
+    let plane = ControlPlane::alone(Settings::default()).unwrap();
+    let manifest = metallbs_manifest();
+    plane.kubectl(&["apply", "-f", &manifest], None).unwrap();
+    wait_for_definitions(&plane);
+    // Its controller puts a certificate there.
+    let mut encode = Command::new("base64");
+    encode.arg("--wrap=0").arg(plane.path().join("pki/ca.crt"));
+    let bundle = json!({"caBundle": output(&mut encode).unwrap()});
+    let webhook = json!({"spec": {"conversion": {"webhook": {"clientConfig": bundle}}}});
+    plane.patch(PEERS, &webhook).unwrap();
+    let pool = objects::pool("pool", &["192.168.1.240-192.168.1.249"]);
+    let refused = plane.apply(&pool).unwrap_err();
+    assert!(
+        format!("{refused:#}").contains("failed calling webhook"),
+        "{refused:#}"
+    );
+
+    let webhooks = "validatingwebhookconfiguration/metallb-webhook-configuration";
+    plane.kubectl(&["delete", webhooks], None).unwrap();
+    let workloads = ["deployment/controller", "daemonset/speaker"];
+    let words = ["delete", "-n", NAMESPACE, workloads[0], workloads[1]];
+    plane.kubectl(&words, None).unwrap();
+    install(&plane);
+
+    let conversion = plane.get(PEERS).unwrap()["spec"]["conversion"].clone();
+    assert_eq!(conversion, json!({"strategy": "None"}));
+    plane.apply(&pool).unwrap();
+    for account in ["controller", "speaker"] {
+        let roles = bound(&plane, account);
+        let wanted = match account {
+            "controller" => ["controller", "metallb-system:controller"],
+            _ => ["metallb-system:speaker", "pod-lister"],
+        };
+        assert_eq!(
+            roles,
+            BTreeSet::from(wanted.map(str::to_owned)),
+            "{account}"
+        );
+        let file = format!("rbac/{account}.yaml");
+        for role in documents(&read(&file))
+            .iter()
+            .filter(|one| one["rules"].is_array())
+        {
+            let kind = role["kind"].as_str().unwrap();
+            let name = role["metadata"]["name"].as_str().unwrap();
+            let words = ["get", kind, name, "-n", NAMESPACE, "-o", "json"];
+            let there: Value = serde_json::from_str(&plane.kubectl(&words, None).unwrap()).unwrap();
+            assert_eq!(there["rules"], role["rules"], "{kind} {name}");
+        }
+    }
+}
+
+/// The roles that an account has.
+fn bound(plane: &ControlPlane, account: &str) -> BTreeSet<String> {
+    let words = [
+        "get",
+        "clusterrolebindings,rolebindings",
+        "-n",
+        NAMESPACE,
+        "-o",
+        "json",
+    ];
+    let list: Value = serde_json::from_str(&plane.kubectl(&words, None).unwrap()).unwrap();
+    let subject = json!({"kind": "ServiceAccount", "name": account, "namespace": NAMESPACE});
+    let bindings = list["items"].as_array().unwrap().iter();
+    let own = bindings.filter(|binding| {
+        let subjects = binding["subjects"].as_array().into_iter().flatten();
+        subjects.into_iter().any(|one| *one == subject)
+    });
+    own.map(|binding| binding["roleRef"]["name"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+/// Of the version that the proofs compare with, from where its programs were built.
+fn metallbs_manifest() -> String {
+    let program = programs::metallb("controller").unwrap();
+    let name = program
+        .parent()
+        .unwrap()
+        .file_name()
+        .unwrap()
+        .to_string_lossy();
+    let version = name.strip_prefix("metallb-").unwrap();
+    let mut command = Command::new("go");
+    command.args(["mod", "download", "-json"]);
+    command.arg(format!("go.universe.tf/metallb@{version}"));
+    let module: Value = serde_json::from_str(&output(&mut command).unwrap()).unwrap();
+    format!(
+        "{}/config/manifests/metallb-native.yaml",
+        module["Dir"].as_str().unwrap()
+    )
 }
 
 /// Each is taken away, and is missed.
