@@ -62,6 +62,9 @@ struct RunArgs {
     /// In a cluster: port of /healthz and /readyz; 0: none.
     #[arg(long, value_name = "PORT", default_value_t = 17472)]
     health_probe_port: u16,
+    /// In a cluster: port of /metrics, on loopback; 0: none.
+    #[arg(long, value_name = "PORT", default_value_t = 9120)]
+    port: u16,
     #[command(flatten)]
     metallb: MetallbArgs,
 }
@@ -115,8 +118,6 @@ struct ClassArgs {
 /// Flags of MetalLB's controller that mean nothing here: its manifests still start this program.
 #[derive(Debug, Default, Args)]
 struct MetallbArgs {
-    #[arg(long, hide = true)]
-    port: Option<String>,
     #[arg(long, hide = true, env = "METALLB_ML_SECRET_NAME")]
     ml_secret_name: Option<String>,
     #[arg(long, hide = true, env = "METALLB_DEPLOYMENT")]
@@ -287,6 +288,7 @@ impl RunArgs {
                 class: self.class.name(),
                 quarantine: self.address_quarantine,
                 health_port: NonZeroU16::new(self.health_probe_port),
+                metrics_port: NonZeroU16::new(self.port),
                 pod: self.metallb.pod_name,
                 deployment: self.metallb.deployment,
                 key_secret: self
@@ -347,7 +349,6 @@ impl ClassArgs {
 impl MetallbArgs {
     fn given(&self) -> Vec<&'static str> {
         let flags = [
-            ("--port", &self.port),
             ("--bgp-type", &self.bgp_type),
             ("--pprof-bind-address", &self.pprof_bind_address),
             ("--disable-cert-rotation", &self.disable_cert_rotation),

@@ -24,7 +24,7 @@ use std::future;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use ferrolb_crds::api::Kind as ConfigurationKind;
@@ -41,6 +41,7 @@ use tracing::{error, info, warn};
 use crate::events::Events;
 use crate::lease::{Election, Input, Lease, Log, Output as Step, Refusal as LeaseRefusal};
 use crate::ledger::Report;
+use crate::metrics::{self, Snapshot};
 use crate::publication::{Patch, Publication, Refusal};
 use crate::reconcile::{Output, Reconciler, Settings as Decisions};
 use crate::run::Stop;
@@ -60,6 +61,8 @@ pub struct Settings {
     pub quarantine: Duration,
     /// Where it says whether it is well and ready, on every address of its own.
     pub health_port: Option<NonZeroU16>,
+    /// Where it tells its metrics, on loopback; `None`: nowhere.
+    pub metrics_port: Option<NonZeroU16>,
     /// The pod it runs in.
     pub pod: Option<String>,
     /// The Deployment it belongs to.
@@ -82,7 +85,10 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let pulse = Pulse::begin();
     let port = settings.health_port;
     let _health = port.map(|port| serve::Server::start(everywhere(port), health(&pulse)));
-    let mut controller = Controller::new(settings, server, identity, pulse);
+    let known = Known::default();
+    let port = settings.metrics_port;
+    let _metrics = port.map(|port| serve::Server::start(here(port), metrics_of(&known)));
+    let mut controller = Controller::new(settings, server, identity, pulse, known);
     // Whether there is an active controller is known first: what is listed by then is as new as it
     // has to be.
     while !controller.knows_its_place() {
@@ -135,6 +141,22 @@ fn health(pulse: &Pulse) -> Pages {
     }
 }
 
+fn metrics_of(known: &Known) -> Pages {
+    let known = Arc::clone(known);
+    Pages {
+        metrics: Some(Arc::new(move || metrics::render(&lock(&known)))),
+        pulse: None,
+    }
+}
+
+fn lock(known: &Known) -> MutexGuard<'_, Snapshot> {
+    known.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn here(port: NonZeroU16) -> SocketAddr {
+    SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port.get())
+}
+
 /// Of both families, unless the kernel has only one.
 fn everywhere(port: NonZeroU16) -> SocketAddr {
     let has_v6 = Path::new("/proc/net/if_inet6").exists();
@@ -144,6 +166,9 @@ fn everywhere(port: NonZeroU16) -> SocketAddr {
     };
     SocketAddr::new(address, port.get())
 }
+
+/// What the page of metrics is made of.
+type Known = Arc<Mutex<Snapshot>>;
 
 /// What became of a request.
 enum Done {
@@ -172,6 +197,7 @@ struct Controller {
     problems: Vec<Problem>,
     reports: Reports,
     pulse: Pulse,
+    known: Known,
 }
 
 /// Elected, and waiting until it has seen what its predecessor wrote.
@@ -211,7 +237,13 @@ struct Reports {
 }
 
 impl Controller {
-    fn new(settings: Settings, server: Server, identity: String, pulse: Pulse) -> Self {
+    fn new(
+        settings: Settings,
+        server: Server,
+        identity: String,
+        pulse: Pulse,
+        known: Known,
+    ) -> Self {
         Self {
             settings,
             server,
@@ -228,6 +260,7 @@ impl Controller {
             problems: Vec::new(),
             reports: Reports::default(),
             pulse,
+            known,
         }
     }
 
@@ -380,6 +413,7 @@ impl Controller {
     }
 
     fn stand_by(&mut self) {
+        lock(&self.known).pools.clear();
         warn!("not the active controller any more");
         self.candidate = None;
         if let Some(active) = self.active.take() {
@@ -392,6 +426,7 @@ impl Controller {
         self.is_synced |= batch.changes.last() == Some(&Change::Synced);
         // Who stands by is ready, too: to take over.
         self.pulse.set_ready(self.is_synced);
+        self.count(&batch);
         self.reached = batch.reached;
         if let Some(problems) = batch.problems {
             self.note_problems(problems);
@@ -412,6 +447,16 @@ impl Controller {
                     }
                 }
             }
+        }
+    }
+
+    fn count(&self, batch: &Batch) {
+        let mut known = lock(&self.known);
+        known.updates += batch.changes.len() as u64;
+        known.is_loaded = self.is_synced;
+        if let Some(problems) = &batch.problems {
+            known.is_stale = !problems.is_empty();
+            known.errors += u64::from(known.is_stale);
         }
     }
 
@@ -537,6 +582,12 @@ impl Controller {
                 let made = server.make_heartbeat_key(&settings.key_secret, deployment);
                 Done::KeyMade(made.await)
             });
+        }
+        let is_due = self.pools.poll_timeout().is_some_and(|due| due <= now);
+        if is_due {
+            let pools = active.reconciler.pools();
+            let pools = pools.map(|(name, usage)| (name.to_owned(), usage));
+            lock(&self.known).pools = pools.collect();
         }
         for (name, status) in self.pools.poll(now, &active.reconciler) {
             let server = self.server.clone();

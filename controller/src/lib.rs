@@ -15,6 +15,7 @@ pub mod events;
 mod fixture;
 pub mod lease;
 pub mod ledger;
+pub mod metrics;
 pub mod plan;
 pub mod publication;
 pub mod reconcile;

@@ -220,6 +220,11 @@ const ARROWS: &[Row] = &[
     ),
     row("controller::lease", &["crds::model"], &[]),
     row(
+        "controller::metrics",
+        &["controller::allocator", "controller::reconcile"],
+        &["prometheus"],
+    ),
+    row(
         "controller::publication",
         &[
             "controller::ledger",
