@@ -103,7 +103,7 @@ pub fn await_addresses(
     Ok(found)
 }
 
-/// Reasons and messages of the events on a Service, in the order of their making.
+/// Reasons and messages of what the two programs said about a Service, in the order of its saying.
 pub fn events(
     plane: &ControlPlane,
     namespace: &str,
@@ -114,8 +114,14 @@ pub fn events(
          involvedObject.name%3D{service}"
     ))?;
     let items = list["items"].as_array().context("a list of events")?;
+    // The API server has words of its own about Services.
+    let is_ours = |event: &&serde_json::Value| {
+        let component = event["source"]["component"].as_str();
+        component.is_some_and(|component| component.starts_with("metallb-"))
+    };
     let mut events: Vec<_> = items
         .iter()
+        .filter(is_ours)
         .map(|event| {
             let word = |field: &str| event[field].as_str().unwrap_or_default().to_owned();
             let name = event["metadata"]["name"].as_str().unwrap_or_default();
