@@ -125,6 +125,8 @@ enum State {
     },
     Leading {
         lease: Lease,
+        /// When it was last known to be ours.
+        since: Instant,
     },
     Resigned,
 }
@@ -177,11 +179,20 @@ impl Election {
         matches!(self.state, State::Leading { .. })
     }
 
+    /// Whether nobody else can be by now, if clocks run alike. What must not happen twice does not
+    /// rely on it.
+    pub fn is_sure(&self, now: Instant) -> bool {
+        match &self.state {
+            State::Leading { lease, since } => now < *since + lease.duration,
+            State::Following { .. } | State::Resigned => false,
+        }
+    }
+
     /// Who is, as far as is known.
     pub fn holder(&self) -> Option<&str> {
         match &self.state {
             State::Following { seen } => seen.as_ref().map(|(lease, _)| lease.holder.as_str()),
-            State::Leading { lease } => Some(&lease.holder),
+            State::Leading { lease, .. } => Some(&lease.holder),
             State::Resigned => None,
         }
     }
@@ -276,8 +287,10 @@ impl Election {
         self.failing = None;
         let is_first = !std::mem::replace(&mut self.has_looked, true);
         let Some(lease) = lease else {
+            // What stood in it counts still.
+            let log = self.last_log();
             self.depose();
-            return self.take(None);
+            return self.take(None, log);
         };
         if lease.holder == self.identity {
             // A write whose end was unknown came to pass, or somebody else edited it.
@@ -287,7 +300,8 @@ impl Election {
         let is_free = lease.holder.is_empty() || is_first && is_same_place(&lease.holder);
         self.depose();
         if is_free || self.has_expired(now, &lease) {
-            return self.take(Some(lease));
+            let log = lease.log.clone();
+            return self.take(Some(lease), log);
         }
         let since = match &self.state {
             State::Following {
@@ -312,13 +326,22 @@ impl Election {
         }
     }
 
-    fn take(&mut self, lease: Option<Lease>) {
+    /// As far as is known.
+    fn last_log(&self) -> Log {
+        match &self.state {
+            State::Following { seen } => seen.as_ref().map(|(lease, _)| lease.log.clone()),
+            State::Leading { .. } | State::Resigned => Some(self.log.clone()),
+        }
+        .unwrap_or_default()
+    }
+
+    fn take(&mut self, lease: Option<Lease>, log: Log) {
         if self.must_resign {
             return self.end();
         }
-        let (version, transitions, log) = match lease {
-            Some(lease) => (Some(lease.version), lease.transitions + 1, lease.log),
-            None => (None, 0, Log::default()),
+        let (version, transitions) = match lease {
+            Some(lease) => (Some(lease.version), lease.transitions + 1),
+            None => (None, 0),
         };
         // Whoever comes next has to find what the last one left, whatever becomes of this one.
         self.log = log.clone();
@@ -347,7 +370,7 @@ impl Election {
             self.logged = number;
             self.outputs.push_back(Output::Logged(number));
         }
-        self.state = State::Leading { lease };
+        self.state = State::Leading { lease, since: now };
         self.wake_at = Some(now + RENEW);
         self.write();
         self.resign();
@@ -355,7 +378,7 @@ impl Election {
 
     /// Writes the log, if it is ours to write and is not there yet.
     fn write(&mut self) {
-        let State::Leading { lease } = &self.state else {
+        let State::Leading { lease, .. } = &self.state else {
             return;
         };
         if self.flight.is_some() || self.asked == self.logged || self.must_resign {
@@ -383,7 +406,7 @@ impl Election {
         if !self.must_resign || self.flight.is_some() {
             return;
         }
-        let State::Leading { lease } = &self.state else {
+        let State::Leading { lease, .. } = &self.state else {
             return self.end();
         };
         let draft = Draft {

@@ -51,6 +51,8 @@ pub struct Ledger {
     /// What differs from the disk.
     wanted: BTreeMap<ServiceKey, Option<Status>>,
     failed: BTreeSet<ServiceKey>,
+    /// Not to be written before it is said again that it should be.
+    paused: BTreeSet<ServiceKey>,
     in_flight: BTreeSet<ServiceKey>,
     cause: Option<String>,
     attempt: u32,
@@ -67,6 +69,7 @@ impl Ledger {
             doubts: BTreeMap::new(),
             wanted: BTreeMap::new(),
             failed: BTreeSet::new(),
+            paused: BTreeSet::new(),
             in_flight: BTreeSet::new(),
             cause: None,
             attempt: 0,
@@ -87,6 +90,7 @@ impl Ledger {
         };
         // Another record is another try.
         self.failed.remove(&key);
+        self.paused.remove(&key);
         self.wanted.insert(key, status);
     }
 
@@ -130,17 +134,38 @@ impl Ledger {
         self.hold(&key);
     }
 
+    /// Whether it may yet come to be otherwise on disk, or something is being written.
+    pub fn is_doubtful(&self, key: &ServiceKey) -> bool {
+        self.doubts.contains_key(key) || self.in_flight.contains(key)
+    }
+
     /// Nothing is wanted of this one any more.
     pub fn forget(&mut self, key: &ServiceKey) {
         self.wanted.remove(key);
         self.failed.remove(key);
+        self.paused.remove(key);
     }
 
-    /// It was not written, because something else had been: what is on disk is known soon.
+    /// It is not written for now; what it is to give up, it is still to give up.
+    pub fn pause(&mut self, key: &ServiceKey) {
+        self.paused.insert(key.clone());
+    }
+
+    /// It was not written, because something else had been: what is on disk is known soon, and until
+    /// then in doubt.
     pub fn handle_conflict(&mut self, key: &ServiceKey) {
-        self.settle(key);
         self.in_flight.remove(key);
         self.failed.insert(key.clone());
+    }
+
+    /// It was written, and something else since then, which is known.
+    pub fn handle_overwritten(&mut self, key: &ServiceKey) {
+        self.in_flight.remove(key);
+        if let (Some(Some(wanted)), Some(disk)) = (self.wanted.get(key), self.disk.get(key))
+            && wanted == disk
+        {
+            self.wanted.remove(key);
+        }
     }
 
     /// What is on disk is known: what was held back is tried again.
@@ -223,8 +248,10 @@ impl Ledger {
     }
 
     fn waiting(&self) -> impl Iterator<Item = (&ServiceKey, &Option<Status>)> {
-        let is_idle =
-            |key: &ServiceKey| !self.failed.contains(key) && !self.in_flight.contains(key);
+        let is_idle = |key: &ServiceKey| {
+            let sets = [&self.failed, &self.paused, &self.in_flight];
+            !sets.iter().any(|set| set.contains(key))
+        };
         self.wanted.iter().filter(move |(key, _)| is_idle(key))
     }
 

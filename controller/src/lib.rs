@@ -16,6 +16,7 @@ mod fixture;
 pub mod lease;
 pub mod ledger;
 pub mod metrics;
+pub mod office;
 pub mod plan;
 pub mod publication;
 pub mod reconcile;

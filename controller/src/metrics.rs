@@ -139,7 +139,7 @@ mod tests {
             is_stale: false,
         });
         for line in [
-            "metallb_allocator_addresses_total{pool=\"first\"} 9223372036854775807",
+            "# TYPE metallb_allocator_addresses_total gauge",
             "metallb_allocator_addresses_in_use_total{pool=\"first\"} 4",
             "metallb_allocator_ipv4_addresses_total{pool=\"first\"} 256",
             "metallb_allocator_ipv4_addresses_in_use_total{pool=\"first\"} 3",

@@ -5,12 +5,15 @@
 //! decision ─▶ ledger: who gives up comes first ─▶ intent in the Lease ─▶ patch ─▶ seen
 //! ```
 //!
-//! A patch carries the resourceVersion that was seen; only one that gives an address is logged before.
-//! While it is not known whether a patch came to pass, nobody else gets its addresses.
+//! A patch carries the resourceVersion that was seen. One that gives an address is logged before; one
+//! that takes an address away waits for the log, too, because who cannot write that is not the active
+//! controller any more. While it is not known whether a patch came to pass, nobody else gets its
+//! addresses.
 //!
 //! Pure. After each `handle` or `observe` poll the log and the patches, then ask for the deadline.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use ferrolb_crds::model::{ServiceKey, Timestamp};
@@ -49,7 +52,7 @@ pub enum Refusal {
 pub struct Publication {
     ledger: Ledger,
     seen: BTreeMap<ServiceKey, Observed>,
-    /// The highest resourceVersion of what was written.
+    /// The highest resourceVersion of what was written or seen.
     through: u64,
     /// To be logged, being logged, logged.
     unlogged: BTreeMap<ServiceKey, Patch>,
@@ -143,9 +146,7 @@ impl Publication {
         let Some(observed) = observed else {
             self.seen.remove(&key);
             self.contests.remove(&key);
-            self.forced.remove(&key);
-            self.unknown.remove(&key);
-            self.drop_patch(&key);
+            self.overtake(&key);
             self.ledger.observe(key.clone(), None);
             return self.ledger.forget(&key);
         };
@@ -156,9 +157,7 @@ impl Publication {
         if known.is_some_and(|known| known.version == observed.version) {
             return;
         }
-        self.forced.remove(&key);
-        self.unknown.remove(&key);
-        self.drop_patch(&key);
+        self.overtake(&key);
         let is = status(&observed);
         self.seen.insert(key.clone(), observed);
         self.ledger.observe(key.clone(), Some(is.clone()));
@@ -167,8 +166,11 @@ impl Publication {
         }
     }
 
-    /// A patch that was not sent yet would be for a version that is no more.
-    fn drop_patch(&mut self, key: &ServiceKey) {
+    /// The version that was known is no more: nothing can be written over it.
+    fn overtake(&mut self, key: &ServiceKey) {
+        self.forced.remove(key);
+        self.unknown.remove(key);
+        self.intents.remove(key);
         for patches in [&mut self.unlogged, &mut self.logging, &mut self.ready] {
             if patches.remove(key).is_some() {
                 self.ledger.handle_conflict(key);
@@ -180,6 +182,10 @@ impl Publication {
     /// Somebody else wrote. The first time it is put right at once; who insists has it for longer and
     /// longer.
     fn contest(&mut self, now: Instant, key: ServiceKey, desired: Status) {
+        if self.ledger.is_doubtful(&key) {
+            // It may well be what was written here, and something else is wanted since.
+            return self.ledger.handle(Output::Write(key, desired));
+        }
         let contest = self.contests.entry(key.clone()).or_insert(Contest {
             count: 0,
             last: now,
@@ -194,8 +200,14 @@ impl Publication {
             return self.ledger.handle(Output::Write(key, desired));
         };
         let pause = FIRST_PAUSE.saturating_mul(1 << doubling.min(6));
-        contest.next = Some((now + pause, desired));
-        self.ledger.forget(&key);
+        contest.next = Some((now + pause, desired.clone()));
+        self.ledger.handle(Output::Write(key.clone(), desired));
+        self.ledger.pause(&key);
+    }
+
+    /// Every change of a Service up to this resourceVersion has been seen.
+    pub fn reach(&mut self, version: u64) {
+        self.through = self.through.max(version);
     }
 
     /// Something should be written, or nothing is to be written of this one any more.
@@ -206,7 +218,7 @@ impl Publication {
                     contest.next = None;
                 }
                 let is_there = self.ledger.disk(&key) == Some(&status);
-                if is_there && !self.forced.contains(&key) {
+                if is_there && !self.ledger.is_doubtful(&key) {
                     self.ledger.forget(&key);
                 } else {
                     self.ledger.handle(Output::Write(key, status));
@@ -232,11 +244,16 @@ impl Publication {
         }
         self.logging = std::mem::take(&mut self.unlogged);
         for (key, patch) in &self.logging {
-            let intent = Intent {
-                version: patch.version.clone(),
-                addresses: patch.status.ingress.clone(),
-            };
-            self.intents.insert(key.clone(), intent);
+            let observed = self.seen.get(key);
+            let gives = observed.is_some_and(|observed| gives(patch, &observed.ingress));
+            // What was adopted for the same version may be written just as well.
+            if gives && !self.forced.contains(key) {
+                let intent = Intent {
+                    version: patch.version.clone(),
+                    addresses: patch.status.ingress.clone(),
+                };
+                self.intents.insert(key.clone(), intent);
+            }
         }
         Some(Log {
             through: self.through,
@@ -288,28 +305,49 @@ impl Publication {
                 self.ready.insert(write.key, patch.clone());
                 continue;
             }
-            let before = observed.condition.as_ref();
-            let allocated = !status.ingress.is_empty();
-            let is_fence = self.forced.contains(&write.key);
-            let since = before
-                .filter(|condition| condition.allocated == allocated && !is_fence)
-                .map(|condition| condition.since);
-            let is_given = |address| !observed.ingress.contains(address);
-            let gives = status.ingress.iter().any(is_given);
-            let patch = Patch {
-                key: write.key.clone(),
-                version: observed.version.clone(),
-                since,
-                status,
-            };
+            let patch = self.patch(write.key, status, observed);
             let doubt = patch.status.ingress.clone();
-            self.ledger.doubt(write.key.clone(), doubt);
-            if gives {
-                self.unlogged.insert(write.key, patch);
+            let changes = patch.status.ingress != observed.ingress;
+            self.ledger.doubt(patch.key.clone(), doubt);
+            let waits = if changes {
+                &mut self.unlogged
             } else {
-                self.ready.insert(write.key, patch);
-            }
+                &mut self.ready
+            };
+            waits.insert(patch.key.clone(), patch);
         }
+    }
+
+    fn patch(&self, key: ServiceKey, mut status: Status, observed: &Observed) -> Patch {
+        let is_fence = self.forced.contains(&key);
+        if is_fence && !self.is_adopted(&key, &status.ingress, &observed.ingress) {
+            // First what may yet be written over this version is kept from that.
+            status.ingress.clone_from(&observed.ingress);
+        }
+        let allocated = !status.ingress.is_empty();
+        let before = observed.condition.as_ref();
+        let since = before
+            .filter(|condition| condition.allocated == allocated)
+            .map(|condition| match is_fence {
+                // What changes nothing would not be written.
+                true => Timestamp(condition.since.0 + 1),
+                false => condition.since,
+            });
+        Patch {
+            version: observed.version.clone(),
+            key,
+            status,
+            since,
+        }
+    }
+
+    /// Whether all of this is there, or was adopted.
+    fn is_adopted(&self, key: &ServiceKey, addresses: &[IpAddr], present: &[IpAddr]) -> bool {
+        let intent = self.intents.get(key).map(|intent| &intent.addresses);
+        let mut addresses = addresses.iter();
+        addresses.all(|address| {
+            present.contains(address) || intent.is_some_and(|intent| intent.contains(address))
+        })
     }
 
     /// What became of a patch: the Service as it is thereby, or why it is not.
@@ -321,43 +359,49 @@ impl Publication {
     ) {
         let key = patch.key.clone();
         match result {
-            Ok(observed) => {
-                self.through = self.through.max(number(&observed));
-                self.intents.remove(&key);
-                self.forced.remove(&key);
-                self.unknown.remove(&key);
-                let write = write(patch);
-                self.ledger.handle_written(now, write, Ok(()));
-                let known = self.seen.get(&key);
-                if known.is_some_and(|known| !is_older(&observed, known)) {
-                    let is = status(&observed);
-                    if is != patch.status {
-                        // The API server changed it; what it says is seen again by the watch.
-                        self.ledger.observe(key.clone(), Some(is));
-                    }
-                    self.seen.insert(key, observed);
-                }
-            }
+            Ok(observed) => self.handle_written(now, patch, observed),
             Err(Refusal::Conflict) => {
-                self.intents.remove(&key);
-                self.unknown.remove(&key);
                 self.ledger.handle_conflict(&key);
                 let observed = self.seen.get(&key);
-                if observed.is_some_and(|observed| observed.version != patch.version) {
+                if observed.is_none_or(|observed| observed.version != patch.version) {
                     self.ledger.retry(&key);
                 }
             }
             Err(Refusal::Refused(cause)) => {
-                self.intents.remove(&key);
                 self.ledger.handle_written(now, write(patch), Err(cause));
-                self.ledger.settle(&key);
+                // Unless there is another one that may yet be written over this version.
+                if !self.unknown.contains_key(&key) && !self.forced.contains(&key) {
+                    self.intents.remove(&key);
+                    self.ledger.settle(&key);
+                }
             }
             // The intent stays, and so does the doubt.
             Err(Refusal::Unknown(cause)) => {
-                self.unknown.insert(key, patch.clone());
+                let is_current = |observed: &Observed| observed.version == patch.version;
+                if self.seen.get(&key).is_some_and(is_current) {
+                    self.unknown.insert(key, patch.clone());
+                }
                 self.ledger.handle_written(now, write(patch), Err(cause));
             }
         }
+    }
+
+    fn handle_written(&mut self, now: Instant, patch: &Patch, observed: Observed) {
+        let key = patch.key.clone();
+        let is_overtaken =
+            |known: &Observed| known.uid != observed.uid || is_older(&observed, known);
+        if self.seen.get(&key).is_none_or(is_overtaken) {
+            return self.ledger.handle_overwritten(&key);
+        }
+        self.overtake(&key);
+        self.reach(number(&observed));
+        self.ledger.handle_written(now, write(patch), Ok(()));
+        let is = status(&observed);
+        if is != patch.status {
+            // The API server changed it; what it says is seen again by the watch.
+            self.ledger.observe(key.clone(), Some(is));
+        }
+        self.seen.insert(key, observed);
     }
 
     /// Whether nothing can be written now.
@@ -394,6 +438,12 @@ impl Publication {
     }
 }
 
+/// Whether it gives an address to who has these.
+fn gives(patch: &Patch, present: &[IpAddr]) -> bool {
+    let mut addresses = patch.status.ingress.iter();
+    addresses.any(|address| !present.contains(address))
+}
+
 fn write(patch: &Patch) -> Write {
     Write {
         key: patch.key.clone(),
@@ -419,7 +469,7 @@ fn is_older(one: &Observed, other: &Observed) -> bool {
     number(one) < number(other)
 }
 
-fn number(observed: &Observed) -> u64 {
+pub(crate) fn number(observed: &Observed) -> u64 {
     observed.version.parse().unwrap_or_default()
 }
 

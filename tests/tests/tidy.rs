@@ -225,6 +225,20 @@ const ARROWS: &[Row] = &[
         &["prometheus"],
     ),
     row(
+        "controller::office",
+        &[
+            "controller::events",
+            "controller::lease",
+            "controller::ledger",
+            "controller::publication",
+            "controller::reconcile",
+            "crds::model",
+            "crds::source",
+            "crds::source::kubernetes",
+        ],
+        &[],
+    ),
+    row(
         "controller::publication",
         &[
             "controller::ledger",
@@ -1080,7 +1094,8 @@ fn long_functions(text: &str) -> Vec<(String, usize)> {
             .unwrap()
             .split(' ')
             .any(|word| word == "fn");
-        if !is_function || trimmed.starts_with("//") {
+        // What ends with a semicolon is a trait's, without a body.
+        if !is_function || trimmed.starts_with("//") || trimmed.ends_with(';') {
             continue;
         }
         let closing = format!("{}}}", " ".repeat(line.len() - trimmed.len()));
