@@ -273,7 +273,8 @@ impl Ledger {
         truth.is_some_and(|status| status.ingress.contains(&address))
     }
 
-    /// The record without what the Service has to give up, if there is any.
+    /// The record without what the Service has to give up, if there is any; what is in doubt is given
+    /// up by any record that is written over it.
     fn give_up(&self, key: &ServiceKey) -> Option<Write> {
         let mut status = self.wanted.get(key)?.clone()?;
         let before = &self.disk.get(key)?.ingress;
@@ -281,9 +282,9 @@ impl Ledger {
             .iter()
             .partition(|address| status.ingress.contains(address));
         status.ingress = kept;
-        let key = key.clone();
-        (!lost.is_empty()).then_some(Write {
-            key,
+        let is_due = !lost.is_empty() || self.doubts.contains_key(key);
+        is_due.then(|| Write {
+            key: key.clone(),
             status: Some(status),
         })
     }

@@ -281,7 +281,10 @@ fn without_a_directory_it_says_what_is_missing() {
     let output = run(Command::new(PROGRAM).arg("run"));
     assert_eq!(output.status.code(), Some(1));
     let stderr = text(&output.stderr);
-    assert!(stderr.contains("Kubernetes source"), "{stderr}");
+    assert!(
+        stderr.contains("give --kubeconfig FILE, or --manifests DIR"),
+        "{stderr}"
+    );
     let output = run(Command::new(PROGRAM).args(["plan", "--manifests", "/nonexistent"]));
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains("/nonexistent"));

@@ -577,7 +577,6 @@ fn the_controller_takes_every_flag_and_variable_of_metallbs() {
         ("METALLB_BGP_TYPE", "native"),
     ];
     let ignored = [
-        "--port",
         "--bgp-type",
         "--pprof-bind-address",
         "--disable-cert-rotation",

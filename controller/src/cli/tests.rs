@@ -97,7 +97,6 @@ fn flags_of_metallb_are_accepted_and_named() {
     assert_eq!(
         settings.ignored,
         [
-            "--port",
             "--disable-cert-rotation",
             "--webhook-mode",
             "--webhook-http2",

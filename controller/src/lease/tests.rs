@@ -215,3 +215,35 @@ fn who_never_led_ends_without_a_write() {
     election.handle(start, Input::Resign);
     assert_eq!(outputs(&mut election), [Output::Resigned]);
 }
+
+#[test]
+fn who_cannot_renew_the_lease_is_sure_of_it_no_longer_than_it_lasts() {
+    let start = now();
+    let mut election = leading(start);
+    assert!(election.is_sure(start + DURATION - RENEW));
+    assert!(!election.is_sure(start + DURATION));
+    let at = start + RENEW;
+    election.handle_timeout(at);
+    let asked = outputs(&mut election);
+    election.handle(at, written(draft(&asked), "9"));
+    assert!(election.is_sure(start + DURATION));
+}
+
+#[test]
+fn i1_a_lease_that_is_deleted_is_made_again_with_what_was_in_it() {
+    let start = now();
+    let mut election = leading(start);
+    election.handle_timeout(start + RENEW);
+    assert_eq!(outputs(&mut election).len(), 1);
+    election.handle(start, Input::Written(Err(Refusal::Conflict)));
+    assert_eq!(outputs(&mut election), [Output::Read]);
+    election.handle(start, Input::Read(Ok(None)));
+    let asked = outputs(&mut election);
+    assert_eq!(asked[0], Output::Deposed);
+    assert_eq!(draft(&asked).log, some_log());
+    // Also by who only looked on.
+    let mut election = Election::new("a_1".to_owned(), start);
+    assert_eq!(read(&mut election, start, Some(lease("7", "b_1"))), []);
+    let at = election.poll_timeout().unwrap().0;
+    assert_eq!(draft(&read(&mut election, at, None)).log, some_log());
+}

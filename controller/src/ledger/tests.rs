@@ -69,6 +69,23 @@ fn an_exchange_begins_with_giving_up() {
 }
 
 #[test]
+fn an_exchange_of_what_is_in_doubt_begins_with_giving_up() {
+    let mut ledger = ledger(
+        &[("a", &[]), ("b", &[])],
+        [write("a", &["10.0.0.2"]), write("b", &["10.0.0.1"])],
+    );
+    ledger.doubt(key("a"), ips(&["10.0.0.1"]));
+    ledger.doubt(key("b"), ips(&["10.0.0.2"]));
+    let writes = ledger.poll(10);
+    let ingress = |write: &Write| write.status.clone().unwrap().ingress;
+    let steps: Vec<_> = writes.iter().map(ingress).collect();
+    assert_eq!(steps, [ips(&[]), ips(&[])]);
+    succeed(&mut ledger, writes);
+    let steps: Vec<_> = ledger.poll(10).iter().map(ingress).collect();
+    assert_eq!(steps, [ips(&["10.0.0.2"]), ips(&["10.0.0.1"])]);
+}
+
+#[test]
 fn those_who_share_do_not_wait_for_each_other() {
     let mut ledger = ledger(&[("a", &["10.0.0.1"])], [write("b", &["10.0.0.1"])]);
     assert_eq!(names(&ledger.poll(10)), ["b"]);

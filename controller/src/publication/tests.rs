@@ -275,3 +275,170 @@ fn what_the_server_does_not_take_is_told_and_holds_up_nobody() {
     want(&mut publication, "b", &given(&["10.0.0.2"]));
     assert_eq!(sent(&mut publication)[0].key, key("b"));
 }
+
+/// A patch of `a` that gives an address is sent, and nobody knows what became of it.
+fn in_doubt(publication: &mut Publication) -> Patch {
+    want(publication, "a", &given(&["10.0.0.1"]));
+    let patch = sent(publication).remove(0);
+    let cut = Refusal::Unknown("connection reset".to_owned());
+    publication.handle_patched(now(), &patch, Err(cut));
+    patch
+}
+
+fn sent_again(publication: &mut Publication) -> Vec<Patch> {
+    let at = publication.poll_timeout().unwrap();
+    publication.handle_timeout(at);
+    sent(publication)
+}
+
+#[test]
+fn i1_after_a_conflict_it_is_in_doubt_what_was_written_until_it_is_seen() {
+    let mut publication = publication(&[("a", bare(5)), ("b", bare(5))]);
+    let patch = in_doubt(&mut publication);
+    assert_eq!(sent_again(&mut publication), std::slice::from_ref(&patch));
+    // Perhaps because of what was sent first.
+    publication.handle_patched(now(), &patch, Err(Refusal::Conflict));
+    want(&mut publication, "a", &refused());
+    want(&mut publication, "b", &patch.status);
+    assert_eq!(sent(&mut publication), [patch]);
+    // Who comes next may not have seen it either.
+    want(&mut publication, "b", &given(&["10.0.0.2"]));
+    let log = publication.poll_log(9).unwrap();
+    assert!(log.intents.contains_key(&key("a")));
+}
+
+#[test]
+fn what_is_there_is_wanted_for_as_long_as_it_may_be_overwritten() {
+    let is = with(&refused(), 5);
+    let mut publication = publication(&[("a", is)]);
+    let patch = in_doubt(&mut publication);
+    want(&mut publication, "a", &refused());
+    assert_eq!(sent_again(&mut publication), std::slice::from_ref(&patch));
+    let written = with(&patch.status, 6);
+    publication.handle_patched(now(), &patch, Ok(written));
+    let back = sent(&mut publication);
+    assert_eq!(back[0].status, refused());
+    assert_eq!(back[0].version, "6");
+}
+
+#[test]
+fn i1_a_refusal_says_nothing_of_what_was_sent_before() {
+    let mut publication = publication(&[("a", bare(5)), ("b", bare(5))]);
+    let patch = in_doubt(&mut publication);
+    assert_eq!(sent_again(&mut publication), std::slice::from_ref(&patch));
+    let refusal = Refusal::Refused("denied by a policy".to_owned());
+    publication.handle_patched(now(), &patch, Err(refusal));
+    want(&mut publication, "a", &refused());
+    want(&mut publication, "b", &patch.status);
+    assert_eq!(sent(&mut publication), [patch]);
+}
+
+#[test]
+fn an_answer_that_comes_after_later_news_is_not_the_truth() {
+    let status = given(&["10.0.0.1"]);
+    let mut publication = publication(&[("a", bare(5)), ("gone", bare(5))]);
+    want(&mut publication, "a", &status);
+    want(&mut publication, "gone", &given(&["10.0.0.2"]));
+    let patches = sent(&mut publication);
+    // It was made anew under the same name, and wants the same.
+    let another = Observed {
+        uid: "v".to_owned(),
+        ..bare(9)
+    };
+    publication.observe(now(), key("a"), Some(another), Some(&status));
+    publication.observe(now(), key("gone"), None, None);
+    for (patch, version) in patches.iter().zip([6, 7]) {
+        let answer = with(&patch.status, version);
+        publication.handle_patched(now(), patch, Ok(answer));
+    }
+    let again = sent(&mut publication);
+    assert_eq!(again.len(), 1);
+    assert_eq!(again[0].version, "9");
+    assert_eq!(publication.ledger.disk(&key("gone")), None);
+}
+
+#[test]
+fn what_takes_an_address_away_waits_for_the_log() {
+    let mut publication = publication(&[("a", with(&given(&["10.0.0.1"]), 5))]);
+    want(&mut publication, "a", &refused());
+    let log = publication.poll_log(9).unwrap();
+    assert_eq!(log.intents, BTreeMap::new());
+    assert_eq!(publication.poll(9), []);
+    publication.set_number(1);
+    publication.handle_logged(1);
+    assert_eq!(publication.poll(9)[0].status, refused());
+}
+
+#[test]
+fn the_log_says_how_much_has_been_seen_and_nothing_of_what_is_done() {
+    let mut publication = publication(&[("a", bare(5)), ("b", bare(6))]);
+    want(&mut publication, "a", &given(&["10.0.0.1"]));
+    assert_eq!(sent(&mut publication).len(), 1);
+    // Whatever has become of the patch: this is later.
+    let seen = Some(bare(9));
+    publication.observe(now(), key("a"), seen, Some(&given(&["10.0.0.1"])));
+    publication.reach(12);
+    want(&mut publication, "b", &given(&["10.0.0.2"]));
+    let log = publication.poll_log(9).unwrap();
+    assert_eq!(log.through, 12);
+    assert_eq!(log.intents.into_keys().collect::<Vec<_>>(), [key("b")]);
+}
+
+/// After a controller that may yet give `a` an address.
+fn successor(observed: Observed) -> Publication {
+    let intent = Intent {
+        version: observed.version.clone(),
+        addresses: ips(&["10.0.0.1"]),
+    };
+    let log = Log {
+        through: 5,
+        intents: [(key("a"), intent)].into(),
+    };
+    Publication::new([(key("a"), observed)].into(), log)
+}
+
+#[test]
+fn i1_what_may_yet_be_written_is_prevented_before_something_else_is_given() {
+    let mut publication = successor(bare(5));
+    let other = given(&["10.0.0.2"]);
+    want(&mut publication, "a", &other);
+    assert_eq!(publication.poll_log(9), None);
+    let fence = publication.poll(9);
+    assert_eq!(fence[0].status.ingress, ips(&[]));
+    let fenced = with(&fence[0].status, 6);
+    publication.handle_patched(now(), &fence[0], Ok(fenced));
+    let log = publication.poll_log(9).unwrap();
+    assert_eq!(log.intents[&key("a")].version, "6");
+    assert_eq!(log.intents[&key("a")].addresses, other.ingress);
+}
+
+#[test]
+fn i1_what_is_written_over_a_version_always_changes_something() {
+    let held = given(&["10.0.0.9"]);
+    let mut publication = successor(with(&held, 5));
+    want(&mut publication, "a", &held);
+    let fence = publication.poll(9);
+    assert_eq!(fence[0].status, held);
+    assert_eq!(fence[0].since, Some(Timestamp(2)));
+}
+
+#[test]
+fn who_is_to_give_an_address_up_is_waited_for_while_somebody_else_edits_it() {
+    let held = given(&["10.0.0.1"]);
+    let mut publication = publication(&[("a", with(&held, 1)), ("b", bare(1))]);
+    let mut version = 2;
+    for _ in 0..FREE_EDITS {
+        let edit = Some(with(&held, version));
+        publication.observe(now(), key("a"), edit, Some(&refused()));
+        for patch in sent(&mut publication) {
+            let answer = with(&patch.status, version + 1);
+            publication.handle_patched(now(), &patch, Ok(answer));
+        }
+        version += 2;
+    }
+    want(&mut publication, "b", &held);
+    assert_eq!(sent(&mut publication), []);
+    let at = publication.poll_timeout().unwrap();
+    publication.handle_timeout(at);
+    assert_eq!(sent(&mut publication)[0].key, key("a"));
+}

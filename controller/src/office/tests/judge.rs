@@ -13,7 +13,7 @@ use crate::lease::{Draft, Log};
 pub(super) struct Judge {
     /// The pools there were, and until when.
     pools: Vec<(Instant, Vec<Pool>)>,
-    /// When a Service, by UID, last asked for something else than it had.
+    /// When a Service, by UID, last began to ask for something else than it had, or was told so.
     asked_at: BTreeMap<String, Instant>,
     pub(super) patches: usize,
     pub(super) log: Log,
@@ -48,7 +48,7 @@ impl Judge {
         self.pools.push((now, before));
     }
 
-    /// A Service has been edited.
+    /// A Service has been edited, or the pools have.
     pub(super) fn note_edit(&mut self, now: Instant, server: &Server, object: &Object) {
         let Object { observed, .. } = object;
         if !may_keep(object.spec(), &observed.ingress, &server.pools) {

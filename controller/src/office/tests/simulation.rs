@@ -335,6 +335,9 @@ impl Simulation {
         self.trace(|| format!("pools are {pools:?}"));
         let before = std::mem::replace(&mut self.server.pools, pools.clone());
         self.judge.note_pools(self.now, before);
+        for object in self.server.services.values() {
+            self.judge.note_edit(self.now, &self.server, object);
+        }
         let followers: Vec<usize> = self.processes.keys().copied().collect();
         for id in followers {
             if self.processes[&id].follower.is_some() {

@@ -15,7 +15,9 @@ pub enum ConnectError {
     #[error("kubeconfig {path} cannot be used: {error}", path = .0.display(), error = .1)]
     Kubeconfig(PathBuf, KubeconfigError),
     /// Nobody said where the API server is, and this is no pod.
-    #[error("no kubeconfig was given, and this does not run in a cluster: {0}")]
+    #[error(
+        "give --kubeconfig FILE, or --manifests DIR and --state DIR: this does not run in a cluster: {0}"
+    )]
     NoCluster(InClusterError),
     /// The credentials cannot be used.
     #[error("the credentials for the API server cannot be used: {0}")]
