@@ -21,7 +21,7 @@ use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use ferrolb_crds::api::Kind as ConfigurationKind;
+use ferrolb_crds::api::{CONFIGURATION_ERROR_PREFIX, Kind as ConfigurationKind};
 use ferrolb_crds::model::ServiceKey;
 use ferrolb_crds::serve::Pulse;
 use ferrolb_crds::source::Change;
@@ -98,24 +98,12 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
 
 /// Nobody else's: the place first, so that who comes back to it need not wait for itself.
 fn identity(pod: Option<&str>) -> String {
-    let mut random = fastrand::Rng::with_seed(ring_seed());
-    let place = match pod {
-        Some(pod) => pod.to_owned(),
-        // Several may run on one host: none is the other's past.
-        None => format!("{:08x}", random.u32(..)),
-    };
-    format!("{place}_{:016x}", random.u64(..))
-}
-
-fn ring_seed() -> u64 {
-    use ring::rand::SecureRandom as _;
-    let mut bytes = [0; 8];
-    let filled = ring::rand::SystemRandom::new().fill(&mut bytes);
     // Without random numbers the process number has to do.
-    filled.map_or_else(
-        |_| u64::from(std::process::id()),
-        |()| u64::from_le_bytes(bytes),
-    )
+    let random = api::random().unwrap_or_else(|_| format!("{:032x}", std::process::id()));
+    let (start, end) = random.split_at(16);
+    // Without a pod several may run on one host: none is the other's past.
+    let place = pod.unwrap_or(start);
+    format!("{place}_{end}")
 }
 
 impl Source for Kubernetes {
@@ -433,7 +421,7 @@ fn configuration_errors(problems: &[Problem]) -> Vec<String> {
         ours.iter().any(|kind| kind.name() == problem.object.kind)
     };
     let ours = problems.iter().filter(is_ours);
-    ours.map(|problem| format!("configuration error: {problem}"))
+    ours.map(|problem| format!("{CONFIGURATION_ERROR_PREFIX}{problem}"))
         .collect()
 }
 

@@ -1,10 +1,11 @@
 //! What is said about a Service as events: on a change of decision only, and of a Service that is
 //! refused again before the API server forgets it. Pure.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use ferrolb_crds::api;
 use ferrolb_crds::model::{Service, ServiceKey};
 
 use crate::decide::Reason;
@@ -38,9 +39,10 @@ pub struct Events {
     queue: VecDeque<Event>,
     /// Services that are refused: what was said, and when it is said again.
     refused: BTreeMap<ServiceKey, (Instant, Event)>,
+    /// The same by time.
+    repeats: BTreeSet<(Instant, ServiceKey)>,
     /// How many may be said at once, and when that was counted.
     allowance: (f64, Instant),
-    dropped: u64,
 }
 
 impl Events {
@@ -49,8 +51,8 @@ impl Events {
         Self {
             queue: VecDeque::new(),
             refused: BTreeMap::new(),
+            repeats: BTreeSet::new(),
             allowance: (BURST, now),
-            dropped: 0,
         }
     }
 
@@ -71,7 +73,7 @@ impl Events {
                 self.say(deprecated(key, annotation));
             }
         }
-        self.refused.remove(key);
+        self.forget(key);
         if let Some(event) = loss.and_then(|why| cleared(key, before, after, why)) {
             self.say(event);
         }
@@ -89,27 +91,23 @@ impl Events {
 
     fn remember(&mut self, now: Instant, key: &ServiceKey, status: &Status) {
         if status.ingress.is_empty() && !status.reason.is_empty() {
-            let event = refusal(key, status);
-            self.refused.insert(key.clone(), (now + REPEAT, event));
+            let at = now + REPEAT;
+            self.refused.insert(key.clone(), (at, refusal(key, status)));
+            self.repeats.insert((at, key.clone()));
         }
     }
 
     /// The Service is gone, or not ours.
     pub fn forget(&mut self, key: &ServiceKey) {
-        self.refused.remove(key);
+        if let Some((at, _)) = self.refused.remove(key) {
+            self.repeats.remove(&(at, key.clone()));
+        }
     }
 
     fn say(&mut self, event: Event) {
         if self.queue.len() < QUEUE {
             self.queue.push_back(event);
-        } else {
-            self.dropped += 1;
         }
-    }
-
-    /// How many were not said because too many were waiting.
-    pub fn dropped(&self) -> u64 {
-        self.dropped
     }
 
     /// The next one to say now.
@@ -133,20 +131,24 @@ impl Events {
         let (left, since) = self.allowance;
         let wait = Duration::from_secs_f64((1.0 - left).max(0.0) / RATE);
         let next = (!self.queue.is_empty()).then(|| since + wait);
-        let repeat = self.refused.values().map(|(at, _)| *at).min();
+        let repeat = self.repeats.first().map(|(at, _)| *at);
         next.into_iter().chain(repeat).min()
     }
 
     /// Time has passed: what is true still is said again.
     pub fn handle_timeout(&mut self, now: Instant) {
-        let mut due = Vec::new();
-        for (at, event) in self.refused.values_mut() {
-            if *at <= now {
-                *at = now + REPEAT;
-                due.push(event.clone());
-            }
+        while self.repeats.first().is_some_and(|(at, _)| *at <= now) {
+            let Some((_, key)) = self.repeats.pop_first() else {
+                return;
+            };
+            let Some((at, event)) = self.refused.get_mut(&key) else {
+                continue;
+            };
+            *at = now + REPEAT;
+            let event = event.clone();
+            self.repeats.insert((now + REPEAT, key));
+            self.say(event);
         }
-        due.into_iter().for_each(|event| self.say(event));
     }
 }
 
@@ -195,7 +197,8 @@ fn refusal(key: &ServiceKey, status: &Status) -> Event {
 }
 
 fn deprecated(key: &ServiceKey, annotation: &str) -> Event {
-    let current = annotation.replace("metallb.universe.tf/", "metallb.io/");
+    let current = format!("{}/", api::GROUP);
+    let current = annotation.replace(api::DEPRECATED_ANNOTATION_PREFIX, &current);
     let message = format!("annotation {annotation} is deprecated: use {current}");
     event(key, Severity::Warning, "deprecatedAnnotation", &message)
 }

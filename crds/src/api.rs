@@ -97,18 +97,6 @@ impl Kind {
         }
     }
 
-    /// As it stands in the paths of the API.
-    pub fn plural(self) -> &'static str {
-        match self {
-            Self::IpAddressPool => "ipaddresspools",
-            Self::L2Advertisement => "l2advertisements",
-            Self::BgpAdvertisement => "bgpadvertisements",
-            Self::BgpPeer => "bgppeers",
-            Self::BfdProfile => "bfdprofiles",
-            Self::Community => "communities",
-        }
-    }
-
     /// The versions that can be read, the preferred one first.
     pub fn versions(self) -> &'static [&'static str] {
         match self {

@@ -147,9 +147,7 @@ impl Sort {
 
     /// Where its objects are.
     pub fn path(self, namespace: &str) -> String {
-        let resource = self.resource();
-        let version = resource.api_version();
-        format!("/apis/{version}/namespaces/{namespace}/{}", resource.plural)
+        self.resource().path(Some(namespace))
     }
 }
 

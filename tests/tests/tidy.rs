@@ -68,34 +68,8 @@ const ARROWS: &[Row] = &[
         &["crds::model", "crds::api", "crds::api::*", "crds::validate"],
         RESOURCE,
     ),
-    row(
-        "crds::source::kubernetes",
-        &["crds::*"],
-        &[
-            "k8s_openapi",
-            "kube",
-            "serde",
-            "serde_json",
-            "fastrand",
-            "futures_util",
-            "tokio",
-            "tracing",
-        ],
-    ),
-    row(
-        "crds::source::kubernetes::*",
-        &["crds::*"],
-        &[
-            "k8s_openapi",
-            "kube",
-            "serde",
-            "serde_json",
-            "fastrand",
-            "futures_util",
-            "tokio",
-            "tracing",
-        ],
-    ),
+    row("crds::source::kubernetes", &["crds::*"], KUBERNETES),
+    row("crds::source::kubernetes::*", &["crds::*"], KUBERNETES),
     row(
         "crds::source::manifests",
         &["crds::*"],
@@ -206,7 +180,7 @@ const ARROWS: &[Row] = &[
     row(
         "controller::cluster",
         ANYTHING_CONTROLLER,
-        &["anyhow", "tokio", "tracing", "fastrand", "ring"],
+        &["anyhow", "tokio", "tracing"],
     ),
     row(
         "controller::cluster::*",
@@ -215,7 +189,12 @@ const ARROWS: &[Row] = &[
     ),
     row(
         "controller::events",
-        &["controller::decide", "controller::reconcile", "crds::model"],
+        &[
+            "controller::decide",
+            "controller::reconcile",
+            "crds::api",
+            "crds::model",
+        ],
         &[],
     ),
     row("controller::lease", &["crds::model"], &[]),
@@ -500,6 +479,16 @@ const DEFINITION: &[&str] = &[
     "crds::definition::*",
 ];
 const RESOURCE: &[&str] = &["k8s_openapi", "serde", "serde_json"];
+const KUBERNETES: &[&str] = &[
+    "k8s_openapi",
+    "kube",
+    "serde",
+    "serde_json",
+    "fastrand",
+    "futures_util",
+    "tokio",
+    "tracing",
+];
 const PURE_SOURCE: &[&str] = &["crds::model", "crds::api", "crds::api::*"];
 const RECONCILE: &[&str] = &[
     "controller::allocator",

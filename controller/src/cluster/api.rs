@@ -10,7 +10,7 @@ use std::future::Future;
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
-use ferrolb_crds::api::{self, IpAddressPoolStatus};
+use ferrolb_crds::api::{self, IpAddressPoolStatus, Kind, Resource};
 use ferrolb_crds::model::{ServiceKey, Timestamp};
 use ferrolb_crds::source::kubernetes::{Observed, observed};
 use ferrolb_crds::state::{Condition, rfc3339};
@@ -102,7 +102,7 @@ impl Server {
         name: String,
         status: IpAddressPoolStatus,
     ) -> (String, Result<(), String>) {
-        let pools = self.configuration("IPAddressPool", "ipaddresspools");
+        let pools = self.configuration(&Kind::IpAddressPool.resource());
         let body = Body::Merge(json!({"status": status}));
         let parameters = PatchParams::default();
         let answer = pools.patch_status(&name, &parameters, &body);
@@ -110,9 +110,9 @@ impl Server {
         (name, written)
     }
 
-    fn configuration(&self, kind: &str, plural: &str) -> Api<DynamicObject> {
-        let kind = GroupVersionKind::gvk(api::GROUP, api::V1BETA1, kind);
-        let resource = ApiResource::from_gvk_with_plural(&kind, plural);
+    fn configuration(&self, resource: &Resource) -> Api<DynamicObject> {
+        let kind = GroupVersionKind::gvk(resource.group, resource.version, resource.kind);
+        let resource = ApiResource::from_gvk_with_plural(&kind, resource.plural);
         Api::namespaced_with(self.client.clone(), &self.namespace, &resource)
     }
 
@@ -121,7 +121,7 @@ impl Server {
         &self,
         problems: Vec<String>,
     ) -> Result<(), String> {
-        let states = self.configuration("ConfigurationState", "configurationstates");
+        let states = self.configuration(&api::CONFIGURATION_STATE);
         let known = within(states.get_opt(STATE)).await.map_err(Failed::cause)?;
         let before = known.as_ref().map(|object| &object.data["status"]);
         let Some(status) = configuration_status(before, &problems, &now_text()) else {
@@ -129,11 +129,11 @@ impl Server {
         };
         if known.is_none() {
             let object = json!({
-                "apiVersion": format!("{}/{}", api::GROUP, api::V1BETA1),
-                "kind": "ConfigurationState",
+                "apiVersion": api::CONFIGURATION_STATE.api_version(),
+                "kind": api::CONFIGURATION_STATE.kind,
                 "metadata": {
                     "name": STATE,
-                    "labels": {"metallb.io/component-type": "controller"},
+                    "labels": {api::LABEL_COMPONENT_TYPE: api::COMPONENT_CONTROLLER},
                 },
             });
             let object = serde_json::from_value(object).map_err(|error| error.to_string())?;
@@ -164,7 +164,7 @@ impl Server {
         }
         let object = json!({
             "metadata": metadata,
-            "stringData": {api::HEARTBEAT_KEY: random_key()?},
+            "stringData": {api::HEARTBEAT_KEY: random()?},
         });
         let object = serde_json::from_value(object).map_err(|error| error.to_string())?;
         match within(secrets.create(&PostParams::default(), &object)).await {
@@ -227,6 +227,10 @@ fn configuration_status(before: Option<&Value>, problems: &[String], now: &str) 
     if is_same && condition.is_some_and(|c| c["message"] == message) {
         return None;
     }
+    let reason = match is_valid {
+        true => api::REASON_RECONCILED,
+        false => api::REASON_CONFIGURATION_ERROR,
+    };
     let since = condition
         .filter(|_| is_same)
         .map(|c| &c["lastTransitionTime"]);
@@ -234,9 +238,9 @@ fn configuration_status(before: Option<&Value>, problems: &[String], now: &str) 
         "result": if is_valid { "Valid" } else { "Invalid" },
         "errorSummary": message,
         "conditions": [{
-            "type": "poolReconcilerValid",
+            "type": api::CONDITION_POOLS_VALID,
             "status": status,
-            "reason": if is_valid { "Reconciled" } else { "ConfigurationError" },
+            "reason": reason,
             "message": message,
             "lastTransitionTime": since.cloned().unwrap_or_else(|| json!(now)),
         }],
@@ -381,7 +385,7 @@ fn event_object(event: &Event, uid: &str, identity: &str, now: SystemTime) -> co
 }
 
 /// 16 random bytes as hexadecimal digits.
-fn random_key() -> Result<String, String> {
+pub(super) fn random() -> Result<String, String> {
     use ring::rand::SecureRandom as _;
     let mut bytes = [0; 16];
     let random = ring::rand::SystemRandom::new();
@@ -401,7 +405,7 @@ fn now_text() -> String {
     rfc3339(wall_clock())
 }
 
-const STATE: &str = "controller";
+const STATE: &str = api::COMPONENT_CONTROLLER;
 const LEASE: &str = "ferrolb-controller";
 const INTENTS: &str = "ferrolb.io/intents";
 const COMPONENT: &str = "metallb-controller";

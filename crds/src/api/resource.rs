@@ -41,6 +41,15 @@ impl Resource {
         format!("{}/{}", self.group, self.version)
     }
 
+    /// The path of its objects: of one namespace, or of all.
+    pub fn path(&self, namespace: Option<&str>) -> String {
+        let (version, plural) = (self.api_version(), self.plural);
+        match namespace {
+            Some(namespace) => format!("/apis/{version}/namespaces/{namespace}/{plural}"),
+            None => format!("/apis/{version}/{plural}"),
+        }
+    }
+
     pub(super) const fn metallb(
         version: &'static str,
         kind: &'static str,

@@ -280,11 +280,10 @@ impl Kubernetes {
             Stream::Kind(Kind::Node) => Target::all("/api/v1/nodes"),
             Stream::Kind(Kind::Namespace) => Target::all("/api/v1/namespaces"),
             Stream::Kind(Kind::Configuration(kind)) => {
-                let group = format!("/apis/{}/{}", api::GROUP, kind.versions()[0]);
-                let kind = kind.plural();
+                let resource = kind.resource();
                 Target::all(match scope {
-                    Scope::Cluster => format!("{group}/{kind}"),
-                    Scope::Namespace => format!("{group}/namespaces/{namespace}/{kind}"),
+                    Scope::Cluster => resource.path(None),
+                    Scope::Namespace => resource.path(Some(namespace)),
                 })
             }
             // Followed by name only.

@@ -127,13 +127,6 @@ impl Cluster {
         process.with_context(|| format!("no kube-proxy is running on n{number}"))
     }
 
-    /// Ends a node's kube-proxy and starts another, which has synced when this returns.
-    pub fn restart_proxy(&mut self, number: usize) -> Result<()> {
-        self.proxy(number)?.kill();
-        self.spawn_proxy(number)?;
-        self.await_proxy(number)
-    }
-
     /// Runs a pod: its object is ready, and so is its server.
     pub fn run(&mut self, workload: &Workload<'_>) -> Result<&mut Running> {
         self.started += 1;

@@ -41,12 +41,6 @@ impl ControlPlane {
         self.post("/api/v1/nodes", &node)
     }
 
-    /// Says whether a Node is ready.
-    pub fn mark_node(&self, name: &str, is_ready: bool) -> Result<Value> {
-        let status = json!({ "status": { "conditions": [ready(is_ready)] } });
-        self.patch(&format!("/api/v1/nodes/{name}/status"), &status)
-    }
-
     /// A Pod that runs and is ready.
     pub fn create_pod(&self, pod: &Pod<'_>) -> Result<Value> {
         let pods = format!("/api/v1/namespaces/{}/pods", pod.namespace);
