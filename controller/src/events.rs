@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use ferrolb_crds::api;
 use ferrolb_crds::model::{Service, ServiceKey};
+use ferrolb_crds::pace::Pace;
 
 use crate::decide::Reason;
 use crate::reconcile::Status;
@@ -41,8 +42,7 @@ pub struct Events {
     refused: BTreeMap<ServiceKey, (Instant, Event)>,
     /// The same by time.
     repeats: BTreeSet<(Instant, ServiceKey)>,
-    /// How many may be said at once, and when that was counted.
-    allowance: (f64, Instant),
+    pace: Pace,
 }
 
 impl Events {
@@ -52,7 +52,7 @@ impl Events {
             queue: VecDeque::new(),
             refused: BTreeMap::new(),
             repeats: BTreeSet::new(),
-            allowance: (BURST, now),
+            pace: Pace::new(now, RATE),
         }
     }
 
@@ -113,24 +113,23 @@ impl Events {
     /// The next one to say now.
     #[must_use]
     pub fn poll(&mut self, now: Instant) -> Option<Event> {
-        let (left, since) = self.allowance;
-        let gained = now.saturating_duration_since(since).as_secs_f64() * RATE;
-        let left = (left + gained).min(BURST);
-        self.allowance = (left, now);
-        if left < 1.0 {
+        if !self.pace.has_one(now) {
             return None;
         }
         let event = self.queue.pop_front()?;
-        self.allowance.0 -= 1.0;
+        self.pace.spend();
         Some(event)
+    }
+
+    /// Addresses are being written, which come first.
+    pub fn work(&mut self, now: Instant) {
+        self.pace.work(now);
     }
 
     /// When to [wake up](Self::handle_timeout).
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let (left, since) = self.allowance;
-        let wait = Duration::from_secs_f64((1.0 - left).max(0.0) / RATE);
-        let next = (!self.queue.is_empty()).then(|| since + wait);
+        let next = (!self.queue.is_empty()).then(|| self.pace.next());
         let repeat = self.repeats.first().map(|(at, _)| *at);
         next.into_iter().chain(repeat).min()
     }
@@ -226,8 +225,7 @@ const IP_ALLOCATED: &str = "IPAllocated";
 const REPEAT: Duration = Duration::from_secs(50 * 60);
 
 /// Events a second in the long run, and at once.
-const RATE: f64 = 50.0;
-const BURST: f64 = 100.0;
+const RATE: u32 = 50;
 
 /// More than these would be about things long past.
 const QUEUE: usize = 10_000;
@@ -331,11 +329,11 @@ mod tests {
             let given = status(&["10.0.0.1"], "IPAllocated", "");
             events.handle(start, &service, None, &given, None);
         }
-        assert_eq!(std::iter::from_fn(|| events.poll(start)).count(), 100);
+        assert_eq!(std::iter::from_fn(|| events.poll(start)).count(), 20);
         let next = events.poll_timeout().unwrap();
         assert!(next > start && next <= start + Duration::from_millis(21));
-        let second = start + Duration::from_secs(1);
-        assert_eq!(std::iter::from_fn(|| events.poll(second)).count(), 50);
+        let later = start + Duration::from_millis(200);
+        assert_eq!(std::iter::from_fn(|| events.poll(later)).count(), 10);
     }
 
     #[test]

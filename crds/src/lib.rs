@@ -10,6 +10,7 @@ pub mod api;
 pub mod definition;
 pub mod duration;
 pub mod model;
+pub mod pace;
 mod parallel;
 pub mod serve;
 pub mod source;

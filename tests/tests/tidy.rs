@@ -130,6 +130,7 @@ const ARROWS: &[Row] = &[
     ),
     row("crds::parallel", &[], &[]),
     row("crds::duration", &[], &[]),
+    row("crds::pace", &[], &[]),
     row(
         "crds::serve",
         &[],
@@ -194,6 +195,7 @@ const ARROWS: &[Row] = &[
             "controller::reconcile",
             "crds::api",
             "crds::model",
+            "crds::pace",
         ],
         &[],
     ),
@@ -379,6 +381,7 @@ const ARROWS: &[Row] = &[
             "speaker::status",
             "crds::api",
             "crds::model",
+            "crds::pace",
             "crds::source",
             "crds::source::kubernetes::*",
         ],

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use ferrolb_crds::api;
 use ferrolb_crds::model::ServiceKey;
+use ferrolb_crds::pace::Pace;
 use ferrolb_crds::source::kubernetes::watch::{Event as Heard, FailureKind, Target, Watch};
 use k8s_openapi::api::core::v1::Node;
 use kube::Client;
@@ -112,7 +113,7 @@ struct Driver {
     ledger: Ledger,
     heard: mpsc::Receiver<(Sort, Heard<Option<Seen>>)>,
     _watches: Vec<Watch>,
-    budget: Budget,
+    pace: Pace,
     backoff: Backoff,
     rng: fastrand::Rng,
     /// The server did not answer: nothing is asked before this.
@@ -146,7 +147,7 @@ impl Driver {
             inbox,
             heard,
             _watches: watches.into(),
-            budget: Budget::full(Instant::now()),
+            pace: Pace::new(Instant::now(), RATE),
             backoff: Backoff::new(PAUSES.0, PAUSES.1),
             rng: fastrand::Rng::with_seed(fastrand::u64(..)),
             quiet_until: None,
@@ -162,16 +163,16 @@ impl Driver {
             let now = Instant::now();
             let is_quiet = self.quiet_until.is_some_and(|until| until > now);
             if !is_quiet
-                && self.budget.has_one(now)
+                && self.pace.has_one(now)
                 && let Some(task) = self.ledger.poll(now)
             {
-                self.budget.spend();
+                self.pace.spend();
                 self.perform(task).await;
                 continue;
             }
             let deadline = match is_quiet {
                 true => self.quiet_until,
-                false if !self.budget.has_one(now) => Some(now + Budget::REFILL),
+                false if !self.pace.has_one(now) => Some(self.pace.next()),
                 false => self.ledger.poll_timeout(),
             };
             tokio::select! {
@@ -187,6 +188,10 @@ impl Driver {
         let letters = std::mem::take(&mut *letters.unwrap_or_else(PoisonError::into_inner));
         for (service, uid) in letters.uids {
             self.ledger.know(service, uid);
+        }
+        // Routes and addresses change: more of them are on their way.
+        if letters.wanted.keys().any(|key| key.service().is_some()) {
+            self.pace.work(Instant::now());
         }
         for (key, wanted) in letters.wanted {
             self.ledger.want(key, wanted);
@@ -453,40 +458,6 @@ impl Driver {
 type Http = http::Request<Vec<u8>>;
 type Done = Result<(), Failure>;
 
-/// How much may be written: so much at once, and then so much a second.
-#[derive(Debug)]
-struct Budget {
-    tokens: u32,
-    at: Instant,
-}
-
-impl Budget {
-    const BURST: u32 = 100;
-    const REFILL: Duration = Duration::from_millis(50);
-
-    fn full(now: Instant) -> Self {
-        Self {
-            tokens: Self::BURST,
-            at: now,
-        }
-    }
-
-    fn has_one(&mut self, now: Instant) -> bool {
-        let elapsed = now.saturating_duration_since(self.at).as_millis();
-        let more = u32::try_from(elapsed / Self::REFILL.as_millis()).unwrap_or(u32::MAX);
-        self.tokens = self.tokens.saturating_add(more).min(Self::BURST);
-        self.at = match self.tokens == Self::BURST {
-            true => now,
-            false => self.at + Self::REFILL * more,
-        };
-        self.tokens > 0
-    }
-
-    fn spend(&mut self) {
-        self.tokens = self.tokens.saturating_sub(1);
-    }
-}
-
 fn follow(
     client: &Client,
     settings: &Settings,
@@ -537,6 +508,9 @@ async fn until(deadline: Option<Instant>) {
     }
 }
 
+/// How many reports a second, when nothing else is to be done.
+const RATE: u32 = 20;
+
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -557,26 +531,3 @@ const FIELD_MANAGER: &str = "ferrolb-speaker";
 
 /// The event reason that operators know.
 const ANNOUNCE_FAILED: &str = "announceFailed";
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_burst_is_spent_at_once_and_the_rest_at_twenty_a_second() {
-        let start = Instant::now();
-        let mut budget = Budget::full(start);
-        let mut spend = |at: Instant| {
-            let mut spent = 0;
-            while budget.has_one(at) {
-                budget.spend();
-                spent += 1;
-            }
-            spent
-        };
-        assert_eq!(spend(start), 100);
-        assert_eq!(spend(start + Duration::from_millis(49)), 0);
-        assert_eq!(spend(start + Duration::from_secs(1)), 20);
-        assert_eq!(spend(start + Duration::from_secs(60)), 100);
-    }
-}
