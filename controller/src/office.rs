@@ -15,7 +15,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ferrolb_crds::model::ServiceKey;
 use ferrolb_crds::source::Change;
@@ -121,6 +121,10 @@ struct Active {
     events: Events,
     /// Patches under way.
     patching: usize,
+    /// Before this the log is not written again: what else is decided meanwhile goes along.
+    next_log: Instant,
+    /// Something waits for that time, and for nothing else.
+    is_gathering: bool,
 }
 
 impl Office {
@@ -250,7 +254,9 @@ impl Office {
         let election = self.election.poll_timeout().map(|(at, _)| at);
         let active = self.active();
         let publication = active.and_then(|active| active.publication.poll_timeout());
-        election.into_iter().chain(publication).min()
+        let gathering = active.filter(|active| active.is_gathering);
+        let log = gathering.map(|active| active.next_log);
+        election.into_iter().chain(publication).chain(log).min()
     }
 
     /// Time has passed.
@@ -259,6 +265,7 @@ impl Office {
         if let State::Active(active) = &mut self.state {
             active.publication.handle_timeout(now);
             active.events.handle_timeout(now);
+            active.is_gathering &= now < active.next_log;
         }
         self.go_on(now);
     }
@@ -363,13 +370,20 @@ impl Office {
         if !self.election.is_sure(now) {
             return;
         }
-        if let Some(log) = active.publication.poll_log(LOGGED) {
+        if active.next_log <= now
+            && let Some(log) = active.publication.poll_log(LOGGED)
+        {
             let number = self.election.log(log);
             active.publication.set_number(number);
+            active.next_log = now + GATHERING;
         }
         let room = CONCURRENT - active.patching.min(CONCURRENT);
         let patches = active.publication.poll(room);
+        active.is_gathering = now < active.next_log && active.publication.awaits_log();
         active.patching += patches.len();
+        if !patches.is_empty() {
+            active.events.work(now);
+        }
         self.outputs.extend(
             patches
                 .into_iter()
@@ -385,6 +399,8 @@ impl Active {
             events: Events::new(now),
             publication,
             patching: 0,
+            next_log: now,
+            is_gathering: false,
         }
     }
 
@@ -455,6 +471,10 @@ impl Active {
         Some(Output::Decided(key.clone(), status.clone(), lost))
     }
 }
+
+/// How long after one log the next is written at the earliest. The first Service of many waits for
+/// nothing, and all the others cost few writes.
+const GATHERING: Duration = Duration::from_millis(25);
 
 /// Patches under way at once.
 const CONCURRENT: usize = 32;

@@ -239,7 +239,7 @@ impl Publication {
     pub fn poll_log(&mut self, limit: usize) -> Option<Log> {
         let room = limit.saturating_sub(self.unsent());
         self.collect(room);
-        if self.number.is_some() || self.unlogged.is_empty() {
+        if !self.awaits_log() {
             return None;
         }
         self.logging = std::mem::take(&mut self.unlogged);
@@ -259,6 +259,11 @@ impl Publication {
             through: self.through,
             intents: self.intents.clone(),
         })
+    }
+
+    /// Whether a log is to be written, and none is being written.
+    pub fn awaits_log(&self) -> bool {
+        self.number.is_none() && !self.unlogged.is_empty()
     }
 
     /// The log from [`poll_log`](Self::poll_log) is written under this number.
