@@ -14,8 +14,12 @@
 mod certificates;
 
 pub mod audit;
+pub mod churn;
 pub mod cluster;
 pub mod container;
+pub mod history;
+pub mod load;
+pub mod metallb;
 pub mod objects;
 pub mod product;
 pub mod tenant;

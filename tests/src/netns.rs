@@ -1,12 +1,14 @@
 //! Network namespaces, made and removed by `ip`; freed on drop, also when a proof panics.
+#![expect(clippy::disallowed_methods, reason = "threads enter namespaces")]
 
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::panic::resume_unwind;
 use std::path::Path;
 use std::process::Command;
-use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Once, mpsc};
+use std::thread::JoinHandle;
 
 use anyhow::{Context, Result};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
@@ -62,16 +64,34 @@ impl Namespace {
 
     /// Does something on a thread inside, whose sockets are then inside for ever.
     pub fn inside<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T> {
-        let path = Path::new("/run/netns").join(&self.name);
-        let door = File::open(&path).with_context(|| format!("opening {}", path.display()))?;
+        let door = self.door()?;
         std::thread::scope(|scope| {
             let thread = scope.spawn(|| {
-                let kind = Some(LinkNameSpaceType::Network);
-                move_into_link_name_space(door.as_fd(), kind).context("entering a namespace")?;
+                enter(&door)?;
                 Ok(work())
             });
             thread.join().unwrap_or_else(|panic| resume_unwind(panic))
         })
+    }
+
+    /// The same, without waiting for its end; it is not begun if the namespace cannot be entered.
+    pub fn spawn_inside(&self, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
+        let door = self.door()?;
+        let (sender, entered) = mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            let outcome = enter(&door);
+            let is_inside = outcome.is_ok();
+            if sender.send(outcome).is_ok() && is_inside {
+                work();
+            }
+        });
+        entered.recv().context("a thread ended early")??;
+        Ok(thread)
+    }
+
+    fn door(&self) -> Result<File> {
+        let path = Path::new("/run/netns").join(&self.name);
+        File::open(&path).with_context(|| format!("opening {}", path.display()))
     }
 
     /// Runs `ip -n NAME WORDS`.
@@ -97,6 +117,11 @@ impl Namespace {
         output(self.command("sh").args(["-ec", &script.join("\n")]))?;
         Ok(())
     }
+}
+
+fn enter(door: &File) -> Result<()> {
+    let kind = Some(LinkNameSpaceType::Network);
+    move_into_link_name_space(door.as_fd(), kind).context("entering a namespace")
 }
 
 impl Drop for Namespace {

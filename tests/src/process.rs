@@ -54,6 +54,16 @@ impl Process {
         self.child.id()
     }
 
+    /// How many bytes of memory it has resident.
+    pub fn resident(&self) -> Result<u64> {
+        let path = format!("/proc/{}/status", self.pid());
+        let text = std::fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
+        let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kibibytes = line.and_then(|line| line.trim().strip_suffix(" kB"));
+        let kibibytes = kibibytes.with_context(|| format!("{path} says nothing of memory"))?;
+        Ok(kibibytes.trim().parse::<u64>()? * 1024)
+    }
+
     /// Everything it has written; of all runs that shared this name and directory.
     pub fn log(&self) -> String {
         std::fs::read(&self.log)

@@ -70,7 +70,6 @@ pub struct Cluster {
     proxies: BTreeMap<usize, Process>,
     pods: BTreeMap<(String, String), Running>,
     started: u8,
-    mode: ProxyMode,
     kubeconfig: PathBuf,
     /// The segment with its router and clients, and everything a proof asks of them.
     pub lab: Lab,
@@ -82,7 +81,16 @@ pub struct Cluster {
 impl Cluster {
     /// Starts everything; returns when every node is an object and every kube-proxy has synced.
     pub fn start(nodes: u8, mode: ProxyMode, settings: Settings) -> Result<Self> {
-        let lab = Lab::new(nodes)?;
+        let settings = Settings {
+            controllers: true,
+            ..settings
+        };
+        Self::on(Lab::new(nodes)?, Some(mode), settings)
+    }
+
+    /// The same on a laboratory of the caller's, with or without kube-proxy: what takes no traffic
+    /// need not pay for it.
+    pub fn on(lab: Lab, mode: Option<ProxyMode>, settings: Settings) -> Result<Self> {
         let warden = Warden::start()?;
         warden.directory(lab.path())?;
         for namespace in lab.segment.namespaces() {
@@ -90,28 +98,28 @@ impl Cluster {
         }
         let host = lab.segment.attach("k", 2)?;
         warden.namespace(host.namespace.name())?;
-        let settings = Settings {
-            controllers: true,
-            ..settings
-        };
         let plane = ControlPlane::start(host.namespace, warden, settings)?;
         let mut cluster = Self {
             proxies: BTreeMap::new(),
             pods: BTreeMap::new(),
             started: 0,
-            mode,
             // The name that the API server's own roles know.
             kubeconfig: plane.user_kubeconfig("system:kube-proxy", None)?,
             lab,
             plane,
         };
-        for number in 1..=usize::from(nodes) {
+        let nodes = 1..=cluster.lab.segment.nodes.len();
+        for number in nodes.clone() {
             cluster.join(number)?;
-            cluster.spawn_proxy(number)?;
         }
-        // All of them start at the same time.
-        for number in 1..=usize::from(nodes) {
-            cluster.await_proxy(number)?;
+        if let Some(mode) = mode {
+            for number in nodes.clone() {
+                cluster.spawn_proxy(number, mode)?;
+            }
+            // All of them start at the same time.
+            for number in nodes {
+                cluster.await_proxy(number)?;
+            }
         }
         Ok(cluster)
     }
@@ -225,9 +233,9 @@ impl Cluster {
         })
     }
 
-    fn spawn_proxy(&mut self, number: usize) -> Result<()> {
+    fn spawn_proxy(&mut self, number: usize, mode: ProxyMode) -> Result<()> {
         let host = self.node(number);
-        let mode = match self.mode {
+        let mode = match mode {
             ProxyMode::Nftables => "nftables",
             ProxyMode::Iptables => "iptables",
         };
