@@ -20,11 +20,14 @@ pub(crate) mod path;
 mod peers;
 mod pools;
 mod problem;
+mod rule;
 mod schema;
 mod selectors;
+mod statement;
 
 pub use judge::{Facts, Judge, SecretFacts, Verdict};
 pub use problem::{ObjectRef, Problem};
+pub use statement::Statement;
 
 #[cfg(test)]
 mod tests;

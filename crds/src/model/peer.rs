@@ -110,7 +110,7 @@ impl fmt::Debug for Secret {
 }
 
 /// A Secret object by name.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SecretRef {
     /// Namespace.
     pub namespace: String,

@@ -9,6 +9,7 @@ use super::draft::Body;
 use super::fault::Faults;
 use super::path::Path;
 use super::pools::{self, Entry, PoolBody};
+use super::rule::Rule;
 use crate::api::Kind;
 use crate::model::{
     AddressRange, BfdProfile, BgpAdvertisement, Community, Family, L2Advertisement, Neighbor, Node,
@@ -278,12 +279,12 @@ impl<'a> Admitted<'a> {
                 Neighbor::Address(_) => "peerAddress",
                 Neighbor::Interface(_) => "interface",
             };
-            let message = format!(
-                "peer {} already exists: BGPPeer {rival:?} is the same session on {place}: select \
-                 other nodes, or remove one",
-                peer.neighbor
-            );
-            faults.add(SPEC.field(field), message);
+            let rule = Rule::SameSession {
+                neighbor: peer.neighbor.clone(),
+                rival: rival.clone(),
+                place,
+            };
+            faults.breach(SPEC.field(field), rule);
         }
         if self.echoes(peer, None) {
             let ads: Vec<&BgpAdvertisement> = self.bgp_advertisements.values().collect();

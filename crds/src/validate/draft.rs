@@ -97,6 +97,15 @@ impl Draft {
         })
     }
 
+    /// Whether all of what stands there, known fields only, fits the schema.
+    pub(super) fn fits(&self, path: &str) -> bool {
+        let touches =
+            |misfit: &Misfit| is_within(path, &misfit.path) || is_within(&misfit.path, path);
+        let misfits = self.misfits.iter();
+        let mut real = misfits.filter(|misfit| !matches!(misfit.sort, Sort::Unknown));
+        !real.any(touches)
+    }
+
     fn report_misfits(&mut self, found: &Faults) {
         for misfit in &self.misfits {
             let explained = found.0.iter().any(|fault| fault.path == misfit.path);

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::rule::Rule;
+
 /// One thing that is wrong with an object.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Fault {
@@ -9,6 +11,8 @@ pub(super) struct Fault {
     pub(super) path: String,
     /// What, and what to do.
     pub(super) message: String,
+    /// The rule, if it is one that is told in two wordings.
+    pub(super) rule: Option<Rule>,
     /// Whether the object cannot take effect with it.
     pub(super) blocks: bool,
 }
@@ -21,6 +25,14 @@ impl Faults {
     /// Something the object cannot take effect with.
     pub(super) fn add(&mut self, path: impl fmt::Display, message: impl fmt::Display) {
         self.push(&path, &message, true);
+    }
+
+    /// A rule without which the object cannot take effect.
+    pub(super) fn breach(&mut self, path: impl fmt::Display, rule: Rule) {
+        self.push(&path, &rule, true);
+        if let Some(fault) = self.0.last_mut() {
+            fault.rule = Some(rule);
+        }
     }
 
     /// Something without effect, which users should know.
@@ -37,6 +49,7 @@ impl Faults {
         self.0.push(Fault {
             path: path.to_string(),
             message: message.to_string(),
+            rule: None,
             blocks,
         });
     }

@@ -9,7 +9,7 @@
 
 mod references;
 
-use std::collections::{BTreeMap, btree_map};
+use std::collections::{BTreeMap, BTreeSet, btree_map};
 
 use serde_json::Value;
 
@@ -18,7 +18,7 @@ use super::draft::{Body, Draft};
 use super::fault::{Fault, Faults};
 use super::problem::{ObjectRef, Problem};
 use crate::api::{Kind, Object};
-use crate::model::{BfdProfile, Config, Labels, Node, Secret, Timestamp};
+use crate::model::{BfdProfile, Config, Labels, Node, Secret, Selector, Timestamp};
 use references::References;
 
 /// What a configuration refers to and does not contain.
@@ -127,8 +127,9 @@ impl Judge {
                 },
                 &references,
             );
+            let nodes = nodes(&case.draft, facts);
             let faults = case.draft.faults.0.iter();
-            problems.extend(faults.map(|fault| problem(case.object, fault)));
+            problems.extend(faults.map(|fault| problem(case.object, fault, nodes.clone())));
         }
         problems.sort();
         problems.dedup();
@@ -153,7 +154,7 @@ impl Judge {
             let mut refuse = |path: &str, message: String| {
                 let mut faults = Faults::default();
                 faults.add(path, message);
-                problems.extend(faults.0.iter().map(|fault| problem(object, fault)));
+                problems.extend(faults.0.iter().map(|fault| problem(object, fault, None)));
             };
             if object.namespace != self.namespace {
                 let message = format!(
@@ -395,14 +396,27 @@ fn place(kind: Kind) -> u8 {
     }
 }
 
-fn problem(object: &Object, fault: &Fault) -> Problem {
+/// The nodes that an object is for, if it is not for all of them: a peer that cannot be understood may
+/// be anywhere, and so may be any while no node is known.
+fn nodes(draft: &Draft, facts: &Facts) -> Option<BTreeSet<String>> {
+    let selectors = draft.mentions.nodes.as_ref()?;
+    if !draft.fits("spec.nodeSelectors") || selectors.is_empty() || facts.nodes.is_empty() {
+        return None;
+    }
+    let nodes = facts.nodes.iter();
+    let selected = nodes.filter(|(_, node)| Selector::any(selectors, &node.labels));
+    Some(selected.map(|(name, _)| name.clone()).collect())
+}
+
+fn problem(object: &Object, fault: &Fault, nodes: Option<BTreeSet<String>>) -> Problem {
+    let reference = ObjectRef {
+        kind: object.kind.name().to_owned(),
+        namespace: object.namespace.clone(),
+        name: object.name.clone(),
+    };
     Problem {
-        object: ObjectRef {
-            kind: object.kind.name().to_owned(),
-            namespace: object.namespace.clone(),
-            name: object.name.clone(),
-        },
-        path: fault.path.clone(),
-        message: fault.message.clone(),
+        rule: fault.rule.clone(),
+        nodes,
+        ..Problem::new(reference, &fault.path, &fault.message)
     }
 }

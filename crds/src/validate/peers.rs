@@ -59,6 +59,8 @@ pub(super) struct Mentions {
     pub(super) bfd_profile: Option<String>,
     /// A Secret of the configuration's namespace.
     pub(super) password_secret: Option<SecretRef>,
+    /// Nodes; `None`: that cannot be understood.
+    pub(super) nodes: Option<Vec<Selector>>,
 }
 
 /// Reads what a peer names elsewhere, and the peer; `None` when it does not say who the peer is.
@@ -69,9 +71,12 @@ pub(super) fn read(
     faults: &mut Faults,
 ) -> (Mentions, Option<Peer>) {
     let (password, password_secret) = read_password(namespace, spec, faults);
+    let before = faults.0.len();
+    let nodes = read_nodes(spec, faults);
     let mentions = Mentions {
         bfd_profile: given(spec.bfd_profile.as_ref()).map(str::to_owned),
         password_secret,
+        nodes: (faults.0.len() == before).then_some(nodes),
     };
     let peer = read_rest(name, spec, password, &mentions, faults);
     (mentions, peer)
@@ -90,7 +95,6 @@ fn read_rest(
     let source_address = read_source(spec, faults);
     let router_id = read_router_id(spec, faults);
     let connect_time = read_connect_time(spec, faults);
-    let nodes = read_nodes(spec, faults);
     let vrf = read_plain("vrf", spec.vrf.as_ref(), faults);
     let (my_asn, peer_asn) = asns?;
     Some(Peer {
@@ -105,7 +109,7 @@ fn read_rest(
         keepalive_time: timers.keepalive,
         connect_time,
         router_id,
-        nodes,
+        nodes: mentions.nodes.clone().unwrap_or_default(),
         password,
         password_secret: mentions.password_secret.clone(),
         bfd_profile: mentions.bfd_profile.clone(),

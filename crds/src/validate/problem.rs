@@ -1,6 +1,9 @@
 //! What is wrong with an object: one text for every place that reports it.
 
+use std::collections::BTreeSet;
 use std::fmt;
+
+use super::rule::Rule;
 
 /// An object by kind and name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,6 +27,36 @@ pub struct Problem {
     pub path: String,
     /// What is wrong and what to do.
     pub message: String,
+    /// The rule, if it is one that MetalLB has words for.
+    pub(super) rule: Option<Rule>,
+    /// The nodes that have to do with it; `None`: all.
+    pub(super) nodes: Option<BTreeSet<String>>,
+}
+
+impl Problem {
+    /// A problem of every node, told in these words.
+    pub fn new(object: ObjectRef, path: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            object,
+            path: path.into(),
+            message: message.into(),
+            rule: None,
+            nodes: None,
+        }
+    }
+
+    /// Whether a node has to do with it: a session is that of the nodes which its peer selects.
+    pub fn concerns(&self, node: &str) -> bool {
+        self.nodes.as_ref().is_none_or(|nodes| nodes.contains(node))
+    }
+
+    /// In the words of MetalLB, or in ours where it has none.
+    pub(super) fn in_metallbs_words(&self) -> String {
+        match &self.rule {
+            Some(rule) => rule.in_metallbs_words(),
+            None => self.to_string(),
+        }
+    }
 }
 
 impl fmt::Display for ObjectRef {

@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Facts, Id};
-use crate::api::{BASIC_AUTH_SECRET, Kind, PASSWORD_KEY};
+use crate::api::{BASIC_AUTH_SECRET, Kind};
 use crate::model::{BfdProfile, BgpAdvertisement, Community, Peer, PeerAsn, Secret, SecretRef};
 use crate::validate::advertisements::{NotACommunity, read_community};
 use crate::validate::contradictions::Admitted;
 use crate::validate::draft::{Body, Draft};
 use crate::validate::fault::Faults;
 use crate::validate::peers::is_plain;
+use crate::validate::rule::Rule;
 
 /// Everything there is to refer to.
 pub(super) struct References<'f> {
@@ -26,9 +27,21 @@ pub(super) struct References<'f> {
 /// Why a reference cannot be followed.
 enum Lost {
     /// It leads nowhere, or not to what it should: that is said where the reference is.
-    Nowhere(String),
+    Nowhere(Rule),
+    /// What is there makes no sense: that is said there, too.
+    Nonsense(String),
     /// What it leads to is there, and has faults of its own: they are said there.
     Faulty,
+}
+
+impl Lost {
+    fn report(self, path: impl std::fmt::Display, faults: &mut Faults) {
+        match self {
+            Self::Nowhere(rule) => faults.breach(path, rule),
+            Self::Nonsense(message) => faults.add(path, message),
+            Self::Faulty => {}
+        }
+    }
 }
 
 impl<'f> References<'f> {
@@ -82,19 +95,19 @@ impl<'f> References<'f> {
     pub(super) fn faults(&self, name: &str, draft: &Draft) -> Faults {
         let mut faults = Faults::default();
         for (index, text) in draft.communities.iter().enumerate() {
-            if let Err(Lost::Nowhere(message)) = self.community(text) {
-                faults.add(format_args!("spec.communities[{index}]"), message);
+            if let Err(lost) = self.community(text) {
+                lost.report(format_args!("spec.communities[{index}]"), &mut faults);
             }
         }
         if let Some(profile) = &draft.mentions.bfd_profile
-            && let Err(Lost::Nowhere(message)) = self.profile(name, profile)
+            && let Err(lost) = self.profile(name, profile)
         {
-            faults.add("spec.bfdProfile", message);
+            lost.report("spec.bfdProfile", &mut faults);
         }
         if let Some(reference) = &draft.mentions.password_secret
-            && let Err(message) = self.password(reference)
+            && let Err(lost) = self.password(name, reference)
         {
-            faults.add("spec.passwordSecret", message);
+            lost.report("spec.passwordSecret", &mut faults);
         }
         faults
     }
@@ -102,16 +115,16 @@ impl<'f> References<'f> {
     /// A name wins over a value that is written the same.
     fn community(&self, text: &str) -> Result<Community, Lost> {
         let defined = self.aliases.get(text).copied();
-        let message = match defined.map_or_else(|| read_community(text), Ok) {
+        Err(match defined.map_or_else(|| read_community(text), Ok) {
             Ok(community) => return Ok(community),
-            Err(_) if self.written_aliases.contains(text) => return Err(Lost::Faulty),
-            Err(error @ NotACommunity::Value) => format!("invalid community {text:?}: {error}"),
-            Err(NotACommunity::Format) => format!(
-                "invalid community format: {text:?} is no value, and no Community defines that \
-                 name: define it, or write 65000:100 or large:65000:1:2"
-            ),
-        };
-        Err(Lost::Nowhere(message))
+            Err(_) if self.written_aliases.contains(text) => Lost::Faulty,
+            Err(error @ NotACommunity::Value) => {
+                Lost::Nonsense(format!("invalid community {text:?}: {error}"))
+            }
+            Err(NotACommunity::Format) => Lost::Nowhere(Rule::UnknownCommunity {
+                text: text.to_owned(),
+            }),
+        })
     }
 
     fn complete(&self, peer: &Peer) -> Option<Peer> {
@@ -120,7 +133,7 @@ impl<'f> References<'f> {
             self.profile(&peer.name, profile).ok()?;
         }
         if let Some(reference) = &peer.password_secret {
-            peer.password = Some(self.password(reference).ok()?);
+            peer.password = Some(self.password(&peer.name, reference).ok()?);
         }
         Some(peer)
     }
@@ -133,33 +146,30 @@ impl<'f> References<'f> {
         if self.written_profiles.contains(name) {
             return Err(Lost::Faulty);
         }
-        Err(Lost::Nowhere(format!(
-            "peer {peer} referencing non existing bfd profile {name}: create it, or correct the name"
-        )))
+        Err(Lost::Nowhere(Rule::MissingProfile {
+            peer: peer.to_owned(),
+            profile: name.clone(),
+        }))
     }
 
     /// The password in a Secret, or what is wrong with it: no other object is there to say so.
-    fn password(&self, reference: &SecretRef) -> Result<Secret, String> {
+    fn password(&self, peer: &str, reference: &SecretRef) -> Result<Secret, Lost> {
         let key = (reference.namespace.clone(), reference.name.clone());
-        let place = format!("{}/{}", reference.namespace, reference.name);
-        let Some(secret) = self.facts.secrets.get(&key) else {
-            return Err(format!("secret ref not found: create Secret {place}"));
+        let (peer, secret) = (peer.to_owned(), reference.clone());
+        let Some(found) = self.facts.secrets.get(&key) else {
+            return Err(Lost::Nowhere(Rule::MissingSecret { peer, secret }));
         };
-        if secret.type_ != BASIC_AUTH_SECRET {
-            return Err(format!(
-                "secret type mismatch on {place}, type {BASIC_AUTH_SECRET:?} is expected: create it anew \
-                 with that type"
-            ));
+        if found.type_ != BASIC_AUTH_SECRET {
+            return Err(Lost::Nowhere(Rule::WrongSecretType { peer, secret }));
         }
-        let Some(password) = &secret.password else {
-            return Err(format!(
-                "password not specified in the secret {place}: add the key {PASSWORD_KEY}"
-            ));
+        let Some(password) = &found.password else {
+            return Err(Lost::Nowhere(Rule::MissingPassword { peer, secret }));
         };
         if !is_plain(password.expose()) {
-            return Err(format!(
-                "password in the secret {place} contains invalid characters: remove line breaks"
-            ));
+            let SecretRef { namespace, name } = secret;
+            return Err(Lost::Nonsense(format!(
+                "password in the secret {namespace}/{name} contains invalid characters: remove line breaks"
+            )));
         }
         Ok(password.clone())
     }

@@ -46,6 +46,39 @@ fn a_bad_pool_that_also_overlaps_hears_of_both() {
 }
 
 #[test]
+fn what_is_wrong_with_a_peer_concerns_the_nodes_that_it_selects() {
+    let facts = nodes(&[("n1", "rack", "a"), ("n2", "rack", "b")]);
+    let selecting = |selectors: Value| {
+        let more = json!({"bfdProfile": "none", "nodeSelectors": selectors});
+        peer_with("tor", more)
+    };
+    let concerned = |object: Object, facts: &Facts| {
+        let problems = judge_with(&[object], facts).problems;
+        assert!(!problems.is_empty());
+        let all = |node: &&&str| problems.iter().all(|problem| problem.concerns(node));
+        ["n1", "n2"].iter().filter(all).copied().collect::<Vec<_>>()
+    };
+    let rack = |rack: &str| json!([{"matchLabels": {"rack": rack}}]);
+    assert_eq!(concerned(selecting(rack("a")), &facts), ["n1"]);
+    assert_eq!(concerned(selecting(rack("c")), &facts), [""; 0]);
+    assert_eq!(concerned(selecting(json!([])), &facts), ["n1", "n2"]);
+    // Where a node may be any, and where it is not known which are meant, it is everybody's.
+    assert_eq!(
+        concerned(selecting(rack("a")), &Facts::default()),
+        ["n1", "n2"]
+    );
+    for unclear in [
+        json!("rack"),
+        json!([{"matchLabels": {"rack": 1}}]),
+        json!([{"matchExpressions": [{"key": "rack", "operator": "Near", "values": ["a"]}]}]),
+    ] {
+        assert_eq!(concerned(selecting(unclear), &facts), ["n1", "n2"]);
+    }
+    let pool = pool("edge", &["nonsense"]);
+    assert_eq!(concerned(pool, &facts), ["n1", "n2"]);
+}
+
+#[test]
 fn community_names_are_unique_across_objects() {
     let names = |name: &str, names: &[&str]| {
         let aliases: Vec<Value> = names

@@ -359,14 +359,13 @@ items:
 ";
     say(&mut catalog, "pools/a.yaml", text);
     settle(&mut catalog);
-    let problem = |path: &str| Problem {
-        object: ObjectRef {
+    let problem = |path: &str| {
+        let object = ObjectRef {
             kind: "IPAddressPool".to_owned(),
             namespace: "system".to_owned(),
             name: "edge".to_owned(),
-        },
-        path: path.to_owned(),
-        message: "is wrong".to_owned(),
+        };
+        Problem::new(object, path, "is wrong")
     };
     let judged = [problem("spec.addresses[0]"), problem("spec.missing")];
     let located: Vec<String> = catalog
