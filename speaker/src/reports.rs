@@ -17,6 +17,7 @@ use std::collections::BTreeSet;
 
 use ferrolb_crds::api::{self, Resource, SessionState};
 use ferrolb_crds::model::ServiceKey;
+use ferrolb_crds::validate::Statement;
 
 pub use object::{Seen, event, label, labels, metadata, name, seen, status};
 
@@ -66,18 +67,9 @@ pub enum Body {
     /// To which peers it is to be advertised.
     Bgp(Vec<String>),
     /// What is wrong with the configuration.
-    Configuration(Verdict),
+    Configuration(Statement),
     /// How the session is doing.
     Session(Session),
-}
-
-/// What is wrong with the configuration.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Verdict {
-    /// Nothing, if this is empty.
-    pub error: String,
-    /// Since when it is right, or wrong; only the API server knows.
-    pub since: Option<String>,
 }
 
 /// How a session is doing.
@@ -155,7 +147,7 @@ impl Body {
     /// Whether both say the same, whatever the time.
     pub fn says_the_same(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::Configuration(one), Self::Configuration(two)) => one.error == two.error,
+            (Self::Configuration(one), Self::Configuration(two)) => one.says_the_same(two),
             _ => self == other,
         }
     }
@@ -242,33 +234,11 @@ pub fn warnings(
         .collect()
 }
 
-/// What should be said of the configuration.
-pub fn configuration(problems: &BTreeSet<String>) -> Wanted {
-    let mut lines: Vec<&str> = problems.iter().take(TOLD).map(String::as_str).collect();
-    let rest = problems.len().saturating_sub(TOLD);
-    let more = format!("and {rest} more");
-    if rest > 0 {
-        lines.push(&more);
-    }
-    let mut error = match lines.is_empty() {
-        true => String::new(),
-        false => format!("{}{}", api::CONFIGURATION_ERROR_PREFIX, lines.join("\n")),
-    };
-    error.truncate(boundary(&error, LONGEST));
-    Wanted::This(Body::Configuration(Verdict { error, since: None }))
-}
-
 /// The end of the longest whole beginning within so many octets.
 fn boundary(text: &str, longest: usize) -> usize {
     let mut ends = (0..=longest.min(text.len())).rev();
     ends.find(|end| text.is_char_boundary(*end)).unwrap_or(0)
 }
-
-/// How many problems are told one by one.
-const TOLD: usize = 100;
-
-/// What a condition's message may hold.
-const LONGEST: usize = 32_000;
 
 #[cfg(test)]
 mod tests;

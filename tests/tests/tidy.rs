@@ -579,6 +579,7 @@ const REPORTS: &[&str] = &[
     "crds::api",
     "crds::api::*",
     "crds::model",
+    "crds::validate",
 ];
 const ANYTHING_SPEAKER: &[&str] = &["speaker::*", "crds::*"];
 

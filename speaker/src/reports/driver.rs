@@ -264,7 +264,7 @@ impl Driver {
                 let request = self.request(&key).patch_subresource(
                     "status",
                     &name,
-                    &self.patch(),
+                    &self.patch(&key),
                     &Patch::Merge(patch),
                 );
                 self.write(&key, request).await
@@ -290,7 +290,7 @@ impl Driver {
             Err(Failure::Refused(status)) if status.code == 409 => {
                 let name = name(key, &self.settings.node);
                 let patch = Patch::Merge(object);
-                let patched = self.request(key).patch(&name, &self.patch(), &patch);
+                let patched = self.request(key).patch(&name, &self.patch(key), &patch);
                 self.write(key, patched).await
             }
             outcome => outcome,
@@ -379,9 +379,14 @@ impl Driver {
         Request::new(key.sort().path(&self.settings.namespace))
     }
 
-    fn patch(&self) -> PatchParams {
+    /// Who manages the fields; of a ConfigurationState MetalLB's users know by which name.
+    fn patch(&self, key: &Key) -> PatchParams {
+        let manager = match key.sort() {
+            Sort::Configuration => api::CONFIG_FIELD_OWNER,
+            Sort::Layer2 | Sort::Bgp | Sort::Session => FIELD_MANAGER,
+        };
         PatchParams {
-            field_manager: Some(FIELD_MANAGER.to_owned()),
+            field_manager: Some(manager.to_owned()),
             ..PatchParams::default()
         }
     }

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use ferrolb_crds::api;
 use ferrolb_crds::model::ServiceKey;
+use ferrolb_crds::validate::Statement;
 use ring::digest;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
-use super::{Body, Event, Key, Session, Sort, Verdict, boundary};
+use super::{Body, Event, Key, Session, Sort, boundary};
 
 /// An object that is there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,7 +94,13 @@ pub fn status(key: &Key, node: &str, body: &Body, present: Option<&Body>, now: &
         (Key::Bgp(service), Body::Bgp(peers)) => {
             service_status(service, node, "peers", json!(peers))
         }
-        (_, Body::Configuration(verdict)) => configuration(verdict, present, now),
+        (_, Body::Configuration(statement)) => {
+            let present = match present {
+                Some(Body::Configuration(present)) => Some(present),
+                _ => None,
+            };
+            statement.status(api::CONDITION_CONFIG_VALID, present, now)
+        }
         (Key::Session(peer), Body::Session(session)) => json!({
             "node": node,
             "peer": peer,
@@ -118,31 +125,6 @@ fn service_status(service: &ServiceKey, node: &str, field: &str, list: Value) ->
     })
 }
 
-fn configuration(verdict: &Verdict, present: Option<&Body>, now: &str) -> Value {
-    let is_valid = verdict.error.is_empty();
-    let since = match present {
-        Some(Body::Configuration(present)) if present.error.is_empty() == is_valid => {
-            present.since.as_deref()
-        }
-        _ => None,
-    };
-    let (result, status, reason) = match is_valid {
-        true => ("Valid", "True", api::REASON_RECONCILED),
-        false => ("Invalid", "False", api::REASON_CONFIGURATION_ERROR),
-    };
-    json!({
-        "result": result,
-        "errorSummary": verdict.error,
-        "conditions": [{
-            "type": api::CONDITION_CONFIG_VALID,
-            "status": status,
-            "reason": reason,
-            "message": verdict.error,
-            "lastTransitionTime": since.unwrap_or(now),
-        }],
-    })
-}
-
 /// Reads an object; `None`: it is not one of ours.
 pub fn seen(sort: Sort, mut object: Value) -> Option<Seen> {
     let metadata = object["metadata"].take();
@@ -158,7 +140,7 @@ pub fn seen(sort: Sort, mut object: Value) -> Option<Seen> {
     let (key, body) = match sort {
         Sort::Layer2 => (Key::Layer2(service()?), layer2(status)),
         Sort::Bgp => (Key::Bgp(service()?), bgp(status)),
-        Sort::Configuration => (Key::Configuration, verdict(status)),
+        Sort::Configuration => (Key::Configuration, statement(status)),
         Sort::Session => {
             let peer = status["peer"].as_str().or_else(|| of(api::LABEL_PEER))?;
             (Key::Session(peer.to_owned()), session(status))
@@ -183,25 +165,9 @@ fn bgp(status: Value) -> Option<Body> {
     Some(Body::Bgp(status.peers))
 }
 
-/// What does not fit together is not understood, and so is written anew.
-fn verdict(status: Value) -> Option<Body> {
-    let status: api::ConfigurationStateStatus = read(status)?;
-    let [condition] = <[api::Condition; 1]>::try_from(status.conditions).ok()?;
-    let error = status.error_summary;
-    let expected = match error.is_empty() {
-        true => (api::ConditionStatus::True, api::ConfigurationResult::Valid),
-        false => (
-            api::ConditionStatus::False,
-            api::ConfigurationResult::Invalid,
-        ),
-    };
-    let is_whole = condition.type_ == api::CONDITION_CONFIG_VALID
-        && condition.message == error
-        && (condition.status, status.result) == (expected.0, Some(expected.1));
-    is_whole.then(|| {
-        let since = Some(condition.last_transition_time);
-        Body::Configuration(Verdict { error, since })
-    })
+fn statement(status: Value) -> Option<Body> {
+    let statement = Statement::read(api::CONDITION_CONFIG_VALID, read(status)?)?;
+    Some(Body::Configuration(statement))
 }
 
 fn session(status: Value) -> Option<Body> {

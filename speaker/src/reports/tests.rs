@@ -1,9 +1,19 @@
+use ferrolb_crds::validate::{ObjectRef, Problem};
 use serde_json::{Value, json};
 
 use super::*;
 
 fn web() -> ServiceKey {
     ServiceKey::new("default", "web")
+}
+
+fn problem(message: &str) -> Problem {
+    let object = ObjectRef {
+        kind: "BGPPeer".to_owned(),
+        namespace: "metallb-system".to_owned(),
+        name: "tor".to_owned(),
+    };
+    Problem::new(object, "spec.peerAddress", message)
 }
 
 /// What the API server has once both steps are written.
@@ -30,10 +40,7 @@ fn what_is_written_is_read_back_as_the_same() {
         (Key::Session("tor".to_owned()), Body::Session(session)),
         (
             Key::Configuration,
-            Body::Configuration(Verdict {
-                error: "configuration error: why".to_owned(),
-                since: None,
-            }),
+            Body::Configuration(Statement::of(&[problem("why")])),
         ),
     ] {
         let seen = seen(
@@ -60,7 +67,7 @@ fn an_object_that_says_nothing_yet_is_seen_and_a_strangers_is_not() {
 fn metallbs_names_labels_and_words_are_kept() {
     let object = stored(
         &Key::Configuration,
-        &Body::Configuration(Verdict::default()),
+        &Body::Configuration(Statement::default()),
         None,
         "2026-01-01T00:00:00Z",
     );
@@ -94,22 +101,15 @@ fn metallbs_names_labels_and_words_are_kept() {
 #[test]
 fn a_condition_keeps_its_time_until_it_turns() {
     let key = Key::Configuration;
-    let wrong = |error: &str, since: Option<&str>| {
-        Body::Configuration(Verdict {
-            error: error.to_owned(),
-            since: since.map(str::to_owned),
-        })
-    };
-    let since = |present: &Body, body: &Body| {
-        let status = status(&key, "n1", body, Some(present), "now");
+    let wrong = |why: &str| Body::Configuration(Statement::of(&[problem(why)]));
+    let before = stored(&key, &wrong("one"), None, "then");
+    let before = seen(Sort::Configuration, before).unwrap().body;
+    let since = |body: &Body| {
+        let status = status(&key, "n1", body, before.as_ref(), "now");
         status["status"]["conditions"][0]["lastTransitionTime"].clone()
     };
-    let before = wrong("configuration error: one", Some("then"));
-    assert_eq!(
-        since(&before, &wrong("configuration error: two", None)),
-        "then"
-    );
-    assert_eq!(since(&before, &wrong("", None)), "now");
+    assert_eq!(since(&wrong("two")), "then");
+    assert_eq!(since(&Body::Configuration(Statement::default())), "now");
 }
 
 #[test]
@@ -123,22 +123,6 @@ fn a_long_name_is_cut_and_stays_its_own() {
     assert_ne!(names[0], names[1]);
     assert_eq!(label(&node).len(), 63);
     assert_eq!(name(&Key::Session("tor".to_owned()), "n1"), "n1-tor");
-}
-
-#[test]
-fn a_configuration_error_says_so_and_is_bounded() {
-    let Wanted::This(Body::Configuration(verdict)) = configuration(&BTreeSet::new()) else {
-        panic!("a verdict is wanted");
-    };
-    assert_eq!(verdict.error, "");
-    let problems = (0..500)
-        .map(|n| format!("{n}: {}", "é".repeat(400)))
-        .collect();
-    let Wanted::This(Body::Configuration(verdict)) = configuration(&problems) else {
-        panic!("a verdict is wanted");
-    };
-    assert!(verdict.error.starts_with("configuration error: 0: "));
-    assert!(verdict.error.len() <= LONGEST);
 }
 
 #[test]

@@ -95,8 +95,9 @@ impl ClusterLink {
         }
         if let Some(reports) = &self.reports {
             reports.know(batch.uids.iter().cloned());
-            let problems = batch.problems.as_ref().map(reports::configuration);
-            reports.want(problems.map(|wanted| (Key::Configuration, Some(wanted))));
+            let statement = batch.statement.clone().map(Body::Configuration);
+            let wanted = statement.map(Wanted::This);
+            reports.want(wanted.map(|wanted| (Key::Configuration, Some(wanted))));
         }
     }
 

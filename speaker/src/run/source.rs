@@ -8,22 +8,26 @@ use ferrolb_crds::model::ServiceKey;
 use ferrolb_crds::source::Change;
 use ferrolb_crds::source::kubernetes::{self, Kubernetes, Observed, Role};
 use ferrolb_crds::source::manifests::{self, Manifests};
+use ferrolb_crds::validate::Statement;
 use kube::Client;
 
 use super::{Heartbeat, Origin, Settings};
 
-/// A source that has been started.
+/// A source that has been started; of a cluster with the name of this node.
 pub(super) enum Source {
     Manifests(Manifests),
-    Kubernetes(Box<Kubernetes>),
+    Kubernetes(Box<Kubernetes>, String),
 }
 
 /// What changed.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
     pub(super) changes: Vec<Change>,
-    /// Everything that is wrong with the objects, when that is different from before.
+    /// Everything that is wrong with the objects, when that is different from before. In a cluster
+    /// other nodes say what concerns them alone.
     pub(super) problems: Option<BTreeSet<String>>,
+    /// The same for the API server, if that is where the objects are.
+    pub(super) statement: Option<Statement>,
     /// Which object each Service is; `None`: it is no more.
     pub(super) uids: Vec<(ServiceKey, Option<String>)>,
     /// The heartbeat key, when it is different from before.
@@ -49,7 +53,8 @@ impl Source {
                     },
                 };
                 let source = Kubernetes::start(client.clone(), options);
-                Ok((Self::Kubernetes(Box::new(source)), Some(client)))
+                let node = settings.identity.node.clone();
+                Ok((Self::Kubernetes(Box::new(source), node), Some(client)))
             }
         }
     }
@@ -82,10 +87,14 @@ impl Source {
                     ..Batch::default()
                 }
             }
-            Self::Kubernetes(source) => {
-                let batch = source.next().await;
+            Self::Kubernetes(source, node) => {
+                let mut batch = source.next().await;
+                if let Some(problems) = &mut batch.problems {
+                    problems.retain(|problem| problem.concerns(node));
+                }
                 Batch {
                     changes: batch.changes,
+                    statement: batch.problems.as_ref().map(Statement::of),
                     problems: batch.problems.map(|problems| words(&problems)),
                     uids: batch.services.into_iter().map(uid).collect(),
                     heartbeat_key: batch.heartbeat_key,

@@ -1,5 +1,5 @@
 use super::*;
-use crate::reports::Verdict;
+use ferrolb_crds::validate::Statement;
 
 fn web() -> ServiceKey {
     ServiceKey::new("default", "web")
@@ -181,7 +181,7 @@ fn what_is_put_off_waits_and_keeps_nobody_else_from_being_written() {
     let mut ledger = ledger(Vec::new());
     ledger.want(
         Key::Configuration,
-        Some(Wanted::This(Body::Configuration(Verdict::default()))),
+        Some(Wanted::This(Body::Configuration(Statement::default()))),
     );
     assert_eq!(ledger.poll(now), Some(Task::Create(Key::Configuration)));
     ledger.put_off(Key::Configuration, now + second);
