@@ -12,8 +12,10 @@
 )]
 
 mod api;
+mod follow;
 mod pages;
 mod pools;
+mod verdict;
 
 use std::collections::BTreeSet;
 use std::future;
@@ -21,12 +23,13 @@ use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use ferrolb_crds::api::{CONFIGURATION_ERROR_PREFIX, Kind as ConfigurationKind};
+use ferrolb_crds::api::Kind as ConfigurationKind;
 use ferrolb_crds::model::ServiceKey;
 use ferrolb_crds::serve::Pulse;
 use ferrolb_crds::source::Change;
+use ferrolb_crds::source::kubernetes::watch::{Failure, FailureKind};
 use ferrolb_crds::source::kubernetes::{Batch, Kubernetes, Options, Role, connect};
-use ferrolb_crds::validate::Problem;
+use ferrolb_crds::validate::{Problem, Statement};
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
@@ -36,8 +39,10 @@ use crate::office::{Input, Office, Output, Source};
 use crate::reconcile::{Settings as Decisions, Status};
 use crate::run::Stop;
 use api::Server;
+use follow::Follower;
 use pages::Pages;
 use pools::Pools;
+use verdict::{Seen, Verdict};
 
 /// What `run` in a cluster has to know.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,11 +87,13 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
             () = controller.turn() => {}
         }
     }
+    let mut verdict = Follower::start(client.clone(), &options.namespace);
     let mut source = Kubernetes::start(client, options);
     loop {
         tokio::select! {
             () = stop.wait() => break,
             batch = source.next() => controller.take(batch),
+            seen = verdict.next() => controller.see_verdict(seen),
             () = controller.turn() => {}
         }
         controller.proceed(&source);
@@ -121,6 +128,7 @@ enum Done {
     Office(Input),
     Reported(&'static str, Result<(), String>),
     PoolWritten(String, Result<(), String>),
+    VerdictWritten(Result<Seen, String>),
     KeyMade(Result<bool, String>),
 }
 
@@ -132,6 +140,7 @@ struct Controller {
     has_resigned: bool,
     pools: Pools,
     problems: Vec<Problem>,
+    verdict: Verdict,
     reports: Reports,
     pages: Pages,
 }
@@ -140,8 +149,6 @@ struct Controller {
 #[derive(Default)]
 struct Reports {
     under_way: usize,
-    /// The configuration has been judged anew.
-    configuration: bool,
     has_key: bool,
     failing: BTreeSet<&'static str>,
     retry_at: Option<Instant>,
@@ -163,6 +170,7 @@ impl Controller {
             has_resigned: false,
             pools: Pools::default(),
             problems: Vec::new(),
+            verdict: Verdict::default(),
             reports: Reports::default(),
         }
     }
@@ -210,6 +218,10 @@ impl Controller {
                 self.pools.handle_written(now, &name, result.is_ok());
                 self.note_report(now, "the status of a pool", result);
             }
+            Done::VerdictWritten(result) => {
+                self.verdict.handle_written(result.as_ref().ok().cloned());
+                self.note_report(now, "the state of the configuration", result.map(drop));
+            }
             Done::KeyMade(result) => {
                 self.reports.has_key = result.is_ok();
                 if result == Ok(true) {
@@ -231,7 +243,6 @@ impl Controller {
                     warn!(what, error = cause, "failed to report, trying again");
                 }
                 reports.retry_at = Some(now + REPORT_PAUSE);
-                reports.configuration |= what == CONFIGURATION;
             }
         }
     }
@@ -281,7 +292,6 @@ impl Controller {
     }
 
     fn be_ready(&mut self) {
-        self.reports.configuration = true;
         self.pools.touch(Instant::now());
         info!("ready");
     }
@@ -304,6 +314,21 @@ impl Controller {
         }
     }
 
+    /// The API server has this of the verdict. The source of the objects says so, too, when it cannot
+    /// be reached.
+    fn see_verdict(&mut self, seen: Result<Seen, Failure>) {
+        match seen {
+            Ok(seen) => self.verdict.see(seen),
+            Err(failure) => match failure.kind {
+                FailureKind::Missing | FailureKind::Forbidden => {
+                    let error = failure.cause;
+                    warn!(error, "the verdict on the configuration is not written");
+                }
+                FailureKind::Gone | FailureKind::Refused | FailureKind::Other => {}
+            },
+        }
+    }
+
     fn note_problems(&mut self, problems: Vec<Problem>) {
         let present: BTreeSet<String> = problems.iter().map(ToString::to_string).collect();
         let told: BTreeSet<String> = self.problems.iter().map(ToString::to_string).collect();
@@ -313,8 +338,8 @@ impl Controller {
         for problem in told.difference(&present) {
             info!(problem, "problem solved");
         }
+        self.verdict.want(statement(&problems));
         self.problems = problems;
-        self.reports.configuration = true;
     }
 
     /// Sends what can be sent: addresses first, and reports when no address waits.
@@ -368,14 +393,11 @@ impl Controller {
                 Done::PoolWritten(name, result)
             });
         }
-        if std::mem::take(&mut self.reports.configuration) {
-            let errors = configuration_errors(&self.problems);
+        if let Some(step) = self.verdict.poll(&api::now_text()) {
             let server = self.server.clone();
             self.reports.under_way += 1;
-            self.requests.spawn(async move {
-                let written = server.write_configuration_state(errors).await;
-                Done::Reported(CONFIGURATION, written)
-            });
+            self.requests
+                .spawn(async move { Done::VerdictWritten(server.write_verdict(step).await) });
         }
     }
 
@@ -412,7 +434,7 @@ fn tell_report(report: Report) {
 }
 
 /// What concerns the controller: the speakers report what concerns them.
-fn configuration_errors(problems: &[Problem]) -> Vec<String> {
+fn statement(problems: &[Problem]) -> Statement {
     let is_ours = |problem: &&Problem| {
         let ours = [
             ConfigurationKind::IpAddressPool,
@@ -420,9 +442,7 @@ fn configuration_errors(problems: &[Problem]) -> Vec<String> {
         ];
         ours.iter().any(|kind| kind.name() == problem.object.kind)
     };
-    let ours = problems.iter().filter(is_ours);
-    ours.map(|problem| format!("{CONFIGURATION_ERROR_PREFIX}{problem}"))
-        .collect()
+    Statement::of(problems.iter().filter(is_ours))
 }
 
 async fn until(deadline: Option<Instant>) {
@@ -431,8 +451,6 @@ async fn until(deadline: Option<Instant>) {
         None => future::pending().await,
     }
 }
-
-const CONFIGURATION: &str = "the state of the configuration";
 
 /// Reports under way at once.
 const REPORTS: usize = 4;

@@ -25,6 +25,8 @@ use crate::events::{Event, Severity};
 use crate::lease::{DURATION, Draft, Intent, Lease, Log, Refusal as LeaseRefusal};
 use crate::publication::{Patch, Refusal};
 
+use super::verdict::{Seen, Step};
+
 /// The API server, for what this program writes.
 #[derive(Clone)]
 pub(super) struct Server {
@@ -116,35 +118,35 @@ impl Server {
         Api::namespaced_with(self.client.clone(), &self.namespace, &resource)
     }
 
-    /// Says whether the configuration is valid; the object is made where it is missing.
-    pub(super) async fn write_configuration_state(
-        &self,
-        problems: Vec<String>,
-    ) -> Result<(), String> {
+    /// Makes the ConfigurationState, or has it say something; returns what is there then.
+    pub(super) async fn write_verdict(&self, step: Step) -> Result<Seen, String> {
         let states = self.configuration(&api::CONFIGURATION_STATE);
-        let known = within(states.get_opt(STATE)).await.map_err(Failed::cause)?;
-        let before = known.as_ref().map(|object| &object.data["status"]);
-        let Some(status) = configuration_status(before, &problems, &now_text()) else {
-            return Ok(());
+        let written = match step {
+            Step::Make => {
+                let object = json!({
+                    "apiVersion": api::CONFIGURATION_STATE.api_version(),
+                    "kind": api::CONFIGURATION_STATE.kind,
+                    "metadata": {
+                        "name": STATE,
+                        "labels": {api::LABEL_COMPONENT_TYPE: api::COMPONENT_CONTROLLER},
+                    },
+                });
+                let object = serde_json::from_value(object).map_err(|error| error.to_string())?;
+                within(states.create(&PostParams::default(), &object)).await
+            }
+            Step::Say(status) => {
+                let body = Body::Merge(json!({"status": status}));
+                // MetalLB's users know the manager of the fields by its name.
+                let parameters = PatchParams {
+                    field_manager: Some(api::POOLS_FIELD_OWNER.to_owned()),
+                    ..PatchParams::default()
+                };
+                within(states.patch_status(STATE, &parameters, &body)).await
+            }
         };
-        if known.is_none() {
-            let object = json!({
-                "apiVersion": api::CONFIGURATION_STATE.api_version(),
-                "kind": api::CONFIGURATION_STATE.kind,
-                "metadata": {
-                    "name": STATE,
-                    "labels": {api::LABEL_COMPONENT_TYPE: api::COMPONENT_CONTROLLER},
-                },
-            });
-            let object = serde_json::from_value(object).map_err(|error| error.to_string())?;
-            let parameters = PostParams::default();
-            let made = within(states.create(&parameters, &object)).await;
-            made.map_err(Failed::cause)?;
-        }
-        let body = Body::Merge(json!({"status": status}));
-        let parameters = PatchParams::default();
-        let patched = within(states.patch_status(STATE, &parameters, &body)).await;
-        patched.map(drop).map_err(Failed::cause)
+        let object = written.map_err(Failed::cause)?;
+        let version = object.metadata.resource_version.unwrap_or_default();
+        Ok(Seen::object(&version, &object.data["status"]))
     }
 
     /// Makes the Secret with the heartbeat key, unless there is one. True when it was made.
@@ -215,36 +217,6 @@ async fn within<T>(answer: impl Future<Output = kube::Result<T>>) -> Result<T, F
         }
         Err(_) => Err(Failed::Unknown("the API server does not answer".to_owned())),
     }
-}
-
-/// What the status has to say; `None` when it says so.
-fn configuration_status(before: Option<&Value>, problems: &[String], now: &str) -> Option<Value> {
-    let is_valid = problems.is_empty();
-    let message = problems.join("\n");
-    let status = if is_valid { "True" } else { "False" };
-    let condition = before.map(|before| &before["conditions"][0]);
-    let is_same = condition.is_some_and(|c| c["status"] == status);
-    if is_same && condition.is_some_and(|c| c["message"] == message) {
-        return None;
-    }
-    let reason = match is_valid {
-        true => api::REASON_RECONCILED,
-        false => api::REASON_CONFIGURATION_ERROR,
-    };
-    let since = condition
-        .filter(|_| is_same)
-        .map(|c| &c["lastTransitionTime"]);
-    Some(json!({
-        "result": if is_valid { "Valid" } else { "Invalid" },
-        "errorSummary": message,
-        "conditions": [{
-            "type": api::CONDITION_POOLS_VALID,
-            "status": status,
-            "reason": reason,
-            "message": message,
-            "lastTransitionTime": since.cloned().unwrap_or_else(|| json!(now)),
-        }],
-    }))
 }
 
 fn service_patch(patch: &Patch, now: Timestamp) -> Value {
@@ -401,7 +373,7 @@ pub(super) fn wall_clock() -> Timestamp {
     Timestamp(i64::try_from(seconds).unwrap_or(i64::MAX))
 }
 
-fn now_text() -> String {
+pub(super) fn now_text() -> String {
     rfc3339(wall_clock())
 }
 
@@ -480,22 +452,6 @@ mod tests {
             Value::Null
         );
         assert_eq!(body["status"]["conditions"][0]["status"], "False");
-    }
-
-    #[test]
-    fn the_state_of_the_configuration_is_written_when_it_changes() {
-        let valid = configuration_status(None, &[], "t1").unwrap();
-        assert_eq!(valid["result"], "Valid");
-        assert_eq!(valid["conditions"][0]["lastTransitionTime"], "t1");
-        assert_eq!(configuration_status(Some(&valid), &[], "t2"), None);
-        let bad = ["configuration error: x".to_owned()];
-        let invalid = configuration_status(Some(&valid), &bad, "t3").unwrap();
-        assert_eq!(invalid["result"], "Invalid");
-        assert_eq!(invalid["errorSummary"], "configuration error: x");
-        assert_eq!(invalid["conditions"][0]["reason"], "ConfigurationError");
-        let worse = [bad[0].clone(), "configuration error: y".to_owned()];
-        let worse = configuration_status(Some(&invalid), &worse, "t4").unwrap();
-        assert_eq!(worse["conditions"][0]["lastTransitionTime"], "t3");
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub struct ConfigurationStateStatus {
     /// The verdict.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result: Option<ConfigurationResult>,
-    /// What is wrong, one line each; empty when nothing is.
+    /// The first thing that is wrong; the conditions name all. Empty when nothing is.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub error_summary: String,
     /// The verdict of each part of the program.
