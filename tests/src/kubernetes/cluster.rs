@@ -195,8 +195,9 @@ impl Cluster {
     /// A namespace behind a veth of its node, and the server in it.
     fn contain(&self, workload: &Workload<'_>) -> Result<Running> {
         let (node, index) = (workload.node, self.started);
-        let (host, link) = (&self.node(node).namespace, format!("pod{index}"));
-        let name = format!("{}{link}", self.lab.segment.prefix());
+        // By the node's name for it a speaker knows that nobody else is behind it.
+        let (host, link) = (&self.node(node).namespace, format!("veth{index}"));
+        let name = format!("{}pod{index}", self.lab.segment.prefix());
         self.plane.warden.namespace(&name)?;
         let namespace = Namespace::new(name)?;
         let (v4, v6) = (pod_v4(node, index + 1)?, pod_v6(node, index + 1)?);
@@ -223,7 +224,7 @@ impl Cluster {
         let mut command = namespace.command(programs::tool()?);
         command.args(["http", workload.name]);
         command.args(workload.ports.iter().map(u16::to_string));
-        let mut server = Process::start(&link, &mut command, self.plane.path())?;
+        let mut server = Process::start(&format!("pod{index}"), &mut command, self.plane.path())?;
         server.await_line("listening", Duration::from_secs(5))?;
         Ok(Running {
             server,

@@ -1,0 +1,273 @@
+//! What the two programs show of themselves when they run as their manifests start them: metrics, and
+//! what they listen on. Ids of the compatibility checklist are in the names.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a proof that cannot be set up has failed"
+)]
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use ferrolb_tests::kubernetes::cluster::{Cluster, ProxyMode, Workload};
+use ferrolb_tests::kubernetes::container::Place;
+use ferrolb_tests::kubernetes::{ADDRESS, Settings, product};
+use ferrolb_tests::netns::Namespace;
+use ferrolb_tests::process::{Process, output};
+use ferrolb_tests::{objects, patience, programs};
+
+const SOON: Duration = Duration::from_secs(15);
+const CONTROLLER: &str = "/apis/apps/v1/namespaces/metallb-system/deployments/controller";
+const SPEAKER: &str = "/apis/apps/v1/namespaces/metallb-system/daemonsets/speaker";
+
+/// An installation with a pool of ten and sixteen addresses, announced at layer 2.
+struct Site {
+    // Before the cluster, so that they end first.
+    controller: Process,
+    speakers: Vec<Process>,
+    cluster: Cluster,
+}
+
+impl Site {
+    fn new(nodes: u8) -> Self {
+        let mut cluster = Cluster::start(nodes, ProxyMode::Nftables, Settings::default()).unwrap();
+        let file = programs::workspace().join("config/install.yaml");
+        let plane = &cluster.plane;
+        let kubectl = |words: &[&str]| plane.kubectl(words, None).unwrap();
+        kubectl(&["apply", "-f", file.to_str().unwrap()]);
+        kubectl(&["wait", "--for=condition=Established", "crd", "--all"]);
+        let ranges = ["192.168.1.240-192.168.1.249", "fd00:1::f0-fd00:1::ff"];
+        let configuration = [
+            objects::pool("pool", &ranges),
+            objects::layer2("all", "ipAddressPools: [pool]"),
+        ];
+        plane.apply(&configuration.concat()).unwrap();
+        let place = |network, pod, number: usize| Place {
+            network,
+            pod,
+            node: &cluster.node(number).name,
+            host: cluster.node(number).v4.into(),
+        };
+        let start = |workload: &str, program, place| {
+            let manifest = plane.get(workload).unwrap();
+            plane.contain(&manifest, program, place).unwrap()
+        };
+        let program = programs::controller().unwrap();
+        let there = place(plane.namespace(), "controller-0", 1);
+        let mut controller = start(CONTROLLER, &program, there);
+        let program = programs::speaker().unwrap();
+        let pods = ["speaker-1", "speaker-2"].iter().take(usize::from(nodes));
+        let speakers = pods.enumerate().map(|(index, pod)| {
+            let network = &cluster.node(index + 1).namespace;
+            start(SPEAKER, &program, place(network, pod, index + 1))
+        });
+        let mut speakers: Vec<Process> = speakers.collect();
+        for process in speakers.iter_mut().chain([&mut controller]) {
+            process.await_line("ready", SOON).unwrap();
+        }
+        let web = Workload {
+            namespace: "default",
+            name: "web-1",
+            app: "web",
+            node: 1,
+            ports: &[8080],
+        };
+        cluster.run(&web).unwrap();
+        Self {
+            controller,
+            speakers,
+            cluster,
+        }
+    }
+
+    /// Makes a Service of one family; returns its address.
+    fn serve(&self, name: &str, family: &str) -> IpAddr {
+        let spec = format!(
+            "selector: {{app: web}}\nports: [{{port: 80, targetPort: 8080}}]\nipFamilies: [{family}]"
+        );
+        let plane = &self.cluster.plane;
+        plane.apply(&objects::service(name, &spec)).unwrap();
+        let addresses = product::await_addresses(plane, "default", name, 1).unwrap();
+        addresses[0].parse().unwrap()
+    }
+
+    /// What a node's speaker counts, of a series whose name and labels begin like this.
+    fn of_node(&self, number: usize, series: &str) -> Option<f64> {
+        let host = self.cluster.node(number);
+        let client = &self.cluster.lab.segment.neighbour.namespace;
+        value(client, &format!("{}:9120", host.v4), series)
+    }
+
+    /// What the controller counts.
+    fn of_controller(&self, series: &str) -> Option<f64> {
+        value(self.cluster.plane.namespace(), "127.0.0.1:9120", series)
+    }
+
+    /// Waits until the controller counts so many addresses of the pool, of both families and of each.
+    fn counts(&self, name: &str, expected: [f64; 3]) {
+        let found = || {
+            ["addresses", "ipv4_addresses", "ipv6_addresses"].map(|family| {
+                self.of_controller(&format!(
+                    "metallb_allocator_{family}_{name}{{pool=\"pool\"}}"
+                ))
+            })
+        };
+        let holds = || found() == expected.map(Some);
+        if let Err(error) = patience::until(name, SOON, holds) {
+            panic!("{error:#}: {:?} and not {expected:?}", found());
+        }
+    }
+
+    /// The nodes that count a Service's address as announced.
+    fn announcing(&self, service: &str, address: IpAddr) -> Vec<String> {
+        let nodes = (1..=self.speakers.len()).filter(|number| {
+            let node = &self.cluster.node(*number).name;
+            let labels = format!(
+                "ip=\"{address}\",node=\"{node}\",protocol=\"layer2\",service=\"default/{service}\""
+            );
+            self.of_node(*number, &format!("metallb_speaker_announced{{{labels}}}")) == Some(1.0)
+        });
+        nodes
+            .map(|number| self.cluster.node(number).name.clone())
+            .collect()
+    }
+}
+
+fn value(from: &Namespace, place: &str, series: &str) -> Option<f64> {
+    let page = page(from, place, "/metrics")?;
+    let line = page.lines().find(|line| line.starts_with(series))?;
+    line.rsplit_once(' ')?.1.parse().ok()
+}
+
+/// What is answered with 200.
+fn page(from: &Namespace, place: &str, path: &str) -> Option<String> {
+    let mut command = from.command("curl");
+    command.args(["-sSf", "--max-time", "2", "--noproxy", "*"]);
+    output(command.arg(format!("http://{place}{path}"))).ok()
+}
+
+#[test]
+fn b11_b12_metrics_follow_services_of_both_families_as_they_come_and_go() {
+    let site = Site::new(2);
+    site.counts("total", [26.0, 10.0, 16.0]);
+    site.counts("in_use_total", [0.0, 0.0, 0.0]);
+    let (one, none) = (1.0, 0.0);
+    for (name, family, in_use) in [
+        ("web4", "IPv4", [one, one, none]),
+        ("web6", "IPv6", [one, none, one]),
+    ] {
+        let address = site.serve(name, family);
+        site.counts("in_use_total", in_use);
+        let lab = &site.cluster.lab;
+        let holder = || lab.holder_seen(address).map(|node| vec![node]);
+        let is_one = || holder() == Some(site.announcing(name, address));
+        patience::until("one node to announce, and to count it", SOON, is_one).unwrap();
+
+        let node = holder().unwrap().remove(0);
+        let number: usize = node.trim_start_matches('n').parse().unwrap();
+        for counter in ["requests_received", "responses_sent", "gratuitous_sent"] {
+            let series = |number| {
+                site.of_node(
+                    number,
+                    &format!("metallb_layer2_{counter}{{ip=\"{address}\"}}"),
+                )
+            };
+            let is_counted = || series(number).is_some_and(|count| count >= 1.0);
+            patience::until(counter, SOON, is_counted).unwrap();
+            // The two nodes are n1 and n2.
+            assert_eq!(series(3 - number), None, "{counter}");
+        }
+
+        let words = ["delete", "service", name];
+        site.cluster.plane.kubectl(&words, None).unwrap();
+        site.counts("in_use_total", [0.0, 0.0, 0.0]);
+        let mentions = || {
+            (1..=2).any(|number| {
+                let place = format!("{}:9120", site.cluster.node(number).v4);
+                let client = &lab.segment.neighbour.namespace;
+                let page = page(client, &place, "/metrics").unwrap();
+                page.contains(&format!("\"{address}\""))
+            })
+        };
+        patience::until("every series to go", SOON, || !mentions()).unwrap();
+    }
+}
+
+/// Without an engine for network policies this is what one would have to let through.
+#[test]
+fn e1_both_programs_listen_on_the_documented_ports_and_the_controller_asks_the_api_server_alone() {
+    let site = Site::new(1);
+    let lab = &site.cluster.lab;
+    let neighbours = lab.neighbours(64501, 64500);
+    let _router = lab.router(&neighbours).unwrap();
+    let bgp = [
+        objects::peer("tor", 64501, "192.168.1.1", ""),
+        objects::bgp("all", "ipAddressPools: [pool]"),
+    ];
+    site.cluster.plane.apply(&bgp.concat()).unwrap();
+    let address = site.serve("web", "IPv4");
+    let node = site.cluster.node(1);
+    let hops = [node.v4.to_string()];
+    lab.await_next_hops(&format!("{address}/32"), &hops, SOON)
+        .unwrap();
+    let is_held = || lab.holder_seen(address).is_some();
+    patience::until("the address to be held", SOON, is_held).unwrap();
+
+    let plane = site.cluster.plane.namespace();
+    let controller = Sockets::of(plane, &site.controller);
+    let wanted = ["tcp *:17472", "tcp 127.0.0.1:9120"];
+    assert_eq!(
+        controller.listening,
+        BTreeSet::from(wanted.map(str::to_owned))
+    );
+    let server = format!("tcp {ADDRESS}:6443");
+    assert_eq!(controller.asked, BTreeSet::from([server.clone()]));
+
+    let speaker = Sockets::of(&node.namespace, &site.speakers[0]);
+    let metrics = format!("tcp {}:9120", node.v4);
+    // Heartbeats, ARP and NDP are read from the segment itself, through no socket of UDP.
+    let wanted = ["tcp 127.0.0.1:17472", &metrics, "packets of eth0"];
+    assert_eq!(speaker.listening, BTreeSet::from(wanted.map(str::to_owned)));
+    let router = "tcp 192.168.1.1:179".to_owned();
+    assert_eq!(speaker.asked, BTreeSet::from([server, router]));
+
+    // And so it is for somebody who asks.
+    let client = &lab.segment.neighbour.namespace;
+    let answers = |place: &str, path: &str| page(client, place, path).is_some();
+    assert!(answers(&format!("{}:9120", node.v4), "/metrics"));
+    assert!(answers(&format!("{ADDRESS}:17472"), "/healthz"));
+    assert!(!answers(&format!("{}:17472", node.v4), "/healthz"));
+    assert!(!answers(&format!("{ADDRESS}:9120"), "/metrics"));
+}
+
+/// What a program has open, as `PROTOCOL ADDRESS:PORT`.
+struct Sockets {
+    /// The own ends.
+    listening: BTreeSet<String>,
+    /// The others' ends.
+    asked: BTreeSet<String>,
+}
+
+impl Sockets {
+    fn of(network: &Namespace, program: &Process) -> Self {
+        let owner = format!("pid={},", program.pid());
+        let sockets = |state: &str, column: usize| -> BTreeSet<String> {
+            let text = network.run(&format!("ss -Hntup {state}")).unwrap();
+            let own = text.lines().filter(|line| line.contains(&owner));
+            let end = |line: &str| {
+                let words: Vec<&str> = line.split_whitespace().collect();
+                format!("{} {}", words[0], words[column])
+            };
+            own.map(end).collect()
+        };
+        let packets = network.run("ss -H0p").unwrap();
+        let links = packets.lines().filter(|line| line.contains(&owner));
+        let links = links.filter_map(|line| line.split_whitespace().nth(3)?.rsplit_once(':'));
+        let mut listening = sockets("--listening", 4);
+        listening.extend(links.map(|(_, link)| format!("packets of {link}")));
+        Self {
+            listening,
+            asked: sockets("", 5),
+        }
+    }
+}
