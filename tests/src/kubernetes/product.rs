@@ -61,6 +61,22 @@ pub fn speaker(cluster: &Cluster, number: usize, arguments: &[&str]) -> Result<P
     Ok(process)
 }
 
+/// Starts a speaker where the control plane is, of a node that is no more than an object: for what it
+/// makes of objects and not of a network.
+pub fn speaker_of_object(plane: &ControlPlane, node: &str, arguments: &[&str]) -> Result<Process> {
+    let mut command = plane.namespace().command(programs::speaker()?);
+    command
+        .arg("run")
+        .arg("--kubeconfig")
+        .arg(plane.kubeconfig());
+    command.args(["--node-name", node, "--port=0", "--health-probe-port=0"]);
+    let socket = plane.path().join(format!("speaker-{node}.sock"));
+    command.arg("--socket").arg(socket).args(arguments);
+    let mut process = start(&format!("speaker-{node}"), &mut command, plane.path())?;
+    process.await_line("ready", START)?;
+    Ok(process)
+}
+
 /// What an earlier program of the name said would answer for this one.
 fn start(name: &str, command: &mut std::process::Command, directory: &Path) -> Result<Process> {
     let log = directory.join(format!("{name}.log"));
