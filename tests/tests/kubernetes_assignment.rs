@@ -413,6 +413,26 @@ fn a18_a_dual_stack_pool_that_comes_later_moves_nobody() {
 }
 
 #[test]
+fn a19_when_a_dual_stack_pool_shrinks_to_one_family_another_takes_its_place() {
+    let both = |name: &str, number: u8| {
+        let ranges = [
+            format!("10.{number}.0.0/24"),
+            format!("fc00:{number}::/120"),
+        ];
+        pool(name, &[&ranges[0], &ranges[1]])
+    };
+    let proof = Proof::new(&[both("a", 1)]);
+    proof.service("s", &prefer_dual());
+    proof.has("s", &["10.1.0.0", "fc00:1::"]);
+    proof.pool(&both("b", 2));
+    proof.pool(&pool("a", &["10.1.0.0/24"]));
+    proof.has("s", &["10.2.0.0", "fc00:2::"]);
+    // If there is none, what is left has to do.
+    proof.pool(&pool("b", &["fc00:2::/120"]));
+    proof.has("s", &["10.1.0.0"]);
+}
+
+#[test]
 fn a20_the_pool_counts_and_puts_its_counts_right() {
     let proof = Proof::new(&[pool("p", &["10.1.0.0/28", "fc00:1::/124"])]);
     let counts = |proof: &Proof, expected: [i64; 4]| {
