@@ -22,6 +22,7 @@ pub mod load;
 pub mod metallb;
 pub mod objects;
 pub mod product;
+pub mod site;
 pub mod tenant;
 pub mod warden;
 

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -14,7 +14,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::peer::{Neighbour, bird};
-use crate::probe::Record;
+use crate::probe::{self, Record};
 use crate::process::{Process, output, tail, words};
 use crate::segment::Segment;
 use crate::{netns, patience, programs};
@@ -38,8 +38,16 @@ pub struct Lab {
     dir: Option<TempDir>,
     path: PathBuf,
     // Last, so that the next one begins on a quiet machine.
-    _turn: Option<MutexGuard<'static, ()>>,
+    _turn: Option<Turn>,
 }
+
+/// The right to be the only laboratory of this process. Unlike the guard of a lock it may go to
+/// another thread.
+#[derive(Debug)]
+struct Turn;
+
+static IS_TAKEN: Mutex<bool> = Mutex::new(false);
+static GIVEN_BACK: Condvar = Condvar::new();
 
 /// A probe that is running.
 #[derive(Debug)]
@@ -52,8 +60,7 @@ impl Lab {
     /// With namespaces nobody else has, and everything on the segment recorded to a pcap. One at a
     /// time in a process: proofs measure time.
     pub fn new(nodes: u8) -> Result<Self> {
-        static TURN: Mutex<()> = Mutex::new(());
-        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = Turn::take();
         let mut lab = Self::bare(&netns::unique_prefix(), nodes)?;
         lab._turn = Some(turn);
         lab.record("256")?;
@@ -347,8 +354,16 @@ impl Lab {
 
     /// Hardware addresses that answer one ARP request, as `arping` sees them.
     pub fn arping(&self, address: IpAddr) -> Result<Vec<String>> {
-        let mut command = self.segment.neighbour.namespace.command("arping");
-        command.args(["-c", "2", "-w", "1", "-I", "eth0", &address.to_string()]);
+        self.arping_within(address, Duration::from_secs(1))
+    }
+
+    /// The same, of those that answer in less than a second.
+    pub fn arping_within(&self, address: IpAddr, span: Duration) -> Result<Vec<String>> {
+        // Interrupted, it still says what it has seen.
+        let mut command = self.segment.neighbour.namespace.command("timeout");
+        command.args(["--signal=INT", &format!("{}", span.as_secs_f32())]);
+        command.args(["arping", "-c", "2", "-w", "1", "-I", "eth0"]);
+        command.arg(address.to_string());
         // It fails when fewer answer than were asked, which is no error here.
         let text = words(&mut command)?;
         let mut answers: Vec<String> = text
@@ -375,6 +390,26 @@ impl Lab {
         answers.sort();
         answers.dedup();
         Ok(answers)
+    }
+
+    /// Hardware address of the first that answers for an address, without waiting for others.
+    pub fn first_answer(&self, address: IpAddr) -> Result<Option<String>> {
+        let from = &self.segment.neighbour.namespace;
+        let text = address.to_string();
+        let (program, arguments) = match address {
+            IpAddr::V4(_) => ("arping", ["-f", "-w1", "-I", "eth0", &text]),
+            IpAddr::V6(_) => ("ndisc6", ["-1", "-r1", "-w300", &text, "eth0"]),
+        };
+        let text = words(from.command(program).args(arguments))?;
+        let mut words = text.split([' ', '[', ']', '\n']);
+        let is_mac = |word: &&str| word.len() == 17 && word.matches(':').count() == 5;
+        Ok(words.find(is_mac).map(str::to_ascii_lowercase))
+    }
+
+    /// What a UDP server answers to one datagram from a host; `None` when it does not in time.
+    pub fn datagram(&self, from: &netns::Namespace, address: IpAddr, port: u16) -> Option<String> {
+        let exchange = || probe::datagram(std::net::SocketAddr::new(address, port));
+        from.inside(exchange).ok()?
     }
 
     /// The body of an HTTP answer as `curl` gets it from a host; `None` when it gets none.
@@ -418,6 +453,22 @@ impl Drop for Lab {
         let kept = self.dir.take().map(TempDir::keep).unwrap_or_default();
         eprintln!("{}", self.report());
         eprintln!("logs and segment.pcap are kept in {}", kept.display());
+    }
+}
+
+impl Turn {
+    fn take() -> Self {
+        let is_taken = IS_TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_taken = GIVEN_BACK.wait_while(is_taken, |is_taken| *is_taken);
+        *is_taken.unwrap_or_else(PoisonError::into_inner) = true;
+        Self
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        *IS_TAKEN.lock().unwrap_or_else(PoisonError::into_inner) = false;
+        GIVEN_BACK.notify_one();
     }
 }
 

@@ -144,10 +144,7 @@ pub fn http(target: Target, record: &Path) -> Result<()> {
 
 /// Sends UDP datagrams of one flow until SIGTERM.
 pub fn udp(target: Target, record: &Path) -> Result<()> {
-    let any: IpAddr = match target.address {
-        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-    };
+    let any = any_of(target.address);
     let socket = UdpSocket::bind((any, 0)).context("binding the probe's socket")?;
     socket.set_read_timeout(Some(Duration::from_millis(50)))?;
     let requests = Arc::new(Mutex::new(Vec::<Request>::new()));
@@ -186,11 +183,29 @@ pub fn get(address: SocketAddr, patience: Duration) -> Option<String> {
     Some(body.to_owned())
 }
 
+/// What comes back for one datagram, if something does in time.
+pub fn datagram(address: SocketAddr) -> Option<String> {
+    let socket = UdpSocket::bind((any_of(address), 0)).ok()?;
+    socket.set_read_timeout(Some(PATIENCE)).ok()?;
+    socket.connect(address).ok()?;
+    socket.send(b"hello").ok()?;
+    let mut buffer = [0; 512];
+    let length = socket.recv(&mut buffer).ok()?;
+    Some(String::from_utf8_lossy(&buffer[..length]).into_owned())
+}
+
 /// The node that wrote the body of an answer.
 pub fn node_of(body: &str) -> Option<String> {
     let mut words = body.split_whitespace();
     let node = words.find_map(|word| word.strip_prefix("node="))?;
     Some(node.to_owned())
+}
+
+fn any_of(address: SocketAddr) -> IpAddr {
+    match address {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    }
 }
 
 fn every(interval: Duration, mut send: impl FnMut(Duration)) {

@@ -9,7 +9,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::netns::Namespace;
 
@@ -73,6 +73,42 @@ impl Segment {
         let host = attach(&self.switch, &self.prefix, name, number)?;
         host.default_route(self.router.v4, self.router.v6)?;
         Ok(host)
+    }
+
+    /// One more node, beside those that are there.
+    pub fn add_node(&mut self) -> Result<&Host> {
+        let number = u8::try_from(self.nodes.len() + 1).context("a node's number is an octet")?;
+        let host = self.attach(&format!("n{number}"), 10 + number)?;
+        self.nodes.push(host);
+        self.nodes.last().context("just pushed")
+    }
+
+    /// Gives a node, numbered from 1, a second interface on the segment, `eth1`, without an address
+    /// of its own; returns its hardware address.
+    pub fn add_link(&self, number: usize) -> Result<String> {
+        let Host {
+            name, namespace, ..
+        } = &self.nodes[number - 1];
+        let (mac, there) = (
+            format!("02:00:00:01:01:{:02x}", 10 + number),
+            namespace.name(),
+        );
+        self.switch.ip(&format!(
+            "link add q-{name} type veth peer name eth1 address {mac} netns {there}"
+        ))?;
+        self.switch
+            .ip(&format!("link set q-{name} master br0 up"))?;
+        let settings = ["accept_dad=0", "accept_ra=0"];
+        let settings = settings.map(|setting| format!("net/ipv6/conf/eth1/{setting}"));
+        namespace.sysctl(&settings.each_ref().map(String::as_str))?;
+        namespace.ip("link set eth1 up")?;
+        Ok(mac)
+    }
+
+    /// Undoes [`Self::add_link`].
+    pub fn remove_link(&self, number: usize) -> Result<()> {
+        let name = &self.nodes[number - 1].name;
+        self.switch.ip(&format!("link del q-{name}")).map(drop)
     }
 
     /// What goes before every namespace's name.

@@ -56,6 +56,7 @@ pub struct Workload<'a> {
 pub struct Running {
     // Before the namespace, so that it ends first.
     server: Process,
+    echo: Option<Process>,
     /// Where it runs.
     pub namespace: Namespace,
     /// Its IPv4 address.
@@ -70,6 +71,7 @@ pub struct Cluster {
     proxies: BTreeMap<usize, Process>,
     pods: BTreeMap<(String, String), Running>,
     started: u8,
+    mode: Option<ProxyMode>,
     kubeconfig: PathBuf,
     /// The segment with its router and clients, and everything a proof asks of them.
     pub lab: Lab,
@@ -103,6 +105,7 @@ impl Cluster {
             proxies: BTreeMap::new(),
             pods: BTreeMap::new(),
             started: 0,
+            mode,
             // The name that the API server's own roles know.
             kubeconfig: plane.user_kubeconfig("system:kube-proxy", None)?,
             lab,
@@ -112,14 +115,12 @@ impl Cluster {
         for number in nodes.clone() {
             cluster.join(number)?;
         }
-        if let Some(mode) = mode {
-            for number in nodes.clone() {
-                cluster.spawn_proxy(number, mode)?;
-            }
-            // All of them start at the same time.
-            for number in nodes {
-                cluster.await_proxy(number)?;
-            }
+        for number in nodes.clone() {
+            cluster.spawn_proxy(number)?;
+        }
+        // All of them start at the same time.
+        for number in nodes {
+            cluster.await_proxy(number)?;
         }
         Ok(cluster)
     }
@@ -153,6 +154,20 @@ impl Cluster {
         self.pod(workload.namespace, workload.name)
     }
 
+    /// Has a pod answer UDP, too.
+    pub fn echo(&mut self, namespace: &str, name: &str, ports: &[u16]) -> Result<()> {
+        let pod = self.pod(namespace, name)?;
+        let mut command = pod.namespace.command(programs::tool()?);
+        command.args(["echo", name]);
+        command.args(ports.iter().map(u16::to_string));
+        let log = format!("{}-echo", pod.server.name());
+        let path = self.plane.path().to_owned();
+        let mut server = Process::start(&log, &mut command, &path)?;
+        server.await_line("listening", Duration::from_secs(5))?;
+        self.pod(namespace, name)?.echo = Some(server);
+        Ok(())
+    }
+
     /// A pod that runs.
     pub fn pod(&mut self, namespace: &str, name: &str) -> Result<&mut Running> {
         let key = (namespace.to_owned(), name.to_owned());
@@ -174,6 +189,29 @@ impl Cluster {
         self.lab.segment.neighbour.namespace.ip(&words).map(drop)
     }
 
+    /// One more node while the others run; returns its number once its kube-proxy has synced.
+    pub fn add_node(&mut self) -> Result<usize> {
+        let host = self.lab.segment.add_node()?;
+        self.plane.warden.namespace(host.namespace.name())?;
+        let number = self.lab.segment.nodes.len();
+        self.join(number)?;
+        for other in 1..number {
+            self.lead(other, number)?;
+        }
+        self.spawn_proxy(number)?;
+        self.await_proxy(number)?;
+        Ok(number)
+    }
+
+    /// Ends a node's kube-proxy and deletes its object. What else runs there is the caller's.
+    pub fn remove_node(&mut self, number: usize) -> Result<()> {
+        self.proxies.remove(&number);
+        let name = &self.node(number).name;
+        self.plane
+            .delete(&format!("/api/v1/nodes/{name}"))
+            .map(drop)
+    }
+
     /// Makes a host a node: an object, a router of its pods, and the way to everybody else's.
     fn join(&self, number: usize) -> Result<()> {
         let host = self.node(number);
@@ -181,21 +219,22 @@ impl Cluster {
             .create_node(&host.name, &[host.v4.into(), host.v6.into()])?;
         let namespace = &host.namespace;
         namespace.sysctl(&["net/ipv4/ip_forward=1", "net/ipv6/conf/all/forwarding=1"])?;
-        for (other, there) in self.lab.segment.nodes.iter().enumerate() {
-            let other = other + 1;
-            if other != number {
-                let (v4, v6) = (there.v4, there.v6);
-                namespace.ip(&format!("route add 10.244.{other}.0/24 via {v4}"))?;
-                namespace.ip(&format!("-6 route add fd00:244:{other}::/64 via {v6}"))?;
-            }
-        }
+        let mut others = (1..=self.lab.segment.nodes.len()).filter(|other| *other != number);
+        others.try_for_each(|other| self.lead(number, other))
+    }
+
+    /// The way from a node to the pods of another.
+    fn lead(&self, number: usize, other: usize) -> Result<()> {
+        let (from, to) = (&self.node(number).namespace, self.node(other));
+        from.ip(&format!("route add 10.244.{other}.0/24 via {}", to.v4))?;
+        from.ip(&format!("-6 route add fd00:244:{other}::/64 via {}", to.v6))?;
         Ok(())
     }
 
     /// A namespace behind a veth of its node, and the server in it.
     fn contain(&self, workload: &Workload<'_>) -> Result<Running> {
         let (node, index) = (workload.node, self.started);
-        // By the node's name for it a speaker knows that nobody else is behind it.
+        // A name by which the links of containers are known.
         let (host, link) = (&self.node(node).namespace, format!("veth{index}"));
         let name = format!("{}pod{index}", self.lab.segment.prefix());
         self.plane.warden.namespace(&name)?;
@@ -228,13 +267,17 @@ impl Cluster {
         server.await_line("listening", Duration::from_secs(5))?;
         Ok(Running {
             server,
+            echo: None,
             namespace,
             v4,
             v6,
         })
     }
 
-    fn spawn_proxy(&mut self, number: usize, mode: ProxyMode) -> Result<()> {
+    fn spawn_proxy(&mut self, number: usize) -> Result<()> {
+        let Some(mode) = self.mode else {
+            return Ok(());
+        };
         let host = self.node(number);
         let mode = match mode {
             ProxyMode::Nftables => "nftables",
@@ -274,6 +317,9 @@ impl Cluster {
 
     /// It says that it is healthy once it has programmed everything for the first time.
     fn await_proxy(&mut self, number: usize) -> Result<()> {
+        if self.mode.is_none() {
+            return Ok(());
+        }
         let what = format!("kube-proxy of n{number} to have synced");
         patience::eventually(&what, START, || {
             let namespace = &self.node(number).namespace;
