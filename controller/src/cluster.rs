@@ -28,7 +28,7 @@ use ferrolb_crds::model::ServiceKey;
 use ferrolb_crds::serve::Pulse;
 use ferrolb_crds::source::Change;
 use ferrolb_crds::source::kubernetes::watch::{Failure, FailureKind};
-use ferrolb_crds::source::kubernetes::{Batch, Kubernetes, Options, Role, connect};
+use ferrolb_crds::source::kubernetes::{Batch, Kubernetes, Misread, Options, Role, connect};
 use ferrolb_crds::validate::{Problem, Statement};
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
@@ -141,6 +141,7 @@ struct Controller {
     pools: Pools,
     problems: Vec<Problem>,
     verdict: Verdict,
+    misread: BTreeSet<Misread>,
     reports: Reports,
     pages: Pages,
 }
@@ -171,6 +172,7 @@ impl Controller {
             pools: Pools::default(),
             problems: Vec::new(),
             verdict: Verdict::default(),
+            misread: BTreeSet::new(),
             reports: Reports::default(),
         }
     }
@@ -305,6 +307,9 @@ impl Controller {
         if let Some(problems) = batch.problems.take() {
             self.note_problems(problems);
         }
+        if let Some(misread) = batch.misread.take() {
+            self.note_misread(misread);
+        }
         if let Some(pools) = batch.pools.take() {
             self.pools.observe(now, pools);
         }
@@ -340,6 +345,16 @@ impl Controller {
         }
         self.verdict.want(statement(&problems));
         self.problems = problems;
+    }
+
+    fn note_misread(&mut self, misread: BTreeSet<Misread>) {
+        for problem in misread.difference(&self.misread) {
+            warn!(%problem, "object cannot be understood, going on with what is known of it");
+        }
+        for problem in self.misread.difference(&misread) {
+            info!(%problem, "problem solved");
+        }
+        self.misread = misread;
     }
 
     /// Sends what can be sent: addresses first, and reports when no address waits.

@@ -152,6 +152,7 @@ struct Speaker {
     settings: Settings,
     source: Source,
     problems: BTreeSet<String>,
+    misread: BTreeSet<String>,
     is_ready: bool,
     world: World,
     plan: Plan,
@@ -190,6 +191,7 @@ impl Speaker {
         let mut speaker = Self {
             source,
             problems: BTreeSet::new(),
+            misread: BTreeSet::new(),
             is_ready: false,
             world: World::new(settings.identity.clone()),
             plan: Plan::default(),
@@ -272,7 +274,12 @@ impl Speaker {
             cluster.note_batch(&batch);
         }
         if let Some(problems) = batch.problems {
-            self.note_problems(problems);
+            tell_problems(&self.problems, &problems);
+            self.problems = problems;
+        }
+        if let Some(misread) = batch.misread {
+            tell_problems(&self.misread, &misread);
+            self.misread = misread;
         }
         if let Some(key) = batch.heartbeat_key {
             self.take_key(key.as_deref());
@@ -292,16 +299,6 @@ impl Speaker {
         if let Some(cluster) = self.cluster.as_ref().filter(|_| is_synced) {
             cluster.set_ready();
         }
-    }
-
-    fn note_problems(&mut self, present: BTreeSet<String>) {
-        for problem in present.difference(&self.problems) {
-            warn!(problem, "problem in the objects");
-        }
-        for problem in self.problems.difference(&present) {
-            info!(problem, "problem in the objects is gone");
-        }
-        self.problems = present;
     }
 
     /// Plans what was touched and gives the machines what differs. Until everything present has
@@ -466,7 +463,7 @@ impl Speaker {
             world: &self.world,
             plan: &self.plan,
             since: &self.since,
-            problems: &self.problems,
+            problems: &(&self.problems | &self.misread),
             state_error: self.status.last_error.as_deref(),
             layer2: self.segment.report().as_ref(),
             sessions: &self.sessions.statuses(),
@@ -496,7 +493,7 @@ impl Speaker {
                 world: &self.world,
                 plan: &self.plan,
                 since: &self.since,
-                problems: &self.problems,
+                problems: &(&self.problems | &self.misread),
                 state_error: None,
                 layer2: None,
                 sessions: &BTreeMap::new(),
@@ -520,6 +517,15 @@ impl StatusLink {
         if let Some(file) = self.file {
             file.finish(LAST_WRITE).await;
         }
+    }
+}
+
+fn tell_problems(told: &BTreeSet<String>, present: &BTreeSet<String>) {
+    for problem in present.difference(told) {
+        warn!(problem, "problem in the objects");
+    }
+    for problem in told.difference(present) {
+        info!(problem, "problem in the objects is gone");
     }
 }
 

@@ -12,7 +12,8 @@ mod connection;
 mod item;
 pub mod watch;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::future;
 
 use kube::Client;
@@ -22,9 +23,10 @@ use tokio::sync::watch as level;
 use tracing::{info, warn};
 
 use super::Change;
+use super::resource::FieldError;
 use crate::api::{self, IpAddressPoolStatus};
 use crate::model::ServiceKey;
-use crate::store::Kind;
+use crate::store::{Kind, ObjectKey};
 use crate::validate::Problem;
 use collector::{Collector, Heard};
 use watch::{Event, Failure, FailureKind, Target, Watch};
@@ -60,6 +62,8 @@ pub struct Batch {
     pub changes: Vec<Change>,
     /// Everything that is wrong with the configuration, when that is different from before.
     pub problems: Option<Vec<Problem>>,
+    /// Every object that cannot be understood, when that is different from before.
+    pub misread: Option<BTreeSet<Misread>>,
     /// Services as the API server has them; `None`: not there, or no load balancer any more.
     pub services: Vec<(ServiceKey, Option<Observed>)>,
     /// The status of every pool of the configuration, when one is different from before.
@@ -68,6 +72,30 @@ pub struct Batch {
     pub heartbeat_key: Option<Option<Vec<u8>>>,
     /// How much of the Services has been seen.
     pub reached: Reached,
+}
+
+/// An object that cannot be understood: it counts as it was before, or as unknown.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Misread {
+    /// Which.
+    pub object: ObjectKey,
+    /// Where it makes no sense, and why.
+    pub error: FieldError,
+}
+
+impl fmt::Display for Misread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ObjectKey {
+            kind,
+            namespace,
+            name,
+        } = &self.object;
+        write!(f, "{}/{name}", kind.name())?;
+        if kind.is_namespaced() {
+            write!(f, " in namespace {namespace}")?;
+        }
+        write!(f, ": {}", self.error)
+    }
 }
 
 /// How much of the Services has been seen.

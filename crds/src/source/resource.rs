@@ -21,7 +21,7 @@ use crate::model::{
 use crate::validate::SecretFacts;
 
 /// A field whose value makes no sense; the object is not converted.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
 #[error("{path}: {message}")]
 pub struct FieldError {
     /// Field path from the object's root.

@@ -28,6 +28,8 @@ pub(super) struct Batch {
     pub(super) problems: Option<BTreeSet<String>>,
     /// The same for the API server, if that is where the objects are.
     pub(super) statement: Option<Statement>,
+    /// Every object of a cluster that cannot be understood, when that is different from before.
+    pub(super) misread: Option<BTreeSet<String>>,
     /// Which object each Service is; `None`: it is no more.
     pub(super) uids: Vec<(ServiceKey, Option<String>)>,
     /// The heartbeat key, when it is different from before.
@@ -83,7 +85,7 @@ impl Source {
                 let batch = source.next().await;
                 Batch {
                     changes: batch.changes,
-                    problems: batch.problems.map(|problems| words(&problems)),
+                    problems: batch.problems.map(words),
                     ..Batch::default()
                 }
             }
@@ -95,7 +97,8 @@ impl Source {
                 Batch {
                     changes: batch.changes,
                     statement: batch.problems.as_ref().map(Statement::of),
-                    problems: batch.problems.map(|problems| words(&problems)),
+                    problems: batch.problems.map(words),
+                    misread: batch.misread.map(words),
                     uids: batch.services.into_iter().map(uid).collect(),
                     heartbeat_key: batch.heartbeat_key,
                 }
@@ -104,8 +107,9 @@ impl Source {
     }
 }
 
-fn words<P: ToString>(problems: &[P]) -> BTreeSet<String> {
-    problems.iter().map(ToString::to_string).collect()
+fn words<P: ToString>(problems: impl IntoIterator<Item = P>) -> BTreeSet<String> {
+    let problems = problems.into_iter();
+    problems.map(|problem| problem.to_string()).collect()
 }
 
 fn uid((service, observed): (ServiceKey, Option<Observed>)) -> (ServiceKey, Option<String>) {

@@ -5,13 +5,14 @@ use std::fmt;
 
 use crate::api::{self, IpAddressPoolStatus};
 use crate::model::ServiceKey;
+use crate::source::resource::FieldError;
 use crate::source::{Change, Unreadable};
 use crate::store::{Gaps, Kind, ObjectKey, Resource, Store};
 use crate::validate::Problem;
 
 use super::item::{Item, Seen};
 use super::watch::Event;
-use super::{Batch, Observed, Reached};
+use super::{Batch, Misread, Observed, Reached};
 
 /// What is followed on its own.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -57,8 +58,9 @@ pub(super) struct Collector {
     told_pools: Option<BTreeMap<String, Option<IpAddressPoolStatus>>>,
     told_problems: Option<Vec<Problem>>,
     services: BTreeMap<ServiceKey, Option<Observed>>,
-    /// Services that cannot be understood and were not known before.
-    unreadable: BTreeSet<ServiceKey>,
+    /// Objects that are there and cannot be understood, and why. They go with the object.
+    misread: BTreeMap<ObjectKey, FieldError>,
+    told_misread: BTreeSet<Misread>,
     told_unreadable: BTreeSet<ServiceKey>,
     heartbeat_key: Option<Option<Vec<u8>>>,
     reached: Reached,
@@ -81,7 +83,8 @@ impl Collector {
             told_pools: None,
             told_problems: None,
             services: BTreeMap::new(),
-            unreadable: BTreeSet::new(),
+            misread: BTreeMap::new(),
+            told_misread: BTreeSet::new(),
             told_unreadable: BTreeSet::new(),
             heartbeat_key: None,
             reached: Reached::default(),
@@ -180,7 +183,12 @@ impl Collector {
 
     fn known(&self, stream: &Stream) -> Vec<ObjectKey> {
         match stream {
-            Stream::Kind(kind) => self.store.keys(*kind),
+            Stream::Kind(kind) => {
+                let mut known = self.store.keys(*kind);
+                let misread = self.misread.keys().filter(|key| key.kind == *kind);
+                known.extend(misread.cloned());
+                known
+            }
             Stream::Secret(name) => vec![self.secret_key(name)],
             Stream::HeartbeatKey => Vec::new(),
         }
@@ -195,10 +203,9 @@ impl Collector {
     }
 
     fn apply(&mut self, item: Item) {
-        let service = item.key.as_service();
         match item.seen {
             Seen::Service(observed) => {
-                let key = service.clone();
+                let key = item.key.as_service();
                 self.services.extend(key.map(|key| (key, Some(*observed))));
             }
             Seen::Pool(status) if item.key.namespace == self.namespace => {
@@ -209,29 +216,47 @@ impl Collector {
         match item.resource {
             Ok(resource) => {
                 self.refer(&item.key, &resource);
-                self.unreadable.retain(|key| Some(key) != service.as_ref());
+                self.misread.remove(&item.key);
                 self.store.apply(item.key, resource);
             }
             // What was understood before stays in force.
-            Err(_) => {
-                let is_known = self.store.contains(&item.key);
-                self.unreadable.extend(service.filter(|_| !is_known));
-            }
+            Err(error) => drop(self.misread.insert(item.key, error)),
         }
     }
 
     fn delete(&mut self, key: &ObjectKey) {
         self.store.delete(key);
         self.references.remove(key);
+        self.misread.remove(key);
         if key.namespace == self.namespace
             && key.kind == Kind::Configuration(api::Kind::IpAddressPool)
         {
             self.pools.remove(&key.name);
         }
         if let Some(service) = key.as_service() {
-            self.unreadable.remove(&service);
             self.services.insert(service, None);
         }
+    }
+
+    /// Services that cannot be understood and were not known before.
+    fn unreadable(&self) -> BTreeSet<ServiceKey> {
+        let misread = self.misread.keys();
+        let unknown = misread.filter(|key| !self.store.contains(key));
+        unknown.filter_map(ObjectKey::as_service).collect()
+    }
+
+    /// What cannot be understood, when that is different from before.
+    fn tell_misread(&mut self) -> Option<BTreeSet<Misread>> {
+        let misread = self.misread.iter().map(|(object, error)| Misread {
+            object: object.clone(),
+            error: error.clone(),
+        });
+        let misread: BTreeSet<Misread> = misread.collect();
+        if self.told_misread == misread {
+            return None;
+        }
+        self.told_misread.clone_from(&misread);
+        Some(misread)
     }
 
     fn refer(&mut self, key: &ObjectKey, resource: &Resource) {
@@ -277,11 +302,12 @@ impl Collector {
         if !self.is_synced && !self.is_complete() {
             return None;
         }
-        if self.told_unreadable != self.unreadable {
-            self.told_unreadable.clone_from(&self.unreadable);
+        let unreadable = self.unreadable();
+        if self.told_unreadable != unreadable {
+            self.told_unreadable.clone_from(&unreadable);
             self.store.unreadable(Gaps {
                 unreadable: Unreadable {
-                    services: self.unreadable.clone(),
+                    services: unreadable,
                     ..Unreadable::default()
                 },
                 withheld: &BTreeSet::new(),
@@ -294,6 +320,7 @@ impl Collector {
             services: std::mem::take(&mut self.services).into_iter().collect(),
             heartbeat_key: self.heartbeat_key.take(),
             reached: self.reached,
+            misread: self.tell_misread(),
             ..Batch::default()
         };
         if self.told_problems.as_deref() != Some(self.store.problems()) {
@@ -311,6 +338,7 @@ impl Collector {
         let is_empty = batch.changes.is_empty()
             && batch.services.is_empty()
             && batch.problems.is_none()
+            && batch.misread.is_none()
             && batch.pools.is_none()
             && batch.heartbeat_key.is_none()
             && self.told_reached == self.reached;

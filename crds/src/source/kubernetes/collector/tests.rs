@@ -171,6 +171,52 @@ fn a_service_that_cannot_be_understood_any_more_stays_as_it_was() {
 }
 
 #[test]
+fn what_cannot_be_understood_is_told_once_and_again_when_that_has_changed() {
+    let mut collector = synced();
+    let mut told = |spec: Value, version: &str| {
+        let event = Event::Applied(service_of(spec, version), version.to_owned());
+        collector.handle(Heard::Objects(services(), Box::new(event)));
+        let misread = collector.batch().unwrap().misread;
+        misread.map(|all| all.iter().map(ToString::to_string).collect::<Vec<_>>())
+    };
+    let unheard = || json!({"type": "Unheard"});
+    let first = told(unheard(), "6").unwrap();
+    assert_eq!(first.len(), 1);
+    assert!(
+        first[0].starts_with("Service/web in namespace default: spec.type: "),
+        "{first:?}"
+    );
+    assert!(first[0].contains("\"Unheard\""), "{first:?}");
+    assert_eq!(told(unheard(), "7"), None);
+    let port = json!({"type": "LoadBalancer", "ports": [{"port": 80, "protocol": "X"}]});
+    let second = told(port, "8").unwrap();
+    assert!(second[0].contains("spec.ports[0].protocol"), "{second:?}");
+    assert_eq!(told(json!({"type": "LoadBalancer"}), "9"), Some(Vec::new()));
+    assert_eq!(told(json!({"type": "LoadBalancer"}), "10"), None);
+}
+
+#[test]
+fn what_was_never_understood_is_forgotten_with_the_object() {
+    let mut collector = collector();
+    for stream in [pools(), peers()] {
+        listed(&mut collector, stream, vec![]);
+    }
+    let item = || service_of(json!({"type": "Unheard"}), "4");
+    listed(&mut collector, services(), vec![item()]);
+    assert_eq!(collector.batch().unwrap().misread.unwrap().len(), 1);
+    // No watch has told of its end.
+    listed(&mut collector, services(), vec![]);
+    let batch = collector.batch().unwrap();
+    assert_eq!(batch.misread, Some(BTreeSet::new()));
+    assert!(
+        batch
+            .changes
+            .contains(&Change::Unreadable(Unreadable::default()))
+    );
+    assert_eq!(batch.services, [(key(), None)]);
+}
+
+#[test]
 fn a_service_that_was_never_understood_is_unknown_and_not_absent() {
     let mut collector = collector();
     for stream in [pools(), peers()] {
