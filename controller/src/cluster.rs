@@ -70,7 +70,7 @@ pub struct Settings {
 /// Gives addresses to the Services of a cluster until it is told to stop.
 pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let mut stop = Stop::listen()?;
-    let client = connect(settings.kubeconfig.as_deref()).await?;
+    let client = connect(settings.kubeconfig.as_deref(), AGENT).await?;
     let identity = identity(settings.pod.as_deref());
     let options = Options {
         namespace: settings.namespace.clone(),
@@ -466,6 +466,9 @@ async fn until(deadline: Option<Instant>) {
         None => future::pending().await,
     }
 }
+
+/// What it calls itself before the API server.
+const AGENT: &str = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));
 
 /// Reports under way at once.
 const REPORTS: usize = 4;

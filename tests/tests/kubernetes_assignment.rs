@@ -559,10 +559,16 @@ fn one_patch_for_each_service_is_all_that_an_address_costs() {
     }
     let writes = proof.tenant.plane.audit().writes(mark).unwrap();
     let namespace = &proof.tenant.namespace;
-    let patches = writes
+    let patches: Vec<_> = writes
         .iter()
-        .filter(|write| write.namespace == *namespace && write.is_of("services/status"));
-    assert_eq!(patches.count(), 10);
+        .filter(|write| write.namespace == *namespace && write.is_of("services/status"))
+        .collect();
+    assert_eq!(patches.len(), 10);
+    for patch in patches {
+        let (name, version) = patch.agent.split_once('/').unwrap_or_default();
+        assert_eq!(name, "ferrolb-controller");
+        assert!(version.contains('.'), "{}", patch.agent);
+    }
 }
 
 #[test]

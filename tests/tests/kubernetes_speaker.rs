@@ -5,10 +5,11 @@
     reason = "a proof that cannot be set up has failed"
 )]
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use ferrolb_tests::kubernetes::audit::Write;
+use ferrolb_tests::kubernetes::audit::{Mark, Write};
 use ferrolb_tests::kubernetes::cluster::{Cluster, ProxyMode};
 use ferrolb_tests::kubernetes::{Part, Settings};
 use ferrolb_tests::peer::bird::Bird;
@@ -268,6 +269,15 @@ fn what_a_status_says_is_announced_reported_told_and_counted_with_net_raw_alone(
     let node = &site.cluster.node(1).namespace;
     let tables = node.run("nft list tables").unwrap();
     assert!(!tables.contains("ferrolb"), "{tables}");
+
+    let writes = site.cluster.plane.audit().writes(Mark::default()).unwrap();
+    // Others write events, too.
+    let is_ours = |write: &&Write| of_speaker(write) && write.resource != "events";
+    let ours = writes.iter().filter(is_ours);
+    let agents: BTreeSet<&str> = ours.map(|write| write.agent.as_str()).collect();
+    assert_eq!(agents.len(), 1, "{agents:?}");
+    let agent = agents.first().unwrap();
+    assert!(agent.starts_with("ferrolb-speaker/"), "{agent}");
 
     // At rest nothing is written; what somebody deletes is restored, and not told again.
     let mark = site.cluster.plane.audit().mark();

@@ -483,6 +483,7 @@ const DEFINITION: &[&str] = &[
 ];
 const RESOURCE: &[&str] = &["k8s_openapi", "serde", "serde_json"];
 const KUBERNETES: &[&str] = &[
+    "hyper",
     "k8s_openapi",
     "kube",
     "serde",

@@ -45,7 +45,7 @@ impl Source {
                 Ok((source, None))
             }
             Origin::Cluster(cluster) => {
-                let client = kubernetes::connect(cluster.kubeconfig.as_deref()).await?;
+                let client = kubernetes::connect(cluster.kubeconfig.as_deref(), AGENT).await?;
                 let options = kubernetes::Options {
                     namespace: settings.namespace.clone(),
                     role: Role::Speaker,
@@ -115,3 +115,6 @@ fn words<P: ToString>(problems: impl IntoIterator<Item = P>) -> BTreeSet<String>
 fn uid((service, observed): (ServiceKey, Option<Observed>)) -> (ServiceKey, Option<String>) {
     (service, observed.map(|observed| observed.uid))
 }
+
+/// What it calls itself before the API server.
+const AGENT: &str = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));

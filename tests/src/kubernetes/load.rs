@@ -78,7 +78,7 @@ impl ControlPlane {
     pub fn writer(&self) -> Result<Writer<'_>> {
         let (runtime, kubeconfig) = (runtime()?, self.kubeconfig());
         Ok(Writer {
-            client: runtime.block_on(connect(Some(&kubeconfig)))?,
+            client: runtime.block_on(connect(Some(&kubeconfig), AGENT))?,
             plane: self,
             runtime,
         })
@@ -228,7 +228,7 @@ async fn tell(
     version: &str,
     told: &mpsc::Sender<Result<Seen>>,
 ) -> Result<()> {
-    let client = connect(Some(kubeconfig)).await?;
+    let client = connect(Some(kubeconfig), AGENT).await?;
     let parameters = WatchParams::default().timeout(LONGEST);
     let request = Request::new(path).watch(&parameters, version)?;
     let events = client.request_events::<DynamicObject>(request).await?;
@@ -252,6 +252,9 @@ async fn tell(
     }
     bail!("the watch of {path} ended")
 }
+
+/// As the administrator's other requests.
+const AGENT: &str = "rig";
 
 /// Seconds that a watch may last; nobody measures longer.
 const LONGEST: u32 = 294;

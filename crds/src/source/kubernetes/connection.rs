@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use hyper::header::{HeaderValue, USER_AGENT};
 use kube::config::{InClusterError, KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
 use thiserror::Error;
@@ -24,9 +25,12 @@ pub enum ConnectError {
     Credentials(kube::Error),
 }
 
-/// A client as the kubeconfig has it, or as a pod in the cluster has it. Needs a tokio runtime; sends
-/// nothing yet.
-pub async fn connect(kubeconfig: Option<&Path>) -> Result<Client, ConnectError> {
+/// A client as the kubeconfig has it, or as a pod in the cluster has it, that calls itself `agent`.
+/// Needs a tokio runtime; sends nothing yet.
+pub async fn connect(
+    kubeconfig: Option<&Path>,
+    agent: &'static str,
+) -> Result<Client, ConnectError> {
     let mut config = match kubeconfig {
         Some(path) => {
             let unusable = |error| ConnectError::Kubeconfig(path.to_owned(), error);
@@ -40,6 +44,8 @@ pub async fn connect(kubeconfig: Option<&Path>) -> Result<Client, ConnectError> 
     // Who asks also decides when to ask again.
     config.default_retry = false;
     config.connect_timeout = Some(CONNECT);
+    let agent = HeaderValue::from_static(agent);
+    config.headers.push((USER_AGENT, agent));
     Client::try_from(config).map_err(ConnectError::Credentials)
 }
 
