@@ -98,6 +98,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
         }
         controller.proceed(&source);
     }
+    info!("stopping");
     controller.resign().await;
     info!("stopped");
     Ok(())
@@ -424,7 +425,9 @@ impl Controller {
         while !self.has_resigned {
             tokio::select! {
                 () = self.turn() => {}
-                () = until(Some(limit)) => return,
+                () = until(Some(limit)) => {
+                    return warn!("failed to give the Lease up in time: it runs out by itself");
+                }
             }
         }
     }

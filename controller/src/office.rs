@@ -63,7 +63,7 @@ pub enum Output {
     StandingBy(String),
     /// This one is.
     Ready,
-    /// It is not any more.
+    /// It is not any more, and did not want that.
     Deposed,
     /// The Lease is given up, or was never held.
     Resigned,
@@ -359,7 +359,9 @@ impl Office {
         if let State::Active(active) = std::mem::replace(&mut self.state, State::Waiting) {
             self.seen = active.publication.into_seen();
         }
-        self.outputs.push_back(Output::Deposed);
+        if !self.is_ending {
+            self.outputs.push_back(Output::Deposed);
+        }
     }
 
     /// Sends what can be sent, unless somebody else may be active by now.

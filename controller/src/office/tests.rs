@@ -11,6 +11,43 @@ mod simulation;
 
 use std::time::{Duration, Instant};
 
+use super::{Input, Office, Output};
+use crate::lease::{self, DURATION, Lease};
+use crate::reconcile::Settings;
+
+/// Has every write of the Lease come to pass, and returns what else there is to do or to tell.
+fn carry_out(office: &mut Office, now: Instant) -> Vec<Output> {
+    let mut others = Vec::new();
+    while let Some(output) = office.poll() {
+        let Output::Write(draft) = output else {
+            others.push(output);
+            continue;
+        };
+        let written = Lease {
+            version: "1".to_owned(),
+            holder: draft.holder,
+            duration: DURATION,
+            transitions: draft.transitions,
+            log: draft.log,
+        };
+        office.handle(now, Input::Lease(lease::Input::Written(Ok(written))));
+    }
+    others
+}
+
+#[test]
+fn who_gives_the_lease_up_is_not_deposed() {
+    let now = crate::fixture::now();
+    let mut office = Office::new(Settings::default(), "a_1".to_owned(), now);
+    office.handle_timeout(now);
+    assert_eq!(carry_out(&mut office, now), [Output::Read]);
+    office.handle(now, Input::Lease(lease::Input::Read(Ok(None))));
+    assert_eq!(carry_out(&mut office, now), []);
+    assert_eq!(office.election.holder(), Some("a_1"));
+    office.handle(now, Input::Resign);
+    assert_eq!(carry_out(&mut office, now), [Output::Resigned]);
+}
+
 /// Simulations of these seeds, for `FERROLB_FUZZ_SECONDS` if that is set. For one
 /// `FERROLB_FUZZ_SEED` the same ones every time; a failure is told in full.
 #[test]
