@@ -20,6 +20,9 @@ use serde_json::{Value, json};
 
 const SOON: Duration = Duration::from_secs(15);
 
+/// How long a controller that says nothing is the active one still.
+const LEASE: Duration = Duration::from_secs(6);
+
 struct Proof {
     controller: Process,
     tenant: Tenant,
@@ -586,14 +589,19 @@ fn who_stands_by_takes_over_when_the_active_controller_dies_or_leaves() {
     proof.has("b", &["10.1.0.1"]);
     assert_eq!(proof.addresses("a"), ["10.1.0.0"]);
     assert!(second.log().contains("ready"));
-    // A graceful end hands over, too.
+    // A graceful end hands over: nobody waits until the Lease runs out.
     let name = format!("third-{namespace}");
     let mut third = product::controller(proof.tenant.plane, &name, &arguments).unwrap();
     third.await_line("standing by", SOON).unwrap();
-    second.terminate(SOON).unwrap();
-    third.await_line("ready", SOON).unwrap();
+    second.signal(libc::SIGTERM);
+    let waited = third.await_line("ready", SOON).unwrap();
+    assert!(waited < LEASE / 2, "{waited:?}");
     proof.service("c", &plain());
     proof.has("c", &["10.1.0.2"]);
+    assert!(second.await_end(SOON).unwrap().success());
+    let words = second.log();
+    assert!(words.contains("stopped"), "{words}");
+    assert!(!words.contains("not the active controller"), "{words}");
 }
 
 #[test]
