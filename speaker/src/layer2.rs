@@ -102,6 +102,9 @@ pub struct NodeHealth {
     /// Interfaces of ours on which it is being heard, each with those of its own that it is heard
     /// from; empty: down.
     pub heard_on: BTreeMap<String, BTreeSet<String>>,
+    /// Interfaces of ours on which it is heard and holds nothing, perhaps only until it knows who is
+    /// there: then it may be the one to take over.
+    pub listens_on: BTreeSet<String>,
     /// It said that it is leaving.
     pub is_leaving: bool,
     /// When it last came up or went down.

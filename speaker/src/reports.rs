@@ -153,16 +153,26 @@ impl Body {
     }
 }
 
-/// What should be said of a Service at layer 2. While layer 2 is being started, or listens, nothing
-/// is known that would be worth a change.
+/// What is not settled yet at layer 2.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Unsettled {
+    /// It is being started.
+    pub is_starting: bool,
+    /// Interfaces on which another node listens, and may be about to take over: where all begin at
+    /// once, each that has listened takes what those have that are still to follow.
+    pub contested: BTreeSet<String>,
+}
+
+/// What should be said of a Service at layer 2. While layer 2 is being started, this node listens, or
+/// another does where this one answers, nothing is known that would be worth a change.
 pub fn layer2(
     world: &World,
     plan: &Plan,
     service: &ServiceKey,
-    is_starting: bool,
+    unsettled: &Unsettled,
 ) -> Option<Wanted> {
     let mut interfaces: Option<Interfaces> = None;
-    let mut is_open = false;
+    let (mut is_open, mut is_contested) = (false, false);
     for address in world.ingress_of(service) {
         let Some(plan) = plan.addresses.get(&address) else {
             continue;
@@ -174,17 +184,19 @@ pub fn layer2(
         match (reason, &plan.layer2) {
             (None, Layer2::Held(holding)) => {
                 let held = holding.usable();
+                is_contested |= unsettled.contested.iter().any(|link| held.include(link));
                 interfaces = Some(match interfaces {
                     Some(more) => more.union_with(held),
                     None => held,
                 });
             }
             (Some(Reason::Listening), _) => is_open = true,
-            (Some(Reason::Layer2Off), _) => is_open |= is_starting,
+            (Some(Reason::Layer2Off), _) => is_open |= unsettled.is_starting,
             (Some(_), _) | (None, Layer2::NotHeld { .. }) => {}
         }
     }
     match interfaces {
+        Some(_) if is_contested => Some(Wanted::AsItIs),
         Some(Interfaces::All) => Some(Wanted::This(Body::Layer2(Vec::new()))),
         Some(Interfaces::Only(names)) => {
             Some(Wanted::This(Body::Layer2(names.into_iter().collect())))

@@ -158,6 +158,8 @@ struct Speaker {
     plan: Plan,
     since: Since,
     segment: SegmentLink,
+    /// Interfaces on which other nodes listen.
+    contested: BTreeSet<String>,
     sessions: Sessions,
     hand_off: HandOffLink,
     status: StatusLink,
@@ -201,6 +203,7 @@ impl Speaker {
                 advertised: BTreeMap::new(),
             },
             segment: SegmentLink::default(),
+            contested: BTreeSet::new(),
             sessions: Sessions::default(),
             hand_off,
             cluster,
@@ -389,7 +392,12 @@ impl Speaker {
     fn hear(&mut self) {
         if let Some(report) = self.segment.report() {
             let touched = self.world.hear(translate::segment(&report));
+            let contested = translate::contested(&report);
+            let was_contested = std::mem::replace(&mut self.contested, contested);
             self.replan(touched);
+            if self.contested != was_contested {
+                self.report_announced();
+            }
         }
     }
 

@@ -401,6 +401,45 @@ fn who_takes_an_address_over_says_so_in_place_of_a_node_that_is_gone() {
 }
 
 #[test]
+fn where_all_begin_at_once_only_who_stays_the_holder_says_that_it_is() {
+    let mut site = Site::new(3);
+    let delete = ["delete", "-n", "metallb-system", "l2advertisement", "all"];
+    site.kubectl(&delete);
+    site.key("open sesame");
+    for number in 1..=3 {
+        site.speaker(number);
+    }
+    for number in 1..=3 {
+        site.await_ready(number);
+    }
+    for (name, address) in [("a", VIP), ("b", OTHER), ("c", "192.168.1.242")] {
+        site.service(name, address);
+    }
+    patience::pause(Duration::from_secs(1)).unwrap();
+    let mark = site.cluster.plane.audit().mark();
+    let advertisement = objects::layer2("all", "ipAddressPools: [pool]");
+    site.cluster.plane.apply(&advertisement).unwrap();
+    patience::until("every Service to be reported", SOON, || {
+        let items = site.items(L2);
+        items.len() == 3 && items.iter().all(|item| item["status"]["node"].is_string())
+    })
+    .unwrap();
+    // Longer than it takes to put right what was said too early.
+    patience::pause(Duration::from_secs(3)).unwrap();
+    let writes = site.cluster.plane.audit().writes(mark).unwrap();
+    let said: Vec<String> = writes
+        .iter()
+        .filter(|write| write.verb == "create" || write.verb == "delete")
+        .filter(|write| ["servicel2statuses", "events"].contains(&write.resource.as_str()))
+        .map(|write| format!("{} {}", write.verb, write.resource))
+        .collect();
+    let count = |what: &str| said.iter().filter(|said| *said == what).count();
+    assert_eq!(count("create servicel2statuses"), 3, "{said:?}");
+    assert_eq!(count("create events"), 3, "{said:?}");
+    assert_eq!(said.len(), 6, "{said:?}");
+}
+
+#[test]
 fn a_kubeconfig_that_cannot_be_used_ends_it() {
     let speaker = programs::speaker().unwrap();
     let run = |kubeconfig: &str| {

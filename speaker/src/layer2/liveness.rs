@@ -97,6 +97,8 @@ pub enum Output {
         /// Why.
         reason: DownReason,
     },
+    /// A node has begun to listen, or has gone without coming up.
+    Listening,
     /// Send a heartbeat to one node alone.
     Unicast {
         /// Where.
@@ -376,6 +378,7 @@ impl Liveness {
                     way,
                     reason,
                 },
+                Change::Listening => Output::Listening,
             }));
     }
 
@@ -410,6 +413,8 @@ impl Settings {
 enum Change {
     Up(Way),
     Down(Way, DownReason),
+    /// It has begun to listen, or to be gone in place of listening.
+    Listening,
 }
 
 impl Node {
@@ -424,11 +429,18 @@ impl Node {
 
     /// On which ways it is up.
     pub fn heard_on(&self) -> impl Iterator<Item = &Way> {
-        let up = self
-            .presences
-            .iter()
-            .filter(|(_, presence)| presence.standing == Standing::Up);
-        up.map(|(way, _)| way)
+        self.standing(Standing::Up)
+    }
+
+    /// On which ways it lives but holds nothing, or does not yet.
+    pub fn listens_on(&self) -> impl Iterator<Item = &Way> {
+        self.standing(Standing::Listening)
+    }
+
+    fn standing(&self, standing: Standing) -> impl Iterator<Item = &Way> {
+        let presences = self.presences.iter();
+        let standing = presences.filter(move |(_, presence)| presence.standing == standing);
+        standing.map(|(way, _)| way)
     }
 
     /// It said that it is leaving.
@@ -520,7 +532,13 @@ impl Node {
             (false, Standing::Up) => Some(Change::Up(way.clone())),
             (true, Standing::Listening) => Some(Change::Down(way.clone(), DownReason::Listening)),
             (true, Standing::Down(reason)) => Some(Change::Down(way.clone(), reason)),
-            (true, Standing::Up) | (false, Standing::Listening | Standing::Down(_)) => None,
+            (true, Standing::Up) => None,
+            (false, Standing::Listening) => {
+                (before != Standing::Listening).then_some(Change::Listening)
+            }
+            (false, Standing::Down(_)) => {
+                (before == Standing::Listening).then_some(Change::Listening)
+            }
         }
     }
 }

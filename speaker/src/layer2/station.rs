@@ -508,6 +508,7 @@ impl Station {
             liveness::Output::Down { node, way, reason } => {
                 self.log_node(node, way, Some(reason));
             }
+            liveness::Output::Listening => self.outputs.push_back(Output::Changed),
             liveness::Output::Unicast { link, to, why } => {
                 let flags = Flags {
                     is_probe: why == Unicast::Probe,

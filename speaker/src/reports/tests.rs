@@ -227,7 +227,7 @@ mod of_plans {
                 ("192.0.2.1", address(first, &["a", "b"])),
                 ("2001:db8::1", address(second, &["b", "c"])),
             ]);
-            let wanted = layer2(&world, &plan, &web(), false);
+            let wanted = layer2(&world, &plan, &web(), &Unsettled::default());
             assert_eq!(
                 bgp(&world, &plan, &web()),
                 Some(Wanted::This(Body::Bgp(
@@ -261,9 +261,35 @@ mod of_plans {
         let world = world(&["192.0.2.1"]);
         let off = address(not_held(Reason::Layer2Off, false), &[]);
         let plan = plan(vec![("192.0.2.1", off)]);
-        assert_eq!(layer2(&world, &plan, &web(), true), Some(Wanted::AsItIs));
-        assert_eq!(layer2(&world, &plan, &web(), false), None);
+        let settled = Unsettled::default();
+        let unsettled = Unsettled {
+            is_starting: true,
+            ..Unsettled::default()
+        };
+        let wanted = layer2(&world, &plan, &web(), &unsettled);
+        assert_eq!(wanted, Some(Wanted::AsItIs));
+        assert_eq!(layer2(&world, &plan, &web(), &settled), None);
         assert_eq!(bgp(&world, &plan, &web()), None);
+    }
+
+    #[test]
+    fn while_another_listens_where_this_one_answers_what_is_said_stays() {
+        let world = world(&["192.0.2.1"]);
+        let wanted = |layer2: Layer2, contested: &str| {
+            let plan = plan(vec![("192.0.2.1", address(layer2, &[]))]);
+            let unsettled = Unsettled {
+                contested: BTreeSet::from([contested.to_owned()]),
+                ..Unsettled::default()
+            };
+            super::layer2(&world, &plan, &web(), &unsettled)
+        };
+        let on_one = || held(only(&["eth0"]), &[]);
+        assert_eq!(wanted(on_one(), "eth0"), Some(Wanted::AsItIs));
+        let everywhere = held(Interfaces::All, &[]);
+        assert_eq!(wanted(everywhere, "eth0"), Some(Wanted::AsItIs));
+        let said = Wanted::This(Body::Layer2(vec!["eth0".to_owned()]));
+        assert_eq!(wanted(on_one(), "eth1"), Some(said));
+        assert_eq!(wanted(not_held(Reason::NotOwner, false), "eth0"), None);
     }
 
     #[test]

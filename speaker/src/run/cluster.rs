@@ -18,7 +18,7 @@ use crate::layer2::Counters;
 use crate::metrics::{self, Announced, Snapshot};
 use crate::plan::{AddressPlan, PeerPlan};
 use crate::reports::driver::Reports;
-use crate::reports::{self, Body, Key, Wanted, driver};
+use crate::reports::{self, Body, Key, Unsettled, Wanted, driver};
 use crate::status;
 
 /// The part of a speaker that only a cluster needs.
@@ -191,15 +191,28 @@ impl Speaker {
             return;
         };
         let (world, plan) = (&self.world, &self.plan);
-        let is_starting = self.segment.is_starting();
+        let unsettled = Unsettled {
+            is_starting: self.segment.is_starting(),
+            contested: self.contested.clone(),
+        };
         reports.want(services.into_iter().flat_map(|service| {
-            let layer2 = reports::layer2(world, plan, &service, is_starting);
+            let layer2 = reports::layer2(world, plan, &service, &unsettled);
             let bgp = reports::bgp(world, plan, &service);
             [
                 (Key::Layer2(service.clone()), layer2),
                 (Key::Bgp(service), bgp),
             ]
         }));
+    }
+
+    /// The same for those that it announces at layer 2.
+    pub(super) fn report_announced(&self) {
+        let plans = self.plan.addresses.values();
+        let held = plans.filter(|plan| plan.layer2.is_held());
+        self.report_services(
+            held.flat_map(|plan| plan.services.keys().cloned())
+                .collect(),
+        );
     }
 }
 

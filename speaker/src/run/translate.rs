@@ -1,7 +1,7 @@
 //! From the plan's words to each machine's own, and from what machines report to the world's: the
 //! plan knows no machine and no machine knows the plan.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use crate::plan::{self, AddressPlan, Plan};
@@ -25,6 +25,16 @@ pub(super) fn segment(report: &layer2::Report) -> Segment {
             .map(|(name, health)| (name.clone(), health.heard_on.clone()))
             .collect(),
     }
+}
+
+/// The interfaces where somebody listens who may be about to take over.
+pub(super) fn contested(report: &layer2::Report) -> BTreeSet<String> {
+    let nodes = report.nodes.values();
+    let staying = nodes.filter(|health| !health.is_leaving);
+    staying
+        .flat_map(|health| &health.listens_on)
+        .cloned()
+        .collect()
 }
 
 fn link_state(link: &layer2::Interface) -> LinkState {
@@ -135,7 +145,6 @@ pub(super) fn routes<'a>(
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
     use std::time::UNIX_EPOCH;
 
     use super::*;
@@ -154,6 +163,7 @@ mod tests {
         };
         let health = |on: &[&str], is_leaving| layer2::NodeHealth {
             heard_on: on.iter().copied().map(way).collect(),
+            listens_on: BTreeSet::new(),
             is_leaving,
             since: UNIX_EPOCH,
         };
@@ -192,5 +202,18 @@ mod tests {
             }
         );
         assert_eq!(segment(&report(true)), Segment::Listening { links });
+    }
+
+    #[test]
+    fn an_interface_is_contested_while_somebody_listens_there_who_stays() {
+        let mut report = report(false);
+        assert_eq!(contested(&report), BTreeSet::new());
+        let mut listen = |node: &str| {
+            let health = report.nodes.get_mut(node).unwrap();
+            health.listens_on = BTreeSet::from(["eth1".to_owned()]);
+            contested(&report)
+        };
+        assert_eq!(listen("leaving"), BTreeSet::new());
+        assert_eq!(listen("down"), BTreeSet::from(["eth1".to_owned()]));
     }
 }

@@ -213,6 +213,7 @@ fn a_leaving_node_is_down_at_once_and_everywhere() {
 #[test]
 fn a_listening_node_lives_but_is_not_up() {
     let mut bench = bench();
+    assert_eq!(bench.hear_with(LISTENING), [Output::Listening]);
     assert_eq!(bench.hear_with(LISTENING), []);
     assert!(!bench.is_up());
     assert_eq!(bench.liveness.alive(LINK).count(), 1);

@@ -29,6 +29,7 @@ impl Station {
             let (began, wall) = self.epoch;
             let health = NodeHealth {
                 heard_on: self.by_name(node.heard_on()),
+                listens_on: self.by_name(node.listens_on()).into_keys().collect(),
                 is_leaving: node.is_leaving(),
                 since: wall + node.since().saturating_duration_since(began),
             };

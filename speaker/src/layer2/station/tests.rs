@@ -178,6 +178,33 @@ fn announcements(said: &[Output]) -> BTreeMap<(LinkIndex, Mac), usize> {
 }
 
 #[test]
+fn who_listens_is_reported_until_it_comes_up_or_is_gone() {
+    let mut bench = settled_bench();
+    let listening = Flags {
+        is_listening: true,
+        ..Flags::default()
+    };
+    let listens = |bench: &Bench| -> Vec<String> {
+        let report = bench.station.report();
+        report.nodes["peer"].listens_on.iter().cloned().collect()
+    };
+    assert!(bench.hear(LINK, listening).contains(&Output::Changed));
+    assert_eq!(listens(&bench), ["eth0"]);
+    assert!(!bench.hear(LINK, listening).contains(&Output::Changed));
+    assert!(
+        bench
+            .hear(LINK, Flags::default())
+            .contains(&Output::Changed)
+    );
+    assert!(listens(&bench).is_empty());
+    bench.hear(LINK, listening);
+    assert_eq!(listens(&bench), ["eth0"]);
+    // It falls silent without ever having come up.
+    assert!(bench.run_for(milliseconds(400)).contains(&Output::Changed));
+    assert!(listens(&bench).is_empty());
+}
+
+#[test]
 fn listens_before_it_answers_and_says_so() {
     let mut bench = bench();
     assert!(bench.station.report().listening);
