@@ -36,6 +36,7 @@ use tracing::{error, info, warn};
 use crate::lease;
 use crate::ledger::Report;
 use crate::office::{Input, Office, Output, Source};
+use crate::publication::{Refusal, Remnant};
 use crate::reconcile::{Settings as Decisions, Status};
 use crate::run::Stop;
 use api::Server;
@@ -128,6 +129,7 @@ impl Source for Kubernetes {
 enum Done {
     Office(Input),
     Reported(&'static str, Result<(), String>),
+    Cleaned(Remnant, Result<(), Refusal>),
     PoolWritten(String, Result<(), String>),
     VerdictWritten(Result<Seen, String>),
     KeyMade(Result<bool, String>),
@@ -217,6 +219,18 @@ impl Controller {
         match done {
             Done::Office(input) => self.office.handle(now, input),
             Done::Reported(what, result) => self.note_report(now, what, result),
+            Done::Cleaned(remnant, result) => {
+                let result = match result {
+                    // It is gone, or there is another one of that name.
+                    Ok(()) | Err(Refusal::Conflict) => Ok(()),
+                    Err(Refusal::Refused(cause)) => Err(cause),
+                    Err(Refusal::Unknown(cause)) => {
+                        self.office.handle(now, Input::Remains(remnant));
+                        Err(cause)
+                    }
+                };
+                self.note_report(now, "that a service is no load balancer any more", result);
+            }
             Done::PoolWritten(name, result) => {
                 self.pools.handle_written(now, &name, result.is_ok());
                 self.note_report(now, "the status of a pool", result);
@@ -394,6 +408,16 @@ impl Controller {
                 let deployment = settings.deployment.as_deref();
                 let made = server.make_heartbeat_key(&settings.key_secret, deployment);
                 Done::KeyMade(made.await)
+            });
+        }
+        while self.reports.under_way < REPORTS
+            && let Some(remnant) = self.office.poll_remnant()
+        {
+            let server = self.server.clone();
+            self.reports.under_way += 1;
+            self.requests.spawn(async move {
+                let cleaned = server.clean(&remnant).await;
+                Done::Cleaned(remnant, cleaned)
             });
         }
         let reconciler = self.office.reconciler();

@@ -24,7 +24,7 @@ use ferrolb_crds::source::kubernetes::{Batch, Observed, Reached};
 use crate::events::{Event, Events};
 use crate::lease::{self, Draft, Election, Log};
 use crate::ledger::Report;
-use crate::publication::{self, Patch, Publication, Refusal};
+use crate::publication::{self, Patch, Publication, Refusal, Remnant};
 use crate::reconcile::{Output as Decision, Reconciler, Settings, Status};
 
 /// Where batches come from.
@@ -46,6 +46,8 @@ pub enum Input {
     Lease(lease::Input),
     /// What became of a patch of this term: the Service as it is thereby, or why it is not.
     Patched(Term, Box<Patch>, Result<Box<Observed>, Refusal>),
+    /// This could not be taken away, and is to be tried again.
+    Remains(Remnant),
     /// The program ends: what is under way is finished, and the Lease given up.
     Resign,
 }
@@ -158,6 +160,11 @@ impl Office {
             // What was decided in an earlier term is judged anew in each.
             Input::Patched(term, _, _) if term != self.term => {}
             Input::Patched(_, patch, result) => self.handle_patched(now, &patch, result),
+            Input::Remains(remnant) => {
+                if let State::Active(active) = &mut self.state {
+                    active.publication.keep_remnant(remnant);
+                }
+            }
             Input::Resign => self.is_ending = true,
         }
         self.go_on(now);
@@ -299,6 +306,16 @@ impl Office {
             if let Some(observed) = active.publication.seen(&event.service) {
                 return Some((event, observed.uid.clone()));
             }
+        }
+    }
+
+    /// The next thing to take away from a Service that is no load balancer any more. It has no address
+    /// and gets none by that, so that it may come late, or be done by nobody.
+    #[must_use]
+    pub fn poll_remnant(&mut self) -> Option<Remnant> {
+        match &mut self.state {
+            State::Active(active) => active.publication.poll_remnant(),
+            State::Waiting | State::Candidate(..) => None,
         }
     }
 

@@ -47,6 +47,16 @@ pub enum Refusal {
     Unknown(String),
 }
 
+/// A Service that is gone, or that is no load balancer any more and carries still what was written into
+/// it: a watch does not tell which.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Remnant {
+    /// Which Service.
+    pub key: ServiceKey,
+    /// The UID it had: another one of its name is nobody's business.
+    pub uid: String,
+}
+
 /// Keeps the Services' statuses as they should be.
 #[derive(Debug)]
 pub struct Publication {
@@ -67,6 +77,8 @@ pub struct Publication {
     /// Nothing would change, but something has to be written: see [`Publication::adopt`].
     forced: BTreeSet<ServiceKey>,
     contests: BTreeMap<ServiceKey, Contest>,
+    /// What may have to be taken away, by UID.
+    remnants: BTreeMap<ServiceKey, String>,
 }
 
 /// Somebody else edits what is written here.
@@ -95,6 +107,7 @@ impl Publication {
             number: None,
             forced: BTreeSet::new(),
             contests: BTreeMap::new(),
+            remnants: BTreeMap::new(),
         };
         for (key, intent) in log.intents {
             publication.adopt(key, intent);
@@ -144,12 +157,9 @@ impl Publication {
         desired: Option<&Status>,
     ) {
         let Some(observed) = observed else {
-            self.seen.remove(&key);
-            self.contests.remove(&key);
-            self.overtake(&key);
-            self.ledger.observe(key.clone(), None);
-            return self.ledger.forget(&key);
+            return self.lose(key, desired.is_some());
         };
+        self.remnants.remove(&key);
         let known = self.seen.get(&key);
         if known.is_some_and(|known| known.uid == observed.uid && is_older(&observed, known)) {
             return;
@@ -163,6 +173,36 @@ impl Publication {
         self.ledger.observe(key.clone(), Some(is.clone()));
         if let Some(desired) = desired.filter(|desired| **desired != is) {
             self.contest(now, key, desired.clone());
+        }
+    }
+
+    /// The Service is gone, or no load balancer any more. What was written into it, or may have been,
+    /// is to go.
+    fn lose(&mut self, key: ServiceKey, is_ours: bool) {
+        let is_doubtful = self.ledger.is_doubtful(&key);
+        if let Some(observed) = self.seen.remove(&key)
+            && is_ours
+            && (is_doubtful || observed.condition.is_some() || observed.pool.is_some())
+        {
+            self.remnants.insert(key.clone(), observed.uid);
+        }
+        self.contests.remove(&key);
+        self.overtake(&key);
+        self.ledger.observe(key.clone(), None);
+        self.ledger.forget(&key);
+    }
+
+    /// The next remnant to take away.
+    #[must_use]
+    pub fn poll_remnant(&mut self) -> Option<Remnant> {
+        let (key, uid) = self.remnants.pop_first()?;
+        Some(Remnant { key, uid })
+    }
+
+    /// It could not be taken away, and is to be tried again, unless it is a load balancer by now.
+    pub fn keep_remnant(&mut self, remnant: Remnant) {
+        if !self.seen.contains_key(&remnant.key) {
+            self.remnants.insert(remnant.key, remnant.uid);
         }
     }
 

@@ -192,6 +192,72 @@ fn a1_an_address_goes_to_who_waits_when_its_holder_becomes_a_cluster_ip() {
 }
 
 #[test]
+fn a_service_that_is_no_load_balancer_any_more_carries_nothing_of_ours() {
+    let proof = Proof::new(&[pool("p", &["10.1.0.0/24"])]);
+    let annotated = |more: &Value| json!({"metadata": {"annotations": more}});
+    proof.service("s", &annotated(&json!({"theirs": "kept"})));
+    proof.has("s", &["10.1.0.0"]);
+    let read = |name: &str| {
+        let path = format!("{}/{name}", proof.path("services"));
+        proof.tenant.plane.get(&path).unwrap()
+    };
+    let carried = |name: &str| {
+        let object = read(name);
+        let conditions = object["status"]["conditions"].as_array();
+        let pool = &object["metadata"]["annotations"]["metallb.io/ip-allocated-from-pool"];
+        (conditions.map_or(0, Vec::len), pool.clone())
+    };
+    assert_eq!(carried("s"), (1, json!("p")));
+    let other = json!({"type": "example.org/theirs", "status": "True", "reason": "Theirs",
+        "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"});
+    let status = json!({"status": {"conditions": [other]}}).to_string();
+    let words = [
+        "patch",
+        "service",
+        "s",
+        "--subresource=status",
+        "-p",
+        &status,
+    ];
+    proof.tenant.kubectl(&words, None).unwrap();
+    let change = json!({"spec": {"type": "ClusterIP", "loadBalancerClass": null}});
+    proof.patch("services", "s", &change);
+    patience::until("ours to be gone", SOON, || carried("s") == (1, Value::Null)).unwrap();
+    let object = read("s");
+    assert_eq!(
+        object["status"]["conditions"][0]["type"],
+        "example.org/theirs"
+    );
+    assert_eq!(object["metadata"]["annotations"]["theirs"], "kept");
+
+    // A Service that is gone costs one request, and another of its name loses nothing.
+    proof.service("t", &plain());
+    proof.has("t", &["10.1.0.0"]);
+    let mark = proof.tenant.plane.audit().mark();
+    proof.delete("services", "t");
+    let words = annotated(&json!({"metallb.io/ip-allocated-from-pool": "theirs"}));
+    let mut object = json!({
+        "apiVersion": "v1", "kind": "Service",
+        "metadata": {"name": "t", "namespace": proof.tenant.namespace},
+        "spec": {"type": "ClusterIP", "ports": [{"port": 80}]},
+    });
+    lay_over(&mut object, &words);
+    proof.put("services", &object);
+    patience::pause(Duration::from_secs(2)).unwrap();
+    assert_eq!(carried("t"), (0, json!("theirs")));
+    let namespace = &proof.tenant.namespace;
+    let writes = proof.tenant.plane.audit().writes(mark).unwrap();
+    let patches: Vec<u16> = writes
+        .iter()
+        .filter(|write| write.namespace == *namespace && write.is_of("services/status"))
+        .map(|write| write.code)
+        .collect();
+    assert_eq!(patches.len(), 1, "{patches:?}");
+    assert!([404, 409, 422].contains(&patches[0]), "{patches:?}");
+    assert!(!proof.controller.log().contains("failed to report"));
+}
+
+#[test]
 fn a2_an_address_goes_to_who_waits_when_its_holder_is_deleted() {
     let proof = Proof::new(&[pool("one", &["10.1.0.1-10.1.0.1"])]);
     proof.service("first", &plain());

@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 
 use crate::events::{Event, Severity};
 use crate::lease::{DURATION, Draft, Intent, Lease, Log, Refusal as LeaseRefusal};
-use crate::publication::{Patch, Refusal};
+use crate::publication::{Patch, Refusal, Remnant};
 
 use super::verdict::{Seen, Step};
 
@@ -51,15 +51,23 @@ impl Server {
         let body = Body::Strategic(service_patch(&patch, wall_clock()));
         let parameters = PatchParams::default();
         let answer = services.patch_status(&patch.key.name, &parameters, &body);
-        let result = match within(answer).await {
-            Ok(service) => Ok(observed(&service)),
-            Err(Failed::Status(404 | 409, _)) => Err(Refusal::Conflict),
-            Err(Failed::Status(code @ 400..=499, cause)) if code != 429 => {
-                Err(Refusal::Refused(cause))
-            }
-            Err(Failed::Status(_, cause) | Failed::Unknown(cause)) => Err(Refusal::Unknown(cause)),
-        };
-        (patch, result)
+        let result = within(answer).await;
+        let result = result.map(|service| observed(&service));
+        (patch, result.map_err(Failed::refusal))
+    }
+
+    /// Takes away what was written into a Service that is no load balancer any more.
+    pub(super) async fn clean(&self, remnant: &Remnant) -> Result<(), Refusal> {
+        let Remnant { key, uid } = remnant;
+        let services: Api<core::Service> = Api::namespaced(self.client.clone(), &key.namespace);
+        let body = Body::Strategic(remnant_patch(uid));
+        let parameters = PatchParams::default();
+        match within(services.patch_status(&key.name, &parameters, &body)).await {
+            Ok(_) => Ok(()),
+            // The UID of a Service cannot be changed into that of another.
+            Err(Failed::Status(422, _)) => Err(Refusal::Conflict),
+            Err(failed) => Err(failed.refusal()),
+        }
     }
 
     pub(super) async fn read_lease(&self) -> Result<Option<Lease>, String> {
@@ -197,6 +205,14 @@ enum Failed {
 }
 
 impl Failed {
+    fn refusal(self) -> Refusal {
+        match self {
+            Self::Status(404 | 409, _) => Refusal::Conflict,
+            Self::Status(code @ 400..=499, cause) if code != 429 => Refusal::Refused(cause),
+            Self::Status(_, cause) | Self::Unknown(cause) => Refusal::Unknown(cause),
+        }
+    }
+
     fn cause(self) -> String {
         match self {
             Self::Status(_, cause) | Self::Unknown(cause) => cause,
@@ -248,6 +264,18 @@ fn service_patch(patch: &Patch, now: Timestamp) -> Value {
                 "message": condition.message,
                 "lastTransitionTime": rfc3339(condition.since),
             }],
+        },
+    })
+}
+
+fn remnant_patch(uid: &str) -> Value {
+    json!({
+        "metadata": {
+            "uid": uid,
+            "annotations": {api::IP_ALLOCATED_FROM_POOL: null},
+        },
+        "status": {
+            "conditions": [{"$patch": "delete", "type": api::CONDITION_ALLOCATED}],
         },
     })
 }
@@ -452,6 +480,22 @@ mod tests {
             Value::Null
         );
         assert_eq!(body["status"]["conditions"][0]["status"], "False");
+    }
+
+    #[test]
+    fn of_a_service_that_is_no_load_balancer_only_ours_is_taken_away() {
+        assert_eq!(
+            remnant_patch("u"),
+            json!({
+                "metadata": {
+                    "uid": "u",
+                    "annotations": {"metallb.io/ip-allocated-from-pool": null},
+                },
+                "status": {
+                    "conditions": [{"$patch": "delete", "type": "ferrolb.io/Allocated"}],
+                },
+            })
+        );
     }
 
     #[test]

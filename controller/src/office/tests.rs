@@ -11,7 +11,10 @@ mod simulation;
 
 use std::time::{Duration, Instant};
 
+use simulation::Simulation;
+
 use super::{Input, Office, Output};
+use crate::fixture::{key, pool, service};
 use crate::lease::{self, DURATION, Lease};
 use crate::reconcile::Settings;
 
@@ -46,6 +49,34 @@ fn who_gives_the_lease_up_is_not_deposed() {
     assert_eq!(office.election.holder(), Some("a_1"));
     office.handle(now, Input::Resign);
     assert_eq!(carry_out(&mut office, now), [Output::Resigned]);
+}
+
+#[test]
+fn what_was_written_into_a_service_goes_when_it_is_no_load_balancer_any_more() {
+    let mut simulation = Simulation::new(1, false);
+    let wait = |simulation: &mut Simulation| {
+        let until = simulation.now + Duration::from_secs(10);
+        simulation.run(until).unwrap();
+        simulation.judge.patches
+    };
+    simulation.set_pools(vec![pool("one", &["10.0.0.0/30"])]);
+    simulation.launch("place");
+    let news = simulation.server.apply(service("s"));
+    simulation.publish(Some(news));
+    assert_eq!(wait(&mut simulation), 1);
+    let news = simulation.server.retype(&key("s"));
+    simulation.publish(news);
+    assert_eq!(simulation.server.remnants().count(), 1);
+    assert_eq!(wait(&mut simulation), 2);
+    assert_eq!(simulation.server.remnants().count(), 0);
+    // It is one again, and then is gone: one request finds nothing.
+    let news = simulation.server.apply(service("s"));
+    simulation.publish(Some(news));
+    assert_eq!(wait(&mut simulation), 3);
+    let news = simulation.server.delete(&key("s"));
+    simulation.publish(news);
+    assert_eq!(wait(&mut simulation), 4);
+    assert_eq!(wait(&mut simulation), 4);
 }
 
 /// Simulations of these seeds, for `FERROLB_FUZZ_SECONDS` if that is set. For one

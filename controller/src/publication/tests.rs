@@ -442,3 +442,57 @@ fn who_is_to_give_an_address_up_is_waited_for_while_somebody_else_edits_it() {
     publication.handle_timeout(at);
     assert_eq!(sent(&mut publication)[0].key, key("a"));
 }
+
+fn remnant(uid: &str) -> Option<Remnant> {
+    Some(Remnant {
+        key: key("s"),
+        uid: uid.to_owned(),
+    })
+}
+
+#[test]
+fn what_was_written_into_a_service_that_is_lost_is_to_go_once() {
+    let status = given(&["10.0.0.1"]);
+    let mut publication = publication(&[("s", with(&status, 5))]);
+    publication.observe(now(), key("s"), None, Some(&status));
+    let first = publication.poll_remnant();
+    assert_eq!(first, remnant("u"));
+    assert_eq!(publication.poll_remnant(), None);
+    publication.keep_remnant(first.unwrap());
+    assert_eq!(publication.poll_remnant(), remnant("u"));
+    // Seen again as nothing, it is no news.
+    publication.observe(now(), key("s"), None, None);
+    assert_eq!(publication.poll_remnant(), None);
+}
+
+#[test]
+fn what_may_have_been_written_is_to_go_too() {
+    let status = given(&["10.0.0.1"]);
+    let mut publication = publication(&[("s", bare(5))]);
+    want(&mut publication, "s", &status);
+    assert_eq!(sent(&mut publication).len(), 1);
+    publication.observe(now(), key("s"), None, Some(&status));
+    assert_eq!(publication.poll_remnant(), remnant("u"));
+}
+
+#[test]
+fn nothing_is_to_go_that_is_not_ours_or_was_not_written() {
+    let status = given(&["10.0.0.1"]);
+    let mut publication = publication(&[("s", with(&status, 5)), ("t", bare(5))]);
+    publication.observe(now(), key("s"), None, None);
+    publication.observe(now(), key("t"), None, Some(&status));
+    assert_eq!(publication.poll_remnant(), None);
+}
+
+#[test]
+fn a_service_that_is_a_load_balancer_again_keeps_what_it_carries() {
+    let status = given(&["10.0.0.1"]);
+    let mut publication = publication(&[("s", with(&status, 5))]);
+    publication.observe(now(), key("s"), None, Some(&status));
+    let late = publication.poll_remnant().unwrap();
+    publication.keep_remnant(late.clone());
+    publication.observe(now(), key("s"), Some(bare(7)), None);
+    assert_eq!(publication.poll_remnant(), None);
+    publication.keep_remnant(late);
+    assert_eq!(publication.poll_remnant(), None);
+}

@@ -197,7 +197,10 @@ impl Play {
         let requests = self.plot.requests;
         let is_there = self.simulation.server.services.contains_key(&key);
         let news = if is_there && !self.simulation.chance(requests) {
-            let gone = self.simulation.server.delete(&key);
+            let gone = match self.simulation.rng.bool() {
+                true => self.simulation.server.delete(&key),
+                false => self.simulation.server.retype(&key),
+            };
             if self.simulation.rng.u32(..4) == 0 {
                 self.simulation.publish(gone);
                 let spec = self.some_service(&key.name);

@@ -9,7 +9,7 @@ use ferrolb_crds::source::kubernetes::Observed;
 use ferrolb_crds::state::Condition;
 
 use crate::lease::{self, DURATION, Draft, Lease};
-use crate::publication::{Patch, Refusal};
+use crate::publication::{Patch, Refusal, Remnant};
 
 /// A Service, as it is stored.
 #[derive(Debug, Clone, PartialEq)]
@@ -53,6 +53,8 @@ pub(super) struct Patched {
 pub(super) struct Server {
     revision: u64,
     pub(super) services: BTreeMap<ServiceKey, Object>,
+    /// Services that were load balancers and are not any more.
+    others: BTreeMap<ServiceKey, Object>,
     pub(super) lease: Option<Lease>,
     /// When the Lease was written, by the clock of who wrote it.
     renewed: i64,
@@ -73,7 +75,8 @@ impl Server {
     pub(super) fn apply(&mut self, spec: Service) -> News {
         let version = self.next();
         let key = spec.key.clone();
-        let observed = match self.services.remove(&key) {
+        let known = self.services.remove(&key);
+        let observed = match known.or_else(|| self.others.remove(&key)) {
             Some(object) => object.observed,
             None => Observed {
                 uid: format!("u{version}"),
@@ -106,6 +109,47 @@ impl Server {
             object: None,
             version: self.next(),
         })
+    }
+
+    /// A Service is no load balancer any more; the server takes its addresses away, and no more.
+    pub(super) fn retype(&mut self, key: &ServiceKey) -> Option<News> {
+        let mut object = self.services.remove(key)?;
+        object.observed.ingress.clear();
+        self.others.insert(key.clone(), object);
+        Some(News {
+            key: key.clone(),
+            object: None,
+            version: self.next(),
+        })
+    }
+
+    /// What was written into a Service is taken away, whatever it is by now.
+    pub(super) fn clean(&mut self, remnant: &Remnant) -> Option<News> {
+        let version = self.revision + 1;
+        let (key, others) = (&remnant.key, &mut self.others);
+        let services = &mut self.services;
+        let object = services.get_mut(key).or_else(|| others.get_mut(key))?;
+        let observed = &mut object.observed;
+        let carries = observed.pool.is_some() || observed.condition.is_some();
+        if observed.uid != remnant.uid || !carries {
+            return None;
+        }
+        (observed.pool, observed.condition) = (None, None);
+        observed.version = version.to_string();
+        self.revision = version;
+        let object = Some(self.services.get(key)?.clone());
+        Some(News {
+            key: key.clone(),
+            object,
+            version,
+        })
+    }
+
+    /// Who is no load balancer any more and carries something still.
+    pub(super) fn remnants(&self) -> impl Iterator<Item = &ServiceKey> {
+        let others = self.others.iter();
+        let carry = others.filter(|(_, object)| object.observed.condition.is_some());
+        carry.map(|(key, _)| key)
     }
 
     /// Somebody takes a Service's addresses out of its status.

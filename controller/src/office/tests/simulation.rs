@@ -14,7 +14,7 @@ use super::server::{News, Object, Server};
 use crate::fixture::now;
 use crate::lease::{self, Draft, Intent};
 use crate::office::{Input, Office, Output, Term};
-use crate::publication::{Patch, Refusal};
+use crate::publication::{Patch, Refusal, Remnant};
 use crate::reconcile::Settings;
 
 /// What goes wrong, and how often; of a thousand.
@@ -41,6 +41,7 @@ enum Request {
     Read,
     Write(Draft),
     Patch(Term, Box<Patch>, Timestamp),
+    Clean(Remnant),
 }
 
 #[derive(Debug)]
@@ -59,6 +60,8 @@ enum Event {
 enum Letter {
     Tick,
     Answer(u64, Box<Input>),
+    /// There is nothing more to do.
+    Done(u64),
     Pools(Vec<Pool>),
     /// With the number of the watch.
     Listed(u64, Vec<Object>, u64),
@@ -252,11 +255,19 @@ impl Simulation {
 
     fn serve(&mut self, id: usize, number: u64, request: Request) -> Result<(), String> {
         let refused = self.weather.refused;
-        let input = if self.chance(refused) {
-            self.refuse(request)
+        let answer = |input| Letter::Answer(number, Box::new(input));
+        let letter = if self.chance(refused) {
+            answer(self.refuse(request))
         } else {
             match request {
-                Request::Read => Input::Lease(lease::Input::Read(Ok(self.server.lease.clone()))),
+                Request::Clean(remnant) => {
+                    self.clean(id, &remnant);
+                    Letter::Done(number)
+                }
+                Request::Read => {
+                    let read = lease::Input::Read(Ok(self.server.lease.clone()));
+                    answer(Input::Lease(read))
+                }
                 Request::Write(draft) => {
                     let written = self.server.write_lease(&draft, self.clock());
                     self.trace(|| {
@@ -270,20 +281,30 @@ impl Simulation {
                         format!("Lease of {holder} through {through} {intents:?}: {version:?}")
                     });
                     self.judge.judge_lease(&draft, written.is_ok())?;
-                    Input::Lease(lease::Input::Written(written))
+                    answer(Input::Lease(lease::Input::Written(written)))
                 }
                 Request::Patch(term, patch, clock) => {
-                    let (patch, answer) = self.patch(id, patch, clock)?;
-                    Input::Patched(term, patch, answer)
+                    let (patch, patched) = self.patch(id, patch, clock)?;
+                    answer(Input::Patched(term, patch, patched))
                 }
             }
         };
         let lost = self.weather.lost;
         if !self.chance(lost) {
             let at = self.now + self.latency();
-            self.schedule(at, Event::To(id, Letter::Answer(number, Box::new(input))));
+            self.schedule(at, Event::To(id, letter));
         }
         Ok(())
+    }
+
+    fn clean(&mut self, id: usize, remnant: &Remnant) {
+        let news = self.server.clean(remnant);
+        let version = news.as_ref().map(|news| news.version);
+        self.trace(|| format!("{} is cleaned by {id}: {version:?}", remnant.key));
+        self.judge.count_patch();
+        if let Some(news) = news {
+            self.tell(&news);
+        }
     }
 
     fn refuse(&mut self, request: Request) -> Input {
@@ -292,9 +313,10 @@ impl Simulation {
             Request::Patch(term, patch, _) if self.rng.bool() => {
                 Input::Patched(term, patch, Err(Refusal::Refused(why)))
             }
-            request @ (Request::Read | Request::Write(_) | Request::Patch(..)) => {
-                failed(request, "the server is busy")
-            }
+            request @ (Request::Read
+            | Request::Write(_)
+            | Request::Patch(..)
+            | Request::Clean(_)) => failed(request, "the server is busy"),
         }
     }
 
@@ -432,6 +454,7 @@ impl Simulation {
                     process.office.handle(self.now, *input);
                 }
             }
+            (Letter::Done(number), _) => drop(process.pending.remove(&number)),
             (Letter::Pools(pools), Some(follower)) => follower.hear_pools(pools),
             (Letter::Listed(watch, all, version), Some(follower)) if watch == process.watch => {
                 follower.hear_list(all, version, watch);
@@ -470,6 +493,7 @@ impl Simulation {
         }
         self.relist(id);
         self.carry_out(id);
+        self.clean_up(id);
         let process = self.processes.get_mut(&id).expect("it is there");
         if let Some(at) = process.office.poll_timeout()
             && process.tick.is_none_or(|tick| at < tick)
@@ -523,6 +547,16 @@ impl Simulation {
         }
     }
 
+    /// Reports come after addresses.
+    fn clean_up(&mut self, id: usize) {
+        while let Some(process) = self.processes.get_mut(&id)
+            && process.office.is_quiet()
+            && let Some(remnant) = process.office.poll_remnant()
+        {
+            self.request(id, Request::Clean(remnant));
+        }
+    }
+
     fn request(&mut self, id: usize, request: Request) {
         let number = self.count();
         if let Some(process) = self.processes.get_mut(&id) {
@@ -558,6 +592,7 @@ fn failed(request: Request, cause: &str) -> Input {
             Input::Lease(lease::Input::Written(Err(lease::Refusal::Failed(cause))))
         }
         Request::Patch(term, patch, _) => Input::Patched(term, patch, Err(Refusal::Unknown(cause))),
+        Request::Clean(remnant) => Input::Remains(remnant),
     }
 }
 
