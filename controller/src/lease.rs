@@ -206,6 +206,11 @@ impl Election {
         self.asked
     }
 
+    /// Logs this in place of what was logged before, when the Lease is next written.
+    pub fn revise(&mut self, log: Log) {
+        self.log = log;
+    }
+
     /// Something happened.
     pub fn handle(&mut self, now: Instant, input: Input) {
         match input {

@@ -327,6 +327,11 @@ impl Office {
 
     fn go_on(&mut self, now: Instant) {
         self.elect();
+        if let State::Active(active) = &mut self.state
+            && let Some(log) = active.publication.poll_revision()
+        {
+            self.election.revise(log);
+        }
         if self.is_ending {
             if self.active().is_none_or(|active| active.patching == 0) {
                 self.election.handle(now, lease::Input::Resign);

@@ -70,8 +70,9 @@ pub struct Publication {
     ready: BTreeMap<ServiceKey, Patch>,
     /// Of which it is not known whether they came to pass: they are sent again until it is.
     unknown: BTreeMap<ServiceKey, Patch>,
-    /// What may be written, as it stands in the Lease.
+    /// What may be written, and what of that stands in the Lease.
     intents: BTreeMap<ServiceKey, Intent>,
+    told: BTreeMap<ServiceKey, Intent>,
     /// The number under which `logging` is logged.
     number: Option<u64>,
     /// Nothing would change, but something has to be written: see [`Publication::adopt`].
@@ -104,6 +105,7 @@ impl Publication {
             ready: BTreeMap::new(),
             unknown: BTreeMap::new(),
             intents: BTreeMap::new(),
+            told: log.intents.clone(),
             number: None,
             forced: BTreeSet::new(),
             contests: BTreeMap::new(),
@@ -295,10 +297,23 @@ impl Publication {
                 self.intents.insert(key.clone(), intent);
             }
         }
-        Some(Log {
+        Some(self.log())
+    }
+
+    fn log(&mut self) -> Log {
+        self.told.clone_from(&self.intents);
+        Log {
             through: self.through,
             intents: self.intents.clone(),
-        })
+        }
+    }
+
+    /// The log without what cannot come to pass any more, when it stands there still: whoever comes next
+    /// would carry it out. It need not be written by itself.
+    #[must_use]
+    pub fn poll_revision(&mut self) -> Option<Log> {
+        let is_stale = self.number.is_none() && self.told != self.intents;
+        is_stale.then(|| self.log())
     }
 
     /// Whether a log is to be written, and none is being written.

@@ -443,6 +443,23 @@ fn who_is_to_give_an_address_up_is_waited_for_while_somebody_else_edits_it() {
     assert_eq!(sent(&mut publication)[0].key, key("a"));
 }
 
+#[test]
+fn what_was_refused_does_not_stay_in_the_log() {
+    let held = given(&["10.0.0.1"]);
+    let mut publication = publication(&[("s", with(&held, 5))]);
+    assert_eq!(publication.poll_revision(), None);
+    want(&mut publication, "s", &given(&["10.0.0.2"]));
+    let patches = sent(&mut publication);
+    assert_eq!(publication.poll_revision(), None);
+    let refusal = Refusal::Refused("no".to_owned());
+    publication.handle_patched(now(), &patches[0], Err(refusal));
+    // It is wanted no more, and nothing is logged for another reason.
+    want(&mut publication, "s", &held);
+    let log = publication.poll_revision().unwrap();
+    assert_eq!(log.intents, BTreeMap::new());
+    assert_eq!(publication.poll_revision(), None);
+}
+
 fn remnant(uid: &str) -> Option<Remnant> {
     Some(Remnant {
         key: key("s"),
