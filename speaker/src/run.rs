@@ -492,6 +492,10 @@ impl Speaker {
         let is_leaving = self.world.excludes(&self.world.this_node());
         let hand_off = self.hand_off.stop(!is_leaving);
         let ((), (), hand_off) = tokio::join!(leave, self.sessions.stop(), hand_off);
+        // Nobody waits for this node any more.
+        if let Some(cluster) = self.cluster.take() {
+            cluster.stop(&self.plan.peers).await;
+        }
         self.plan = Plan::default();
         let _ = self
             .world

@@ -311,6 +311,10 @@ fn what_a_status_says_is_announced_reported_told_and_counted_with_net_raw_alone(
     let mark = site.cluster.plane.audit().mark();
     let ended = site.speakers.remove(0).terminate(SOON).unwrap();
     assert!(ended.success(), "{ended}");
+    let session = &site.items(SESSIONS)[0]["status"];
+    assert_eq!(session["state"], "Idle", "{session}");
+    assert_eq!(session["prefixes"], 0);
+    assert_eq!(session["lastError"], "this speaker has stopped");
     site.speaker(1);
     site.await_ready(1);
     site.await_holder(VIP, Some("n1"));

@@ -68,6 +68,8 @@ struct Letters {
     uids: BTreeMap<ServiceKey, Option<String>>,
     warnings: BTreeMap<ServiceKey, String>,
     is_complete: bool,
+    /// Nothing is to be said any more but how the sessions stand.
+    is_last: bool,
 }
 
 impl Reports {
@@ -97,6 +99,14 @@ impl Reports {
     /// Warns that a Service cannot be announced.
     pub fn warn(&self, service: ServiceKey, message: String) {
         self.put(|letters| drop(letters.warnings.insert(service, message)));
+    }
+
+    /// Says how the sessions stand in the end, and ends; gives up when that takes too long.
+    pub async fn finish(mut self, limit: Duration) {
+        self.put(|letters| letters.is_last = true);
+        if timeout(limit, &mut self.task).await.is_err() {
+            debug!("the end of the sessions was not reported in time");
+        }
     }
 
     fn put(&self, put: impl FnOnce(&mut Letters)) {
@@ -159,7 +169,9 @@ impl Driver {
 
     async fn run(mut self) {
         loop {
-            self.take_letters();
+            if self.take_letters() {
+                return self.end().await;
+            }
             let now = Instant::now();
             let is_quiet = self.quiet_until.is_some_and(|until| until > now);
             if !is_quiet
@@ -183,7 +195,17 @@ impl Driver {
         }
     }
 
-    fn take_letters(&mut self) {
+    async fn end(mut self) {
+        for task in self.ledger.last_words() {
+            self.perform(task).await;
+            if self.is_silent {
+                return;
+            }
+        }
+    }
+
+    /// True when those were the last ones.
+    fn take_letters(&mut self) -> bool {
         let letters = self.inbox.letters.lock();
         let letters = std::mem::take(&mut *letters.unwrap_or_else(PoisonError::into_inner));
         for (service, uid) in letters.uids {
@@ -209,6 +231,7 @@ impl Driver {
                 message,
             });
         }
+        letters.is_last
     }
 
     fn hear(&mut self, sort: Sort, heard: Heard<Option<Seen>>) {

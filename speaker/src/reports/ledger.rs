@@ -243,6 +243,29 @@ impl Ledger {
         self.take_sweep(now)
     }
 
+    /// What is to be said at the end, whatever it was put off for: how the sessions stand that have an
+    /// object. All else is true of a node whose speaker is about to come back.
+    pub fn last_words(&self) -> Vec<Task> {
+        let sessions = self.desired.iter();
+        let sessions = sessions.filter(|(key, _)| self.is_complete && key.sort() == Sort::Session);
+        let words = sessions.filter_map(|(key, wanted)| {
+            let Wanted::This(body) = wanted else {
+                return None;
+            };
+            let mut objects = self.present.get(key)?.iter();
+            let (name, object) = objects.find(|(_, object)| !object.is_gone)?;
+            let present = object.body.as_ref();
+            let is_said = present.is_some_and(|present| present.says_the_same(body));
+            (!is_said).then(|| Task::Write {
+                key: key.clone(),
+                name: name.clone(),
+                body: body.clone(),
+                present: object.body.clone(),
+            })
+        });
+        words.collect()
+    }
+
     /// One step toward what is wanted.
     fn task(&mut self, now: Instant, key: &Key) -> Option<Task> {
         let is_missing = self.missing.contains(&key.sort());

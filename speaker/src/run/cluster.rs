@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use ferrolb_crds::api;
 use ferrolb_crds::model::{Neighbor, ServiceKey};
@@ -163,6 +163,27 @@ impl ClusterLink {
         }
     }
 
+    /// Reports that the sessions have ended, and ends.
+    pub(super) async fn stop(mut self, peers: &BTreeMap<String, PeerPlan>) {
+        let Some(reports) = self.reports.take() else {
+            return;
+        };
+        let now = SystemTime::now();
+        let running = peers
+            .iter()
+            .filter(|(_, plan)| matches!(plan, PeerPlan::Run(_)));
+        reports.want(running.map(|(peer, plan)| {
+            let said = self.sessions.get(peer).filter(|said| !said.is_up);
+            let ended = reports::Session {
+                last_error: Some(STOPPED.to_owned()),
+                ..session(plan, None, said.map_or(now, |said| said.since))
+            };
+            let wanted = Wanted::This(Body::Session(ended));
+            (Key::Session(peer.clone()), Some(wanted))
+        }));
+        reports.finish(LAST_REPORT).await;
+    }
+
     /// Layer 2 counts here.
     pub(super) fn note_counters(&self, counters: Option<Counters>) {
         self.known().counters = counters;
@@ -270,3 +291,9 @@ fn serve(settings: &Cluster, pulse: &Pulse, known: &Arc<Mutex<Known>>) -> Vec<Se
     let metrics = settings.metrics.map(|at| Server::start(at, metrics));
     health.into_iter().chain(metrics).collect()
 }
+
+/// Why no session is up when the speaker has left.
+const STOPPED: &str = "this speaker has stopped";
+
+/// How long the last report may take on the way out.
+const LAST_REPORT: Duration = Duration::from_secs(1);

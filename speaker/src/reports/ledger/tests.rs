@@ -1,5 +1,8 @@
-use super::*;
+use ferrolb_crds::api::SessionState;
 use ferrolb_crds::validate::Statement;
+
+use super::*;
+use crate::reports::Session;
 
 fn web() -> ServiceKey {
     ServiceKey::new("default", "web")
@@ -208,4 +211,36 @@ fn who_takes_an_address_over_sweeps_away_what_others_left_once_they_had_time() {
     ledger.sweep_again(now, BTreeSet::from([web()]));
     ledger.want(key(), None);
     assert_eq!(ledger.poll(now + YIELD), None);
+}
+
+#[test]
+fn at_the_end_only_the_sessions_are_spoken_of_and_at_once() {
+    let session = |state| {
+        Body::Session(Session {
+            state,
+            ..Session::default()
+        })
+    };
+    let seen = |name: &str, body| Seen {
+        key: Key::Session(name.to_owned()),
+        name: format!("n1-{name}"),
+        version: 1,
+        body: Some(body),
+    };
+    let up = session(SessionState::Established);
+    let idle = session(SessionState::Idle);
+    let mut ledger = ledger(vec![seen("a", up.clone()), seen("b", idle)]);
+    for name in ["a", "b", "never-said"] {
+        let key = Key::Session(name.to_owned());
+        let ended = Wanted::This(session(SessionState::Idle));
+        ledger.want(key.clone(), Some(ended));
+        ledger.put_off(key, start() + Duration::from_secs(9));
+    }
+    let expected = Task::Write {
+        key: Key::Session("a".to_owned()),
+        name: "n1-a".to_owned(),
+        body: session(SessionState::Idle),
+        present: Some(up),
+    };
+    assert_eq!(ledger.last_words(), [expected]);
 }
