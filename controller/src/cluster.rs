@@ -14,7 +14,6 @@
 mod api;
 mod follow;
 mod pages;
-mod pools;
 mod verdict;
 
 use std::collections::BTreeSet;
@@ -36,13 +35,13 @@ use tracing::{error, info, warn};
 use crate::lease;
 use crate::ledger::Report;
 use crate::office::{Input, Office, Output, Source};
+use crate::pools::Pools;
 use crate::publication::{Refusal, Remnant};
 use crate::reconcile::{Settings as Decisions, Status};
 use crate::run::Stop;
 use api::Server;
 use follow::Follower;
 use pages::Pages;
-use pools::Pools;
 use verdict::{Seen, Verdict};
 
 /// What `run` in a cluster has to know.

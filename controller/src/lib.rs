@@ -18,6 +18,7 @@ pub mod ledger;
 pub mod metrics;
 pub mod office;
 pub mod plan;
+mod pools;
 pub mod publication;
 pub mod reconcile;
 pub mod run;

@@ -19,6 +19,7 @@ mod resource;
 mod rule;
 mod selector;
 mod service_bgp_status;
+mod service_event;
 mod service_l2_status;
 
 use std::fmt;
@@ -46,6 +47,7 @@ pub use resource::{
 };
 pub use selector::{LabelSelector, LabelSelectorRequirement};
 pub use service_bgp_status::{ServiceBgpStatus, ServiceBgpStatusStatus};
+pub use service_event::ServiceEvent;
 pub use service_l2_status::{AnnouncingInterface, ServiceL2Status, ServiceL2StatusStatus};
 
 /// The metallb.io kinds that make up a configuration.

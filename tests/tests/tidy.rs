@@ -220,6 +220,11 @@ const ARROWS: &[Row] = &[
         &[],
     ),
     row(
+        "controller::pools",
+        &["controller::reconcile", "crds::api"],
+        &[],
+    ),
+    row(
         "controller::publication",
         &[
             "controller::ledger",

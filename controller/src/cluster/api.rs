@@ -12,13 +12,14 @@ use std::time::{Duration, SystemTime};
 
 use ferrolb_crds::api::{self, IpAddressPoolStatus, Kind, Resource};
 use ferrolb_crds::model::{ServiceKey, Timestamp};
+use ferrolb_crds::source::kubernetes::request::{self, Failed};
 use ferrolb_crds::source::kubernetes::{Observed, observed};
 use ferrolb_crds::state::{Condition, rfc3339};
 use k8s_openapi::api::coordination::v1 as coordination;
 use k8s_openapi::api::core::v1 as core;
+use kube::Client;
 use kube::api::{Api, Patch as Body, PatchParams, PostParams};
 use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
-use kube::{Client, Error};
 use serde_json::{Value, json};
 
 use crate::events::{Event, Severity};
@@ -53,7 +54,7 @@ impl Server {
         let answer = services.patch_status(&patch.key.name, &parameters, &body);
         let result = within(answer).await;
         let result = result.map(|service| observed(&service));
-        (patch, result.map_err(Failed::refusal))
+        (patch, result.map_err(refusal))
     }
 
     /// Takes away what was written into a Service that is no load balancer any more.
@@ -65,16 +66,16 @@ impl Server {
         match within(services.patch_status(&key.name, &parameters, &body)).await {
             Ok(_) => Ok(()),
             // The UID of a Service cannot be changed into that of another.
-            Err(Failed::Status(422, _)) => Err(Refusal::Conflict),
-            Err(failed) => Err(failed.refusal()),
+            Err(failed) if failed.code() == Some(422) => Err(Refusal::Conflict),
+            Err(failed) => Err(refusal(failed)),
         }
     }
 
     pub(super) async fn read_lease(&self) -> Result<Option<Lease>, String> {
         match within(self.leases().get(LEASE)).await {
             Ok(object) => Ok(Some(lease(&object))),
-            Err(Failed::Status(404, _)) => Ok(None),
-            Err(Failed::Status(_, cause) | Failed::Unknown(cause)) => Err(cause),
+            Err(failed) if failed.code() == Some(404) => Ok(None),
+            Err(failed) => Err(failed.to_string()),
         }
     }
 
@@ -88,10 +89,8 @@ impl Server {
         };
         match written {
             Ok(object) => Ok(lease(&object)),
-            Err(Failed::Status(404 | 409, _)) => Err(LeaseRefusal::Conflict),
-            Err(Failed::Status(_, cause) | Failed::Unknown(cause)) => {
-                Err(LeaseRefusal::Failed(cause))
-            }
+            Err(failed) if matches!(failed.code(), Some(404 | 409)) => Err(LeaseRefusal::Conflict),
+            Err(failed) => Err(LeaseRefusal::Failed(failed.to_string())),
         }
     }
 
@@ -104,7 +103,7 @@ impl Server {
             Api::namespaced(self.client.clone(), &event.service.namespace);
         let object = event_object(&event, &uid, &self.identity, SystemTime::now());
         let written = within(events.create(&PostParams::default(), &object)).await;
-        written.map(drop).map_err(Failed::cause)
+        written.map(drop).map_err(cause)
     }
 
     pub(super) async fn write_pool_status(
@@ -116,7 +115,7 @@ impl Server {
         let body = Body::Merge(json!({"status": status}));
         let parameters = PatchParams::default();
         let answer = pools.patch_status(&name, &parameters, &body);
-        let written = within(answer).await.map(drop).map_err(Failed::cause);
+        let written = within(answer).await.map(drop).map_err(cause);
         (name, written)
     }
 
@@ -152,7 +151,7 @@ impl Server {
                 within(states.patch_status(STATE, &parameters, &body)).await
             }
         };
-        let object = written.map_err(Failed::cause)?;
+        let object = written.map_err(cause)?;
         let version = object.metadata.resource_version.unwrap_or_default();
         Ok(Seen::object(&version, &object.data["status"]))
     }
@@ -164,7 +163,7 @@ impl Server {
         deployment: Option<&str>,
     ) -> Result<bool, String> {
         let secrets: Api<core::Secret> = Api::namespaced(self.client.clone(), &self.namespace);
-        let known = within(secrets.get_opt(name)).await.map_err(Failed::cause)?;
+        let known = within(secrets.get_opt(name)).await.map_err(cause)?;
         if known.is_some() {
             return Ok(false);
         }
@@ -180,8 +179,8 @@ impl Server {
         match within(secrets.create(&PostParams::default(), &object)).await {
             Ok(_) => Ok(true),
             // Another controller was faster.
-            Err(Failed::Status(409, _)) => Ok(false),
-            Err(failed) => Err(failed.cause()),
+            Err(failed) if failed.code() == Some(409) => Ok(false),
+            Err(failed) => Err(failed.to_string()),
         }
     }
 
@@ -196,42 +195,19 @@ impl Server {
     }
 }
 
-/// Why a request did not succeed.
-enum Failed {
-    /// The API server said so.
-    Status(u16, String),
-    /// It may have succeeded.
-    Unknown(String),
-}
-
-impl Failed {
-    fn refusal(self) -> Refusal {
-        match self {
-            Self::Status(404 | 409, _) => Refusal::Conflict,
-            Self::Status(code @ 400..=499, cause) if code != 429 => Refusal::Refused(cause),
-            Self::Status(_, cause) | Self::Unknown(cause) => Refusal::Unknown(cause),
-        }
-    }
-
-    fn cause(self) -> String {
-        match self {
-            Self::Status(_, cause) | Self::Unknown(cause) => cause,
-        }
-    }
-}
-
 async fn within<T>(answer: impl Future<Output = kube::Result<T>>) -> Result<T, Failed> {
-    match tokio::time::timeout(PATIENCE, answer).await {
-        Ok(Ok(value)) => Ok(value),
-        Ok(Err(Error::Api(status))) => Err(Failed::Status(status.code, status.message)),
-        Ok(Err(error)) => {
-            let mut deepest: &dyn std::error::Error = &error;
-            while let Some(source) = deepest.source() {
-                deepest = source;
-            }
-            Err(Failed::Unknown(deepest.to_string()))
-        }
-        Err(_) => Err(Failed::Unknown("the API server does not answer".to_owned())),
+    request::within(PATIENCE, answer).await
+}
+
+fn cause(failed: Failed) -> String {
+    failed.to_string()
+}
+
+fn refusal(failed: Failed) -> Refusal {
+    match failed.code() {
+        Some(404 | 409) => Refusal::Conflict,
+        Some(400..=428 | 430..=499) => Refusal::Refused(failed.to_string()),
+        Some(_) | None => Refusal::Unknown(failed.to_string()),
     }
 }
 
@@ -352,35 +328,21 @@ fn parse_log(text: &str) -> Log {
 }
 
 fn event_object(event: &Event, uid: &str, identity: &str, now: SystemTime) -> core::Event {
-    let nanoseconds = now
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default()
-        .as_nanos();
     let ServiceKey { namespace, name } = &event.service;
-    let time = now_text();
-    // The name of an object has 253 characters at most, its message 1024.
-    let stem: String = name.chars().take(230).collect();
-    let message: String = event.message.chars().take(1000).collect();
-    let kind = match event.severity {
-        Severity::Normal => "Normal",
-        Severity::Warning => "Warning",
+    let object = api::ServiceEvent {
+        namespace,
+        name,
+        uid,
+        is_warning: event.severity == Severity::Warning,
+        reason: &event.reason,
+        message: &event.message,
+        component: COMPONENT,
+        instance: identity,
+        host: None,
     };
-    let object = json!({
-        "metadata": {"name": format!("{stem}.{nanoseconds:x}"), "namespace": namespace},
-        "involvedObject": {
-            "apiVersion": "v1", "kind": "Service",
-            "namespace": namespace, "name": name, "uid": uid,
-        },
-        "reason": event.reason,
-        "message": message,
-        "type": kind,
-        "count": 1,
-        "firstTimestamp": time,
-        "lastTimestamp": time,
-        "source": {"component": COMPONENT},
-        "reportingComponent": COMPONENT,
-        "reportingInstance": identity,
-    });
+    let since_epoch = now.duration_since(SystemTime::UNIX_EPOCH);
+    let instant = since_epoch.unwrap_or_default().as_nanos();
+    let object = object.object(&now_text(), instant);
     serde_json::from_value(object).expect("it is what an Event is made of")
 }
 

@@ -10,6 +10,7 @@
 mod collector;
 mod connection;
 mod item;
+pub mod request;
 pub mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};

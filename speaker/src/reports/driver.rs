@@ -16,6 +16,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use ferrolb_crds::api;
 use ferrolb_crds::model::ServiceKey;
 use ferrolb_crds::pace::Pace;
+use ferrolb_crds::source::kubernetes::request::{Failed, within};
 use ferrolb_crds::source::kubernetes::watch::{Event as Heard, FailureKind, Target, Watch};
 use k8s_openapi::api::core::v1::Node;
 use kube::Client;
@@ -23,7 +24,6 @@ use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::core::{DynamicObject, ObjectList, Request, request};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use thiserror::Error;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep_until, timeout};
@@ -133,17 +133,6 @@ struct Driver {
     /// What has been complained about.
     complaints: BTreeSet<(Sort, &'static str)>,
     is_silent: bool,
-}
-
-/// Why something could not be written.
-#[derive(Debug, Error)]
-enum Failure {
-    /// The server said no.
-    #[error("{}", .0.message)]
-    Refused(Box<kube::core::Status>),
-    /// Nobody knows whether it was written.
-    #[error("{0}")]
-    Unknown(String),
 }
 
 impl Driver {
@@ -303,14 +292,14 @@ impl Driver {
     }
 
     /// Makes an object; one that is there although it does not look like ours is made to.
-    async fn create(&mut self, key: &Key) -> Result<(), Failure> {
+    async fn create(&mut self, key: &Key) -> Result<(), Failed> {
         let owner = self.owner().await?;
         let node = &self.settings.node;
         let object = metadata(key, node, owner.as_deref());
         let body = object.to_string().into_bytes();
         let created = self.request(key).create(&PostParams::default(), body);
         match self.write(key, created).await {
-            Err(Failure::Refused(status)) if status.code == 409 => {
+            Err(failed) if failed.code() == Some(409) => {
                 let name = name(key, &self.settings.node);
                 let patch = Patch::Merge(object);
                 let patched = self.request(key).patch(&name, &self.patch(key), &patch);
@@ -338,8 +327,8 @@ impl Driver {
         let request = self.request(key).delete(name, &DeleteParams::default());
         match self.ask::<Value>(request).await {
             Ok(_) => {}
-            Err(Failure::Refused(status)) if status.code == 404 => {}
-            Err(failure) => return Err(failure),
+            Err(failed) if failed.code() == Some(404) => {}
+            Err(failed) => return Err(failed),
         }
         self.ledger.lose(key, name);
         Ok(())
@@ -348,7 +337,7 @@ impl Driver {
     async fn post(&self, told: &Event) -> Done {
         let path = format!("/api/v1/namespaces/{}/events", told.service.namespace);
         let instant = SystemTime::now().duration_since(UNIX_EPOCH);
-        let instant = u64::try_from(instant.unwrap_or_default().as_nanos()).unwrap_or(u64::MAX);
+        let instant = instant.unwrap_or_default().as_nanos();
         let object = event(told, &self.settings.node, &now(), instant);
         let body = object.to_string().into_bytes();
         let request = Request::new(path).create(&PostParams::default(), body);
@@ -377,22 +366,22 @@ impl Driver {
             let request = Request::new(path.as_str()).delete(&other.name, &DeleteParams::default());
             match self.ask::<Value>(request).await {
                 Ok(_) => {}
-                Err(Failure::Refused(status)) if status.code == 404 => {}
-                Err(failure) => return Err(failure),
+                Err(failed) if failed.code() == Some(404) => {}
+                Err(failed) => return Err(failed),
             }
         }
         Ok(())
     }
 
     /// The Node that the objects go with; none, if there is no such Node.
-    async fn owner(&mut self) -> Result<Option<String>, Failure> {
+    async fn owner(&mut self) -> Result<Option<String>, Failed> {
         if self.owner.is_none() {
             let request = Request::new("/api/v1/nodes");
             let request = request.get(&self.settings.node, &kube::api::GetParams::default());
             match self.ask::<Node>(request).await {
                 Ok(node) => self.owner = node.metadata.uid,
-                Err(Failure::Refused(status)) if matches!(status.code, 403 | 404) => {}
-                Err(failure) => return Err(failure),
+                Err(failed) if matches!(failed.code(), Some(403 | 404)) => {}
+                Err(failed) => return Err(failed),
             }
         }
         Ok(self.owner.clone())
@@ -417,16 +406,9 @@ impl Driver {
     async fn ask<T: DeserializeOwned>(
         &self,
         request: Result<Http, request::Error>,
-    ) -> Result<T, Failure> {
-        let request = request.map_err(|error| Failure::Unknown(error.to_string()))?;
-        match timeout(PATIENCE, self.client.request::<T>(request)).await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(kube::Error::Api(status))) => Err(Failure::Refused(status)),
-            Ok(Err(error)) => Err(Failure::Unknown(error.to_string())),
-            Err(_) => Err(Failure::Unknown(
-                "the API server does not answer".to_owned(),
-            )),
-        }
+    ) -> Result<T, Failed> {
+        let request = request.map_err(|error| Failed::Unknown(error.to_string()))?;
+        within(PATIENCE, self.client.request::<T>(request)).await
     }
 
     fn note_answer(&mut self) {
@@ -437,14 +419,14 @@ impl Driver {
         }
     }
 
-    fn note_failure(&mut self, task: Task, failure: &Failure) {
+    fn note_failure(&mut self, task: Task, failure: &Failed) {
         let now = Instant::now();
         let error = failure.to_string();
-        match failure {
-            Failure::Refused(status) if !matches!(status.code, 429 | 500..) => {
-                self.note_refusal(task, status.code, &error);
+        match failure.code() {
+            Some(code) if !matches!(code, 429 | 500..) => {
+                self.note_refusal(task, code, &error);
             }
-            Failure::Refused(_) | Failure::Unknown(_) => {
+            Some(_) | None => {
                 let pause = self.backoff.next(&mut self.rng);
                 self.quiet_until = Some(now + pause);
                 if !std::mem::replace(&mut self.is_silent, true) {
@@ -484,7 +466,7 @@ impl Driver {
 }
 
 type Http = http::Request<Vec<u8>>;
-type Done = Result<(), Failure>;
+type Done = Result<(), Failed>;
 
 fn follow(
     client: &Client,

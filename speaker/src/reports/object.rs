@@ -7,7 +7,7 @@ use ferrolb_crds::model::ServiceKey;
 use ferrolb_crds::validate::Statement;
 use ring::digest;
 use serde::de::DeserializeOwned;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::{Body, Event, Key, Session, Sort, boundary};
 
@@ -186,36 +186,20 @@ fn read<T: DeserializeOwned>(status: Value) -> Option<T> {
 }
 
 /// An event as it is posted; `instant` makes its name its own.
-pub fn event(event: &Event, node: &str, now: &str, instant: u64) -> Value {
+pub fn event(event: &Event, node: &str, now: &str, instant: u128) -> Value {
     let Event { service, uid, .. } = event;
-    let mut involved = Map::new();
-    for (field, value) in [
-        ("apiVersion", "v1"),
-        ("kind", "Service"),
-        ("namespace", &service.namespace),
-        ("name", &service.name),
-        ("uid", uid),
-    ] {
-        involved.insert(field.to_owned(), json!(value));
-    }
-    json!({
-        "apiVersion": "v1",
-        "kind": "Event",
-        "metadata": {
-            "namespace": service.namespace,
-            "name": format!("{}.{instant:x}", service.name),
-        },
-        "involvedObject": involved,
-        "type": if event.is_warning { "Warning" } else { "Normal" },
-        "reason": event.reason,
-        "message": event.message,
-        "source": {"component": COMPONENT, "host": node},
-        "reportingComponent": COMPONENT,
-        "reportingInstance": node,
-        "firstTimestamp": now,
-        "lastTimestamp": now,
-        "count": 1,
-    })
+    let object = api::ServiceEvent {
+        namespace: &service.namespace,
+        name: &service.name,
+        uid,
+        is_warning: event.is_warning,
+        reason: event.reason,
+        message: &event.message,
+        component: COMPONENT,
+        instance: node,
+        host: Some(node),
+    };
+    object.object(now, instant)
 }
 
 /// What fits is left as it is; of the rest the end becomes a fingerprint of the whole.

@@ -29,6 +29,8 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
+use super::request::{self, Failed};
+
 /// What to follow.
 #[derive(Debug, Clone)]
 pub struct Target {
@@ -221,7 +223,7 @@ where
         };
         loop {
             let request = Request::new(self.target.path.as_str()).list(&parameters);
-            let request = request.map_err(|error| Failure::other(&error))?;
+            let request = request.map_err(|error| Failure::other(request::deepest(&error)))?;
             let page: ObjectList<K> = within(self.client.request(request)).await?;
             objects.extend(page.items.into_iter().map(&self.convert));
             parameters.continue_token = page.metadata.continue_.filter(|token| !token.is_empty());
@@ -250,7 +252,7 @@ where
         parameters.send_initial_events = true;
         // No version: the most recent state, and not just any.
         let request = Request::new(self.target.path.as_str()).watch(&parameters, "");
-        let request = request.map_err(|error| Failure::other(&error))?;
+        let request = request.map_err(|error| Failure::other(request::deepest(&error)))?;
         let events = within(self.client.request_events::<K>(request)).await;
         let mut events = Box::pin(events?);
         let mut objects = Vec::new();
@@ -281,7 +283,7 @@ where
     async fn watch(&mut self, version: String) -> Result<(), Failure> {
         let request =
             Request::new(self.target.path.as_str()).watch(&self.watch_parameters(), &version);
-        let request = request.map_err(|error| Failure::other(&error))?;
+        let request = request.map_err(|error| Failure::other(request::deepest(&error)))?;
         let events = within(self.client.request_events::<K>(request)).await?;
         let mut events = Box::pin(events);
         self.hear(Event::Reached(version)).await;
@@ -303,7 +305,7 @@ where
             let Ok(event) = event else {
                 return Ok(());
             };
-            match event.map_err(|error| Failure::of(&error))? {
+            match event.map_err(|error| Failure::from(Failed::from(error)))? {
                 None => return Ok(()),
                 Some(WatchEvent::Added(object) | WatchEvent::Modified(object)) => {
                     self.tell(object, Event::Applied).await?;
@@ -339,14 +341,16 @@ where
     }
 }
 
-impl Failure {
-    fn of(error: &kube::Error) -> Self {
-        if let kube::Error::Api(status) = error {
-            return Self::of_status(status);
+impl From<Failed> for Failure {
+    fn from(failed: Failed) -> Self {
+        match failed {
+            Failed::Status(status) => Self::of_status(&status),
+            Failed::Unknown(cause) => Self::other(cause),
         }
-        Self::other(error)
     }
+}
 
+impl Failure {
     fn of_status(status: &Status) -> Self {
         let kind = match status.code {
             403 => FailureKind::Forbidden,
@@ -359,39 +363,21 @@ impl Failure {
         Self { kind, cause }
     }
 
-    /// With the deepest cause: what a connection says of itself is always the same.
-    fn other(error: &(dyn std::error::Error + 'static)) -> Self {
-        let mut deepest = error;
-        while let Some(source) = deepest.source() {
-            deepest = source;
-        }
+    fn other(cause: String) -> Self {
         Self {
             kind: FailureKind::Other,
-            cause: deepest.to_string(),
-        }
-    }
-
-    fn silence() -> Self {
-        Self {
-            kind: FailureKind::Other,
-            cause: "the API server does not answer".to_owned(),
+            cause,
         }
     }
 
     fn cut() -> Self {
-        Self {
-            kind: FailureKind::Other,
-            cause: "the list was cut off".to_owned(),
-        }
+        Self::other("the list was cut off".to_owned())
     }
 }
 
 async fn within<T>(answer: impl Future<Output = kube::Result<T>>) -> Result<T, Failure> {
-    match timeout(PATIENCE, answer).await {
-        Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(error)) => Err(Failure::of(&error)),
-        Err(_) => Err(Failure::silence()),
-    }
+    let answer = request::within(PATIENCE, answer).await;
+    answer.map_err(Failure::from)
 }
 
 async fn changed(round: &mut watch::Receiver<u64>) {
