@@ -13,7 +13,7 @@ use std::sync::Once;
 use std::time::Duration;
 
 use ferrolb_tests::kubernetes::tenant::Tenant;
-use ferrolb_tests::kubernetes::{ControlPlane, Settings, product};
+use ferrolb_tests::kubernetes::{ControlPlane, Settings, churn, product};
 use ferrolb_tests::patience;
 use ferrolb_tests::process::Process;
 use serde_json::{Value, json};
@@ -707,4 +707,15 @@ fn i1_a_controller_that_was_frozen_gives_nothing_out_when_it_wakes() {
     assert_eq!(after, before);
     let distinct: BTreeSet<&String> = after.iter().collect();
     assert_eq!(distinct.len(), 30);
+}
+
+/// `make bars` does it twenty times.
+#[test]
+fn i1_i2_hold_at_all_times_while_active_controllers_are_killed_under_churn() {
+    let outcome = churn::kill_active_controllers(2).unwrap();
+    let history = outcome.history;
+    assert_eq!(outcome.takeovers.len(), 2);
+    // Otherwise it would prove nothing.
+    assert!(history.assigned > 200, "{}", history.assigned);
+    assert!(history.reused > 0, "{}", history.reused);
 }

@@ -8,11 +8,9 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use ferrolb_tests::kubernetes::cluster::{Cluster, ProxyMode, Workload};
-use ferrolb_tests::kubernetes::objects::Pod;
-use ferrolb_tests::kubernetes::{ControlPlane, Settings, product};
+use ferrolb_tests::kubernetes::{Settings, metallb, product};
 use ferrolb_tests::process::Process;
-use ferrolb_tests::{objects, patience, programs};
-use serde_json::json;
+use ferrolb_tests::{objects, patience};
 
 const SOON: Duration = Duration::from_secs(30);
 const NAMESPACE: &str = "metallb-system";
@@ -24,84 +22,6 @@ kind: BGPPeer
 metadata: {name: tor, namespace: metallb-system}
 spec: {myASN: 64500, peerASN: 64501, peerAddress: 192.168.1.1, holdTime: 3s}
 ";
-
-/// The objects that its controller looks for.
-fn controller_objects(plane: &ControlPlane) {
-    let labels = json!({"app": "metallb", "component": "controller"});
-    let deployment = json!({
-        "metadata": {"name": "controller"},
-        "spec": {
-            "replicas": 0,
-            "selector": {"matchLabels": labels},
-            "template": {
-                "metadata": {"labels": labels},
-                "spec": {"containers": [{"name": "controller", "image": "none"}]},
-            },
-        },
-    });
-    let path = format!("/apis/apps/v1/namespaces/{NAMESPACE}/deployments");
-    plane.post(&path, &deployment).unwrap();
-    let pod = Pod {
-        namespace: NAMESPACE,
-        name: "controller-0",
-        app: "metallb",
-        node: "n1",
-        host: "192.168.1.11".parse().unwrap(),
-        addresses: &[],
-    };
-    plane.create_pod(&pod).unwrap();
-}
-
-fn controller(plane: &ControlPlane) -> Process {
-    controller_objects(plane);
-    let program = programs::metallb("controller").unwrap();
-    let mut command = plane.namespace().command(program);
-    command.arg("--kubeconfig").arg(plane.kubeconfig());
-    command.args(["--namespace", NAMESPACE, "--deployment", "controller"]);
-    command.args([
-        "--pod-name",
-        "controller-0",
-        "--ml-secret-name",
-        "memberlist",
-    ]);
-    command.args(["--webhook-mode", "disabled", "--disable-cert-rotation"]);
-    command
-        .env("METALLB_BGP_TYPE", "native")
-        .env("NO_PROXY", "*");
-    Process::start("metallb-controller", &mut command, plane.path()).unwrap()
-}
-
-/// The Pod by which the other speakers find this one, and its process.
-fn speaker(cluster: &Cluster, number: usize) -> Process {
-    let (plane, host) = (&cluster.plane, cluster.node(number));
-    let name = format!("metallb-speaker-{}", host.name);
-    plane
-        .create_pod(&Pod {
-            namespace: NAMESPACE,
-            name: &name,
-            app: "metallb",
-            node: &host.name,
-            host: host.v4.into(),
-            addresses: &[host.v4.into()],
-        })
-        .unwrap();
-    let path = format!("/api/v1/namespaces/{NAMESPACE}/pods/{name}");
-    let component = json!({"metadata": {"labels": {"component": "speaker"}}});
-    plane.patch(&path, &component).unwrap();
-
-    let mut command = host
-        .namespace
-        .command(programs::metallb("speaker").unwrap());
-    command.arg("--kubeconfig").arg(plane.kubeconfig());
-    command.args(["--namespace", NAMESPACE, "--pod-name", &name]);
-    command.args(["--node-name", &host.name, "--host", &host.v4.to_string()]);
-    command.args(["--ml-bindaddr", &host.v4.to_string()]);
-    command.args(["--ml-labels", "app=metallb,component=speaker"]);
-    command
-        .env("METALLB_BGP_TYPE", "native")
-        .env("NO_PROXY", "*");
-    Process::start(&name, &mut command, plane.path()).unwrap()
-}
 
 /// Addresses, answers and routes; and then ours, which keep every address.
 #[test]
@@ -129,8 +49,8 @@ fn metallbs_own_programs_work_with_our_definitions_and_ours_take_over_from_them(
     cluster.run(&web).unwrap();
     let service = "selector: {app: web}\nports: [{port: 80, targetPort: 8080}]";
 
-    let mut theirs = vec![controller(&cluster.plane)];
-    theirs.extend((1..=2).map(|number| speaker(&cluster, number)));
+    let mut theirs = vec![metallb::controller(&cluster.plane).unwrap()];
+    theirs.extend((1..=2).map(|number| metallb::speaker(&cluster, number).unwrap()));
     cluster
         .plane
         .apply(&objects::service("web", service))

@@ -126,14 +126,8 @@ impl Demo {
         product::install(&self.cluster.plane)?;
         let neighbours = self.cluster.lab.neighbours(64501, 64500);
         self.router = Some(self.cluster.lab.router(&neighbours)?);
-        for (node, name) in ["web-1", "web-2", "web-3"].into_iter().enumerate() {
-            self.cluster.run(&Workload {
-                namespace: "default",
-                name,
-                app: "web",
-                node: node + 1,
-                ports: &[8080],
-            })?;
+        for node in 1..=NODES.len() {
+            self.run_pod(node)?;
         }
         let first = product::active_controller(&self.cluster.plane, "controller-1", &[])?;
         self.controllers.insert("controller-1", first);
@@ -145,6 +139,17 @@ impl Demo {
             self.speakers.insert(number, speaker);
         }
         println!("  controller-1 decides, controller-2 stands by, three speakers are ready");
+        Ok(())
+    }
+
+    fn run_pod(&mut self, node: usize) -> Result<()> {
+        self.cluster.run(&Workload {
+            namespace: "default",
+            name: &format!("web-{node}"),
+            app: "web",
+            node,
+            ports: &[8080],
+        })?;
         Ok(())
     }
 
@@ -178,7 +183,13 @@ impl Demo {
                 .into_iter()
                 .find(|(reason, _)| reason == "AllocationFailed"))
         })?;
-        println!("  kubectl describe service wishful says: {}", event.1);
+        println!("  kubectl describe service wishful");
+        let described = kubectl(&self.cluster, &["describe", "service", "wishful"])?;
+        print!("{}", indented(&described));
+        ensure!(
+            described.contains(&event.1),
+            "kubectl describe does not show why"
+        );
         let parse = |text: &String| text.parse().context("an address");
         Ok(vec![
             front("web by layer 2", parse(&web[0])?),
@@ -269,12 +280,18 @@ impl Demo {
 
     /// The controllers of this rig do not look after Nodes: that its pod is gone is said here at once,
     /// as a kubelet or the node controller would say it in time.
-    fn lose_node(&self, fronts: &[Front]) -> Result<()> {
+    fn lose_node(&mut self, fronts: &[Front]) -> Result<()> {
         let victim = self.holder(fronts[0].address)?;
-        println!("  {victim}: link cut, its pod marked unready");
+        let number = number(&victim);
+        let pod = format!("web-{number}");
+        println!(
+            "  {victim}: everything on it is lost at once, and its link; its pod marked unready"
+        );
         let probes = self.probe(fronts)?;
         self.cluster.lab.segment.cut(&victim)?;
-        let pod = format!("web-{}", number(&victim));
+        self.speakers.remove(&number);
+        self.cluster.proxy(number)?.kill();
+        self.cluster.pod("default", &pod)?.server().kill();
         self.cluster.plane.mark_pod("default", &pod, false)?;
         // The router notices when the hold time of 3 s ends.
         self.judge(fronts, probes, Duration::from_millis(5500))?;
@@ -282,9 +299,16 @@ impl Demo {
         ensure!(successor != victim, "{victim} still holds its address");
         println!("    {} is held by {successor}", fronts[0].address);
         self.cluster.lab.segment.mend(&victim)?;
-        self.cluster.plane.mark_pod("default", &pod, true)?;
+        self.cluster.restart_proxy(number)?;
+        self.cluster.remove("default", &pod)?;
+        self.run_pod(number)?;
+        let speaker = product::speaker(&self.cluster, number, &[])?;
+        self.speakers.insert(number, speaker);
         let time = self.await_paths(fronts[1].address)?;
-        println!("    {victim} is back after {} ms", time.as_millis());
+        println!(
+            "    {victim} is back; {} ms later the router has its path again",
+            time.as_millis()
+        );
         Ok(())
     }
 

@@ -203,6 +203,13 @@ impl Cluster {
         Ok(number)
     }
 
+    /// Starts a node's kube-proxy anew; returns once it has synced.
+    pub fn restart_proxy(&mut self, number: usize) -> Result<()> {
+        self.proxies.remove(&number);
+        self.spawn_proxy(number)?;
+        self.await_proxy(number)
+    }
+
     /// Ends a node's kube-proxy and deletes its object. What else runs there is the caller's.
     pub fn remove_node(&mut self, number: usize) -> Result<()> {
         self.proxies.remove(&number);

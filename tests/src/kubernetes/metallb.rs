@@ -56,11 +56,6 @@ pub fn speaker(cluster: &Cluster, number: usize) -> Result<Process> {
         let labels = json!({"metadata": {"labels": {"component": "speaker"}}});
         plane.patch(&path, &labels)?;
     }
-    let secret = json!({
-        "metadata": {"name": "memberlist"}, "stringData": {"secretkey": "what the nodes share"},
-    });
-    let secrets = format!("/api/v1/namespaces/{NAMESPACE}/secrets");
-    make(plane, &secrets, &secret)?;
     let mut command = host.namespace.command(programs::metallb("speaker")?);
     command.arg("--kubeconfig").arg(plane.kubeconfig());
     command.args(["--namespace", NAMESPACE, "--log-level", "info"]);
