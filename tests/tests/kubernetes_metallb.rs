@@ -1,8 +1,4 @@
 //! MetalLB's own programs on our definitions, and ours in their place afterwards.
-#![expect(
-    clippy::unwrap_used,
-    reason = "a proof that cannot be set up has failed"
-)]
 
 use std::net::IpAddr;
 use std::time::Duration;

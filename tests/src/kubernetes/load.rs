@@ -106,8 +106,10 @@ impl ControlPlane {
                     }
                 })
             });
-            // Nobody listens any more: nobody misses it.
-            let _ = outcome.map_err(|error| sender.send(Err(error)));
+            if let Err(error) = outcome {
+                // Nobody listens any more: nobody misses it.
+                let _ = sender.send(Err(error));
+            }
         })?;
         Ok(Follower {
             told,
