@@ -33,10 +33,10 @@ test: tools fmt lint doc build
 fuzz:
 	FERROLB_FUZZ_SECONDS=60 FERROLB_FUZZ_SEED=$$(date +%s) PROPTEST_CASES=20000 $(CARGO) test --workspace --locked --lib --no-fail-fast
 
-bars: laboratory
+# Of the programs as they are shipped.
+bars: tools static
 	$(CARGO) build --workspace --bins --locked
-	$(CARGO) build --release --locked --package ferrolb-controller --package ferrolb-speaker
-	@FERROLB_PROGRAMS=$(CURDIR)/target/release $(CARGO) run --quiet --locked --package ferrolb-tests --bin bars
+	@FERROLB_PROGRAMS=$(CURDIR)/target/static $(CARGO) run --quiet --locked --package ferrolb-tests --bin bars
 
 generated:
 	@mkdir -p config/crd

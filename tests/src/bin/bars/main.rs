@@ -2,9 +2,14 @@
 //!
 //! `make bars` builds the programs as they are released and says where they are.
 //!
-//! `bars` measures everything; `bars NAME…` only those named: allocator, plan, bgp, layer2, demo.
+//! `bars` measures everything; `bars NAME…` only those named: allocator, plan, bgp, layer2, demo, sizes,
+//! routes, assignments, stages, kills.
 #![expect(clippy::print_stdout, reason = "tells what it is doing")]
 #![expect(clippy::disallowed_methods, reason = "measures time and writes a file")]
+
+mod scale;
+mod site;
+mod stages;
 
 use std::fmt::Write;
 use std::net::IpAddr;
@@ -49,12 +54,17 @@ fn run() -> Result<()> {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
     let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|word| word == name);
     let mut figures = Vec::new();
-    let measures: [(&str, Measure); 5] = [
+    let measures: [(&str, Measure); 10] = [
         ("allocator", allocator),
         ("plan", plan),
         ("bgp", announcing),
         ("layer2", failover),
         ("demo", fresh_clone),
+        ("sizes", scale::sizes),
+        ("routes", scale::routes),
+        ("assignments", scale::assignments),
+        ("stages", stages::stages),
+        ("kills", scale::kills),
     ];
     for (name, measure) in measures {
         if is_wanted(name) {
