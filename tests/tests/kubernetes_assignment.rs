@@ -12,8 +12,9 @@ use std::collections::BTreeSet;
 use std::sync::Once;
 use std::time::Duration;
 
+use ferrolb_tests::kubernetes::history::History;
 use ferrolb_tests::kubernetes::tenant::Tenant;
-use ferrolb_tests::kubernetes::{ControlPlane, Settings, churn, product};
+use ferrolb_tests::kubernetes::{ControlPlane, Settings, churn, load, product};
 use ferrolb_tests::patience;
 use ferrolb_tests::process::Process;
 use serde_json::{Value, json};
@@ -80,6 +81,10 @@ impl Proof {
 
     /// A Service of this proof's class; `more` is laid over its spec and metadata.
     fn service(&self, name: &str, more: &Value) {
+        self.put("services", &self.object(name, more));
+    }
+
+    fn object(&self, name: &str, more: &Value) -> Value {
         let mut object = json!({
             "apiVersion": "v1", "kind": "Service",
             "metadata": {"name": name, "namespace": self.tenant.namespace},
@@ -90,7 +95,7 @@ impl Proof {
             },
         });
         lay_over(&mut object, more);
-        self.put("services", &object);
+        object
     }
 
     fn addresses(&self, name: &str) -> Vec<String> {
@@ -707,6 +712,73 @@ fn i1_a_controller_that_was_frozen_gives_nothing_out_when_it_wakes() {
     assert_eq!(after, before);
     let distinct: BTreeSet<&String> = after.iter().collect();
     assert_eq!(distinct.len(), 30);
+}
+
+/// Frozen at some moment after a Service has come, again and again, until that is the moment: what is
+/// about to be written stands in the Lease, and not in the Service.
+#[test]
+fn i1_who_is_frozen_between_intent_and_patch_can_write_only_what_its_successor_counts_as_taken() {
+    let mut proof = Proof::new(&[pool("p", &["10.1.0.0/22"])]);
+    let (plane, namespace) = (proof.tenant.plane, proof.tenant.namespace.clone());
+    let arguments = ["--namespace", &namespace, "--lb-class", &namespace];
+    let name = format!("second-{namespace}");
+    let mut second = product::controller(plane, &name, &arguments).unwrap();
+    second.await_line("standing by", SOON).unwrap();
+    let services = proof.tenant.path("services");
+    let follower = plane.follow(&services).unwrap();
+    let writer = plane.writer().unwrap();
+    let intents = || -> Vec<(String, String)> {
+        let lease = format!(
+            "/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/ferrolb-controller"
+        );
+        let lease = plane.get(&lease).unwrap();
+        let log = lease["metadata"]["annotations"]["ferrolb.io/intents"].as_str();
+        let log: Value = log.map_or(Value::Null, |log| serde_json::from_str(log).unwrap());
+        let intents = log["intents"].as_object().into_iter().flatten();
+        let name = |key: &String| key.rsplit('/').next().unwrap_or_default().to_owned();
+        intents
+            .filter_map(|(key, intent)| Some((name(key), intent[1].as_str()?.to_owned())))
+            .collect()
+    };
+    let caught = (0..100_u32).find_map(|round| {
+        let names: Vec<String> = (0..8).map(|number| format!("s{round}-{number}")).collect();
+        let calls = names.iter().map(|name| {
+            let object = proof.object(name, &plain());
+            vec![load::Call::Create(services.clone(), object)]
+        });
+        writer.perform(calls.collect(), names.len()).unwrap();
+        // The first of them is logged at once, the others together a while later.
+        let delay = 8 + 2 * (round % 10);
+        patience::pause(Duration::from_millis(delay.into())).unwrap();
+        proof.controller.signal(libc::SIGSTOP);
+        // What was on its way has arrived by then.
+        patience::pause(Duration::from_millis(50)).unwrap();
+        let is_unwritten = |(name, _): &(String, String)| proof.addresses(name).is_empty();
+        let caught = intents().into_iter().find(is_unwritten);
+        if caught.is_none() {
+            proof.controller.signal(libc::SIGCONT);
+            names.iter().for_each(|name| drop(proof.given(name, 1)));
+        }
+        caught
+    });
+    let (name, address) = caught.expect("a moment in between");
+    proof.service("other", &plain());
+    second.await_line("ready", SOON).unwrap();
+    proof.has(&name, &[&address]);
+    assert_ne!(proof.given("other", 1)[0], address);
+    proof.controller.signal(libc::SIGCONT);
+    let woken = proof
+        .controller
+        .await_line("not the active controller", SOON);
+    woken.unwrap();
+    proof.service("last", &plain());
+    proof.given("last", 1);
+    let mut history = History::default();
+    while let Some(seen) = follower.next(Duration::from_millis(500)).unwrap() {
+        history.apply(&seen).unwrap();
+    }
+    assert_eq!(history.waiting(), 0);
+    assert_eq!(proof.addresses(&name), [address]);
 }
 
 /// `make bars` does it twenty times.
