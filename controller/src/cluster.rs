@@ -14,7 +14,6 @@
 mod api;
 mod follow;
 mod pages;
-mod verdict;
 
 use std::collections::BTreeSet;
 use std::future;
@@ -39,10 +38,10 @@ use crate::pools::Pools;
 use crate::publication::{Refusal, Remnant};
 use crate::reconcile::{Settings as Decisions, Status};
 use crate::run::Stop;
+use crate::verdict::{Seen, Verdict};
 use api::Server;
 use follow::Follower;
 use pages::Pages;
-use verdict::{Seen, Verdict};
 
 /// What `run` in a cluster has to know.
 #[derive(Debug, Clone, PartialEq, Eq)]

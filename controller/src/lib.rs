@@ -24,3 +24,4 @@ pub mod reconcile;
 pub mod run;
 mod status;
 pub mod telemetry;
+mod verdict;

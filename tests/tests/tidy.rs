@@ -257,6 +257,11 @@ const ARROWS: &[Row] = &[
         &["tracing", "tracing_subscriber", "anyhow"],
     ),
     row(
+        "controller::verdict",
+        &["crds::api", "crds::validate"],
+        &["serde_json"],
+    ),
+    row(
         "controller::plan",
         ANYTHING_CONTROLLER,
         &["serde", "serde_json", "anyhow"],

@@ -25,8 +25,7 @@ use serde_json::{Value, json};
 use crate::events::{Event, Severity};
 use crate::lease::{DURATION, Draft, Intent, Lease, Log, Refusal as LeaseRefusal};
 use crate::publication::{Patch, Refusal, Remnant};
-
-use super::verdict::{Seen, Step};
+use crate::verdict::{Seen, Step};
 
 /// The API server, for what this program writes.
 #[derive(Clone)]

@@ -9,7 +9,7 @@ use kube::core::DynamicObject;
 use serde_json::Value;
 use tokio::sync::{mpsc, watch};
 
-use super::verdict::Seen;
+use crate::verdict::Seen;
 
 /// Follows until dropped.
 pub(super) struct Follower {

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 /// Keeps the controller's ConfigurationState as it should be.
 #[derive(Debug, Default)]
-pub(super) struct Verdict {
+pub(crate) struct Verdict {
     /// `None`: the configuration has not been judged.
     wanted: Option<Statement>,
     /// `None`: nobody has looked what is there.
@@ -16,7 +16,7 @@ pub(super) struct Verdict {
 
 /// What is there.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Seen {
+pub(crate) struct Seen {
     version: u64,
     there: There,
 }
@@ -30,7 +30,7 @@ enum There {
 
 /// The next step.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Step {
+pub(crate) enum Step {
     /// Make an object that says nothing yet.
     Make,
     /// Have it say something else, by a merge patch of its status.
@@ -39,7 +39,7 @@ pub(super) enum Step {
 
 impl Seen {
     /// Nothing, as of a version.
-    pub(super) fn nothing(version: &str) -> Self {
+    pub(crate) fn nothing(version: &str) -> Self {
         Self {
             version: number(version),
             there: There::Nothing,
@@ -47,7 +47,7 @@ impl Seen {
     }
 
     /// An object of a version, with this status.
-    pub(super) fn object(version: &str, status: &Value) -> Self {
+    pub(crate) fn object(version: &str, status: &Value) -> Self {
         let status = serde_json::from_value(status.clone()).ok();
         let said = status.and_then(|status| Statement::read(CONDITION, status));
         Self {
@@ -59,12 +59,12 @@ impl Seen {
 
 impl Verdict {
     /// This is what is to be said.
-    pub(super) fn want(&mut self, statement: Statement) {
+    pub(crate) fn want(&mut self, statement: Statement) {
         self.wanted = Some(statement);
     }
 
     /// This is there; what is older than what is known does not count.
-    pub(super) fn see(&mut self, seen: Seen) {
+    pub(crate) fn see(&mut self, seen: Seen) {
         let known = self.seen.as_ref();
         if known.is_none_or(|known| known.version <= seen.version) {
             self.seen = Some(seen);
@@ -73,7 +73,7 @@ impl Verdict {
 
     /// What is to be written now; whoever takes it says what came of it.
     #[must_use]
-    pub(super) fn poll(&mut self, now: &str) -> Option<Step> {
+    pub(crate) fn poll(&mut self, now: &str) -> Option<Step> {
         let wanted = self.wanted.as_ref().filter(|_| !self.is_in_flight)?;
         let step = match &self.seen.as_ref()?.there {
             There::Nothing => Step::Make,
@@ -85,7 +85,7 @@ impl Verdict {
     }
 
     /// It was written, and this is there; or it was not.
-    pub(super) fn handle_written(&mut self, seen: Option<Seen>) {
+    pub(crate) fn handle_written(&mut self, seen: Option<Seen>) {
         self.is_in_flight = false;
         if let Some(seen) = seen {
             self.see(seen);
