@@ -88,6 +88,9 @@ pub struct Interface {
     /// Up, and listened to for one down-after time while heartbeats were sent: until then it is
     /// not known who else is there, and nothing is answered or announced on it.
     pub is_settled: bool,
+    /// Another speaker has been heard on it, be it silent by now: it is a segment. Carrier that is
+    /// lost and returns does not change that.
+    pub is_shared: bool,
     /// Hardware address.
     pub mac: [u8; 6],
     /// Addresses with their prefix lengths.

@@ -59,7 +59,10 @@ pub enum LinkState {
     Down,
     /// It could be used, but it is not known who else is there: nothing may be taken on it.
     Listening,
-    /// It is used.
+    /// It is used, and no other speaker was ever heard on it: a container's link, say, or a
+    /// segment with nobody else on it.
+    Alone,
+    /// It is used, and its segment is one on which others are or were.
     Up,
 }
 

@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv6Addr};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::layer2::announcer::{self, Announcer};
 use crate::layer2::heartbeat::{self, Flags, Heartbeat, HeartbeatError};
@@ -186,14 +186,12 @@ impl Station {
             .links
             .values()
             .filter_map(|attachment| attachment.next_beat);
-        let settles = self.links.iter().filter_map(|(link, attachment)| {
-            attachment.settles_at(self.liveness.listen_time(*link))
-        });
+        let settles = self.settling().into_iter();
         let farewells = self.links.values().map(|attachment| attachment.farewell);
         let farewells = farewells.chain([self.leaving]).flatten();
         beats
             .map(|at| (at, Timer::Heartbeat))
-            .chain(settles.map(|at| (at, Timer::Settle)))
+            .chain(settles.map(|(_, at)| (at, Timer::Settle)))
             .chain(self.liveness.poll_timeout().map(|at| (at, Timer::Liveness)))
             .chain(
                 self.announcer
@@ -365,6 +363,9 @@ impl Station {
         };
         match Heartbeat::parse(packet, &self.voice.authenticator) {
             Ok(heartbeat) => {
+                if !self.voice.is_own(&heartbeat) {
+                    self.note_company(link);
+                }
                 let heard = liveness::Input::Heard {
                     link,
                     sender,
@@ -373,6 +374,16 @@ impl Station {
                 self.liveness.handle(now, heard);
             }
             Err(error) => self.complain(link, sender, error),
+        }
+    }
+
+    /// Somebody else is, or was, on this segment.
+    fn note_company(&mut self, link: LinkIndex) {
+        if let Some(attachment) = self.links.get_mut(&link)
+            && !attachment.is_shared
+        {
+            attachment.is_shared = true;
+            self.outputs.push_back(Output::Changed);
         }
     }
 
@@ -472,9 +483,8 @@ impl Station {
     /// Ends listening where it has lasted long enough, and says so to the others at once.
     fn settle(&mut self, now: Instant) {
         let mut has_settled = false;
-        for (link, attachment) in &mut self.links {
-            let settles_at = attachment.settles_at(self.liveness.listen_time(*link));
-            if settles_at.is_some_and(|at| at <= now) {
+        for (link, _) in self.settling().into_iter().filter(|(_, at)| *at <= now) {
+            if let Some(attachment) = self.links.get_mut(&link) {
                 attachment.is_settled = true;
                 attachment.next_beat = attachment.next_beat.map(|at| at.min(now));
                 has_settled = true;
@@ -484,6 +494,24 @@ impl Station {
             self.apply(now);
             self.outputs.push_back(Output::Changed);
         }
+    }
+
+    /// Interfaces that are still listened to, and until when. Where nobody was heard that takes as
+    /// long as on any: who holds what there depends on who is heard on the others.
+    fn settling(&self) -> Vec<(LinkIndex, Instant)> {
+        let listening = || self.links.iter().filter(|(_, link)| link.is_listening());
+        let times: BTreeMap<LinkIndex, Duration> = listening()
+            .map(|(link, _)| (*link, self.liveness.listen_time(*link)))
+            .collect();
+        let longest = times.values().max().copied().unwrap_or_default();
+        let settling = listening().filter_map(|(link, attachment)| {
+            let time = match attachment.is_shared {
+                true => *times.get(link)?,
+                false => longest,
+            };
+            Some((*link, attachment.settles_at(time)?))
+        });
+        settling.collect()
     }
 
     /// Moves what the inner machines say to our own outputs.

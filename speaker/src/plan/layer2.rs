@@ -8,7 +8,9 @@
 //! it is that node's own name for an interface that counts.
 //!
 //! Each interface is a vote of its own, among those alive there: a node that has lost one of two
-//! segments answers on the other, and on the one that it has lost the next in rank does.
+//! segments answers on the other, and on the one that it has lost the next in rank does. Where no
+//! other speaker was ever heard nobody can tell a segment from a container's link, of which every
+//! node has some: such an interface has no vote, and goes with the node that is first of all.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -270,8 +272,10 @@ impl Ballot<'_> {
                 let detail = why_down(&interfaces, links);
                 return refuse(Reason::AnnounceFailed, Some(detail));
             }
-            Some(LinkState::Up) if is_known => {}
-            Some(LinkState::Listening | LinkState::Up) => return refuse(Reason::Listening, None),
+            Some(LinkState::Alone | LinkState::Up) if is_known => {}
+            Some(LinkState::Listening | LinkState::Alone | LinkState::Up) => {
+                return refuse(Reason::Listening, None);
+            }
         }
         let held = self.held_on(&this.name, &candidates, first);
         if held.is_empty() {
@@ -333,7 +337,7 @@ impl Ballot<'_> {
         candidates.find(|candidate| candidate.name == name)
     }
 
-    /// The links on which a node is the first of those alive there, given the first of all.
+    /// The links on which this node is the first of those alive there, given the first of all.
     fn held_on<'n>(
         &self,
         node: &str,
@@ -343,13 +347,20 @@ impl Ballot<'_> {
         let own = candidates.iter().find(|candidate| candidate.name == node);
         let mut left = own.map_or_else(BTreeSet::new, |own| own.alive_on.clone());
         let mut first = first;
-        // Who is first of all those on some links is first on each of them where it is alive.
+        // Who is first of all those on some links is first on each of them where it is alive, and
+        // where nobody else ever was it is the first of all that counts.
         while let Some(ahead) = first.filter(|first| first.name != node) {
-            left.retain(|link| !ahead.alive_on.contains(link));
+            left.retain(|link| !ahead.alive_on.contains(link) && !self.is_alone_on(link));
             let rest = candidates.iter();
             first = self.first(rest.filter(|other| !other.alive_on.is_disjoint(&left)));
         }
         left
+    }
+
+    /// Whether no other speaker was ever heard on an interface of this node.
+    fn is_alone_on(&self, link: &str) -> bool {
+        let links = self.world.segment().links();
+        links.and_then(|links| links.get(link)) == Some(&LinkState::Alone)
     }
 
     /// Where the node would announce; `None`: it may not.
@@ -396,10 +407,10 @@ fn chosen<'l>(
     all.filter(|(name, _)| interfaces.include(name))
 }
 
-/// The links that are meant and up.
+/// The links that are meant and used.
 fn up<'l>(interfaces: &Interfaces, links: &'l Links) -> impl Iterator<Item = &'l str> {
     chosen(interfaces, links)
-        .filter(|(_, state)| *state == LinkState::Up)
+        .filter(|(_, state)| matches!(state, LinkState::Alone | LinkState::Up))
         .map(|(name, _)| name)
 }
 

@@ -1,5 +1,6 @@
 //! Tables of what is announced and why not, and the two properties that planning rests on.
 
+mod alone;
 mod fixture;
 mod incremental;
 

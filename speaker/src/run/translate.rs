@@ -38,10 +38,11 @@ pub(super) fn contested(report: &layer2::Report) -> BTreeSet<String> {
 }
 
 fn link_state(link: &layer2::Interface) -> LinkState {
-    match (link.is_up, link.is_settled) {
-        (false, _) => LinkState::Down,
-        (true, false) => LinkState::Listening,
-        (true, true) => LinkState::Up,
+    match (link.is_up, link.is_settled, link.is_shared) {
+        (false, _, _) => LinkState::Down,
+        (true, false, _) => LinkState::Listening,
+        (true, true, false) => LinkState::Alone,
+        (true, true, true) => LinkState::Up,
     }
 }
 
@@ -154,9 +155,10 @@ mod tests {
     }
 
     fn report(listening: bool) -> layer2::Report {
-        let interface = |is_up, is_settled, problem: Option<&str>| layer2::Interface {
+        let interface = |is_up, is_settled, is_shared, problem: Option<&str>| layer2::Interface {
             is_up,
             is_settled,
+            is_shared,
             mac: [2, 0, 0, 0, 0, 1],
             addresses: Vec::new(),
             problem: problem.map(str::to_owned),
@@ -170,12 +172,13 @@ mod tests {
         layer2::Report {
             listening,
             interfaces: BTreeMap::from([
-                ("eth0".to_owned(), interface(true, true, None)),
+                ("eth0".to_owned(), interface(true, true, true, None)),
                 (
                     "eth1".to_owned(),
-                    interface(false, false, Some("no socket")),
+                    interface(false, false, true, Some("no socket")),
                 ),
-                ("eth2".to_owned(), interface(true, false, None)),
+                ("eth2".to_owned(), interface(true, false, true, None)),
+                ("eth3".to_owned(), interface(true, true, false, None)),
             ]),
             nodes: BTreeMap::from([
                 ("alive".to_owned(), health(&["eth0"], false)),
@@ -191,6 +194,7 @@ mod tests {
             ("eth0", LinkState::Up),
             ("eth1", LinkState::Down),
             ("eth2", LinkState::Listening),
+            ("eth3", LinkState::Alone),
         ]
         .map(|(name, state)| (name.to_owned(), state))
         .into();

@@ -33,6 +33,9 @@ pub(super) struct Attachment {
     listens_since: Option<Instant>,
     /// It has listened for long enough.
     pub(super) is_settled: bool,
+    /// Another speaker has been heard here. Remembered for as long as the interface exists: a cable
+    /// pulled out and put in again leads to the same segment, perhaps a part of it without the other.
+    pub(super) is_shared: bool,
     pub(super) owned: BTreeSet<IpAddr>,
     pub(super) next_beat: Option<Instant>,
     /// The others are still to be told that nothing is held here any more.
@@ -48,6 +51,7 @@ impl Attachment {
             was_usable: false,
             listens_since: None,
             is_settled: false,
+            is_shared: false,
             owned: BTreeSet::new(),
             next_beat: None,
             farewell: None,
@@ -61,6 +65,11 @@ impl Attachment {
     /// Whether heartbeats go out here.
     pub(super) fn beats(&self) -> bool {
         self.listens_since.is_some()
+    }
+
+    /// Whether it is still listened to before anything is taken.
+    pub(super) fn is_listening(&self) -> bool {
+        self.beats() && !self.is_settled
     }
 
     /// Follows carrier and problem; true if the interface can be used no more.

@@ -19,6 +19,7 @@ impl Station {
             let interface = Interface {
                 is_up: attachment.is_usable(),
                 is_settled: attachment.is_settled,
+                is_shared: attachment.is_shared,
                 mac: mac.0,
                 addresses: addresses.clone(),
                 problem: attachment.problem.clone(),

@@ -104,14 +104,25 @@ impl Bench {
     }
 
     fn hear(&mut self, link: LinkIndex, flags: Flags) -> Vec<Output> {
+        self.hear_every(link, milliseconds(100), "peer", flags)
+    }
+
+    /// A heartbeat of a node that sends them at an interval.
+    fn hear_every(
+        &mut self,
+        link: LinkIndex,
+        interval: Duration,
+        node: &str,
+        flags: Flags,
+    ) -> Vec<Output> {
         self.sequence += 1;
         let packet = Heartbeat {
             flags,
             incarnation: 7,
             sequence: self.sequence,
-            interval: milliseconds(100),
+            interval,
             held: [0; 16],
-            node: "peer".to_owned(),
+            node: node.to_owned(),
             interface: "eth9".to_owned(),
         }
         .emit(&Authenticator::new(None));
@@ -228,25 +239,47 @@ fn listens_before_it_answers_and_says_so() {
 fn listens_for_as_long_as_the_slowest_node_it_hears() {
     let mut bench = bench();
     bench.run_for(milliseconds(50));
-    let packet = Heartbeat {
-        flags: Flags::default(),
-        incarnation: 7,
-        sequence: 1,
-        interval: milliseconds(500),
-        held: [0; 16],
-        node: "slow".to_owned(),
-        interface: "eth9".to_owned(),
-    }
-    .emit(&Authenticator::new(None));
-    let frame = heartbeat::frame(&packet, PEER, None, None);
-    bench.handle(Input::Frame {
-        link: LINK,
-        frame: &frame,
-    });
+    bench.hear_every(LINK, milliseconds(500), "slow", Flags::default());
     bench.run_for(milliseconds(1500));
     assert!(bench.station.report().listening);
     bench.run_for(milliseconds(100));
     assert!(!bench.station.report().listening);
+}
+
+#[test]
+fn where_nobody_is_heard_it_listens_for_as_long_as_on_the_others() {
+    let mut bench = bench();
+    bench.links(&[(LINK, link("eth0", 1)), (OTHER_LINK, link("eni1", 2))]);
+    bench.run_for(milliseconds(50));
+    bench.hear_every(LINK, milliseconds(500), "peer", Flags::default());
+    bench.run_for(milliseconds(1500));
+    assert!(!bench.is_settled("eth0") && !bench.is_settled("eni1"));
+    bench.run_for(milliseconds(100));
+    assert!(bench.is_settled("eth0") && bench.is_settled("eni1"));
+}
+
+#[test]
+fn an_interface_is_shared_once_another_was_heard_there_and_for_as_long_as_it_exists() {
+    let mut bench = settled_bench();
+    let is_shared = |bench: &Bench| bench.station.report().interfaces["eth0"].is_shared;
+    let listening = Flags {
+        is_listening: true,
+        ..Flags::default()
+    };
+    bench.hear_every(LINK, milliseconds(100), "self", Flags::default());
+    assert!(!is_shared(&bench), "a namesake, or what is thrown back");
+    let said = bench.hear(LINK, listening);
+    assert!(said.contains(&Output::Changed) && is_shared(&bench));
+    bench.run_for(Duration::from_secs(10));
+    assert!(is_shared(&bench), "silent by now");
+    let mut cut = link("eth0", 1);
+    cut.has_carrier = false;
+    bench.links(&[(LINK, cut)]);
+    bench.links(&[(LINK, link("eth0", 1))]);
+    assert!(is_shared(&bench), "the same cable");
+    bench.links(&[]);
+    bench.links(&[(LINK, link("eth0", 1))]);
+    assert!(!is_shared(&bench), "another interface");
 }
 
 #[test]

@@ -28,6 +28,11 @@ impl Voice {
         }
     }
 
+    /// Whether a heartbeat bears this node's name.
+    pub(super) fn is_own(&self, heartbeat: &Heartbeat) -> bool {
+        heartbeat.node == self.node
+    }
+
     pub(super) fn speak(&mut self, interface: &str, interval: Duration, flags: Flags) -> Vec<u8> {
         self.sequence += 1;
         Heartbeat {

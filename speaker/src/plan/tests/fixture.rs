@@ -239,9 +239,17 @@ impl Fixture {
     }
 
     pub(super) fn hear(&mut self, on: &[(&str, bool)], heard: &[(&str, &[&str])]) {
+        self.hear_on(links(on), heard);
+    }
+
+    pub(super) fn hear_on(
+        &mut self,
+        links: impl Into<BTreeMap<String, LinkState>>,
+        heard: &[(&str, &[&str])],
+    ) {
         let heard = heard.iter();
         self.segment = Segment::Known {
-            links: links(on),
+            links: links.into(),
             heard: heard
                 .map(|(node, on)| ((*node).to_owned(), same_names(on)))
                 .collect(),
