@@ -359,10 +359,22 @@ impl Lab {
 
     /// The same, of those that answer in less than a second.
     pub fn arping_within(&self, address: IpAddr, span: Duration) -> Result<Vec<String>> {
+        let from = &self.segment.neighbour.namespace;
+        self.arping_from(from, "eth0", address, span)
+    }
+
+    /// The same, asked from an interface of another host.
+    pub fn arping_from(
+        &self,
+        from: &netns::Namespace,
+        interface: &str,
+        address: IpAddr,
+        span: Duration,
+    ) -> Result<Vec<String>> {
         // Interrupted, it still says what it has seen.
-        let mut command = self.segment.neighbour.namespace.command("timeout");
+        let mut command = from.command("timeout");
         command.args(["--signal=INT", &format!("{}", span.as_secs_f32())]);
-        command.args(["arping", "-c", "2", "-w", "1", "-I", "eth0"]);
+        command.args(["arping", "-c", "2", "-w", "1", "-I", interface]);
         command.arg(address.to_string());
         // It fails when fewer answer than were asked, which is no error here.
         let text = words(&mut command)?;

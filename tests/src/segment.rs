@@ -111,6 +111,34 @@ impl Segment {
         self.switch.ip(&format!("link del q-{name}")).map(drop)
     }
 
+    /// Gives a node, numbered from 1, a link that leads nowhere, `eni1`, as container networks make
+    /// them under names that nobody excludes; its far end is `s-n<number>` beside the switch, on no
+    /// bridge, with an address from which to ask. Returns its hardware address.
+    pub fn add_own_link(&self, number: usize) -> Result<String> {
+        let Host {
+            name, namespace, ..
+        } = &self.nodes[number - 1];
+        let (mac, there) = (
+            format!("02:00:00:02:01:{:02x}", 10 + number),
+            namespace.name(),
+        );
+        self.switch.ip(&format!(
+            "link add s-{name} type veth peer name eni1 address {mac} netns {there}"
+        ))?;
+        self.switch.ip(&format!("link set s-{name} up"))?;
+        let from = 200 + number;
+        self.switch
+            .ip(&format!("addr add 192.168.1.{from}/24 dev s-{name}"))?;
+        namespace.ip("link set eni1 up")?;
+        Ok(mac)
+    }
+
+    /// Undoes [`Self::add_own_link`].
+    pub fn remove_own_link(&self, number: usize) -> Result<()> {
+        let name = &self.nodes[number - 1].name;
+        self.switch.ip(&format!("link del s-{name}")).map(drop)
+    }
+
     /// What goes before every namespace's name.
     pub fn prefix(&self) -> &str {
         &self.prefix

@@ -38,7 +38,10 @@ fn manifests(lab: &Lab, advertisement: &str) {
 
 /// Every node runs a speaker and a server; both addresses are held.
 fn running(nodes: u8) -> Lab {
-    let mut lab = Lab::new(nodes).unwrap();
+    started(Lab::new(nodes).unwrap())
+}
+
+fn started(mut lab: Lab) -> Lab {
     manifests(&lab, "");
     lab.start_controller().unwrap();
     lab.serve_http(&[30080]).unwrap();
@@ -260,6 +263,98 @@ fn only_selected_nodes_and_interfaces_announce() {
         lab.arping(four()).unwrap().is_empty()
     })
     .unwrap();
+}
+
+/// Nodes that say they hold an address.
+fn holding(lab: &Lab, nodes: &[usize], address: IpAddr) -> Vec<String> {
+    let says_so = |node: &&usize| {
+        let name = format!("n{node}");
+        holder_said(lab, **node, address).as_deref() == Some(&name)
+    };
+    let holding = nodes.iter().filter(says_so);
+    holding.map(|node| format!("n{node}")).collect()
+}
+
+/// Nodes that answer for the address on the link of their own.
+fn answering_alone(lab: &Lab, nodes: &[usize]) -> Vec<String> {
+    let answers = |node: &&usize| {
+        let (link, span) = (format!("s-n{node}"), Duration::from_millis(400));
+        let from = lab.segment.switch();
+        !lab.arping_from(from, &link, four(), span)
+            .unwrap()
+            .is_empty()
+    };
+    let answering = nodes.iter().filter(answers);
+    answering.map(|node| format!("n{node}")).collect()
+}
+
+#[test]
+fn i6_a_link_that_leads_nowhere_gives_a_node_no_share_of_an_address() {
+    let lab = Lab::new(3).unwrap();
+    for node in 1..=3 {
+        lab.segment.add_own_link(node).unwrap();
+    }
+    let mut lab = started(lab);
+    let agrees = |lab: &Lab, nodes: &[usize]| {
+        let holder = the_one_holder(lab, four());
+        let one = [holder.clone()];
+        patience::until("one node to say that it holds", SOON, || {
+            holding(lab, nodes, four()) == one
+        })
+        .unwrap();
+        patience::throughout("one node saying so", Duration::from_secs(1), || {
+            holding(lab, nodes, four()) == one
+        })
+        .unwrap();
+        assert_eq!(answering_alone(lab, nodes), one);
+        holder
+    };
+    let first = agrees(&lab, &[1, 2, 3]);
+    let left: Vec<usize> = (1..=3).filter(|node| *node != number(&first)).collect();
+    lab.speaker(number(&first)).unwrap().kill();
+    await_other(&lab, &first);
+    let second = agrees(&lab, &left);
+    // The last of them hears nobody anywhere any more.
+    let last: Vec<usize> = left
+        .into_iter()
+        .filter(|node| *node != number(&second))
+        .collect();
+    lab.speaker(number(&second)).unwrap().kill();
+    await_other(&lab, &second);
+    agrees(&lab, &last);
+}
+
+#[test]
+fn i6_a_second_segment_that_falls_apart_is_answered_on_both_sides() {
+    let lab = Lab::new(2).unwrap();
+    let switch = lab.segment.switch();
+    switch.ip("link add br1 type bridge").unwrap();
+    switch.ip("link set br1 up").unwrap();
+    for node in 1..=2 {
+        lab.segment.add_link(node).unwrap();
+        switch
+            .ip(&format!("link set q-n{node} master br1"))
+            .unwrap();
+        lab.segment.add_own_link(node).unwrap();
+    }
+    let lab = started(lab);
+    let says = |node: usize, interfaces: &[&str]| {
+        let status = lab.status(node).unwrap();
+        let mut held = status["layer2"]["held"].as_array().unwrap().iter();
+        let interfaces = serde_json::json!(interfaces);
+        held.any(|entry| entry["address"] == FOUR && entry["interfaces"] == interfaces)
+    };
+    let holder = number(&the_one_holder(&lab, four()));
+    let other = 3 - holder;
+    let is_one = || says(holder, &[]) && holding(&lab, &[other], four()).is_empty();
+    patience::until("one node to hold it", SOON, is_one).unwrap();
+    let words = format!("link set q-n{other} nomaster");
+    lab.segment.switch().ip(&words).unwrap();
+    let is_split = || says(holder, &[]) && says(other, &["eth1"]);
+    patience::until("both sides to be answered", SOON, is_split).unwrap();
+    let words = format!("link set q-n{other} master br1");
+    lab.segment.switch().ip(&words).unwrap();
+    patience::until("one node to hold it again", SOON, is_one).unwrap();
 }
 
 /// A key that cannot be read makes layer 2 silent, which the status says, and nothing else.
