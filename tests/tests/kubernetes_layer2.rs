@@ -14,6 +14,7 @@ use ferrolb_crds::api::{Kind, SERVICE_L2_STATUS};
 use ferrolb_tests::kubernetes::product;
 use ferrolb_tests::kubernetes::site::{Answer, PORT, SOON, Site, Visit};
 use ferrolb_tests::patience;
+use ferrolb_tests::process::output;
 use serde_json::{Value, json};
 
 const NODES: [&str; 3] = ["n1", "n2", "n3"];
@@ -125,6 +126,43 @@ fn b2_the_status_and_the_event_name_the_holder_and_the_status_goes_with_the_serv
     let is_gone = || site.reports(SERVICE_L2_STATUS, "b2").is_empty();
     patience::until("the status to go", SOON, is_gone).unwrap();
     site.await_silence(address);
+}
+
+/// Nodes that count a Service as announced at layer 2.
+fn counting(site: &Site, service: &str) -> Vec<&'static str> {
+    let labels = format!("protocol=\"layer2\",service=\"default/{service}\"");
+    let counts = |node: &&str| {
+        let from = &site.cluster.node(number(node)).namespace;
+        let mut command = from.command("curl");
+        command.args(["-sS", "--max-time", "2", "http://127.0.0.1:9120/metrics"]);
+        let text = output(&mut command).unwrap();
+        let mut lines = text.lines();
+        lines.any(|line| line.starts_with("metallb_speaker_announced{") && line.contains(&labels))
+    };
+    NODES.into_iter().filter(counts).collect()
+}
+
+/// In MetalLB the election is one of nodes, so that it does not matter which links they have.
+#[test]
+fn b2_b36_a_link_that_leads_nowhere_gives_a_node_no_share_of_an_address() {
+    let selecting = |key: &str| json!({"serviceSelectors": [matching(key, "yes")]});
+    let mut site = visit(&[("one", selecting("one")), ("two", selecting("two"))]);
+    site.add_own_links();
+    let labels = json!({"metadata": {"labels": {"one": "yes", "two": "yes"}}});
+    let (address, holder) = held(&site, "own", labels);
+    let is_one = |site: &Site| {
+        let reports = site.reports(SERVICE_L2_STATUS, "own");
+        let nodes: Vec<_> = reports.iter().map(|it| &it["status"]["node"]).collect();
+        nodes == [holder.as_str()] && counting(site, "own") == [holder.as_str()]
+    };
+    patience::until("one node to report and count", SOON, || is_one(&site)).unwrap();
+    let span = Duration::from_secs(3);
+    patience::throughout("one node to report and count", span, || is_one(&site)).unwrap();
+    assert_eq!(site.announced_by("own"), [holder.as_str()]);
+    site.kill_speaker(number(&holder));
+    let second = site.await_other_holder(address, &holder);
+    await_status(&site, "own", |status| status["node"] == second.as_str());
+    assert_eq!(site.announced_by("own"), [holder, second]);
 }
 
 #[test]

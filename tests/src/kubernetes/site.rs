@@ -48,6 +48,7 @@ pub struct Site {
     router: Option<Bird>,
     /// Hardware addresses of second interfaces, by node.
     links: BTreeMap<usize, String>,
+    has_own_links: bool,
     /// Segment, control plane, kube-proxies and pods.
     pub cluster: Cluster,
 }
@@ -75,6 +76,7 @@ impl Site {
             speakers: BTreeMap::new(),
             router: None,
             links: BTreeMap::new(),
+            has_own_links: false,
             cluster,
         };
         site.start_controller();
@@ -135,6 +137,14 @@ impl Site {
         self.speakers.insert(number, process);
     }
 
+    /// Waits until the speaker of a node knows who else is there: until then it holds nothing, and
+    /// after that it may take something over.
+    fn await_candidate(&self, number: usize) {
+        let status = || self.cluster.lab.status(number);
+        let is_candidate = || status().is_ok_and(|status| status["layer2"]["state"] == "running");
+        patience::until("a speaker to have listened", SOON, is_candidate).unwrap();
+    }
+
     /// Has the speaker of a node leave.
     pub fn stop_speaker(&mut self, number: usize) {
         let mut process = self.speakers.remove(&number).unwrap();
@@ -186,6 +196,14 @@ impl Site {
         for number in 1..=self.cluster.lab.segment.nodes.len() {
             let mac = self.cluster.lab.segment.add_link(number).unwrap();
             self.links.insert(number, mac);
+        }
+    }
+
+    /// Gives every node a link that leads nowhere.
+    pub fn add_own_links(&mut self) {
+        self.has_own_links = true;
+        for number in 1..=self.cluster.lab.segment.nodes.len() {
+            self.cluster.lab.segment.add_own_link(number).unwrap();
         }
     }
 
@@ -425,11 +443,17 @@ impl Site {
         for number in 1..=self.cluster.lab.segment.nodes.len() {
             if !self.speakers.contains_key(&number) {
                 self.start_speaker(number);
+                self.await_candidate(number);
             }
             if self.links.remove(&number).is_some() {
                 self.cluster.lab.segment.remove_link(number).unwrap();
             }
+            if self.has_own_links {
+                // Not there, if the proof that made them did not get so far.
+                drop(self.cluster.lab.segment.remove_own_link(number));
+            }
         }
+        self.has_own_links = false;
         let statuses = api::SERVICE_L2_STATUS.path(Some(api::DEFAULT_NAMESPACE));
         let is_quiet = || self.list(&statuses).is_empty();
         patience::until("nothing to be announced", SOON, is_quiet).unwrap();
