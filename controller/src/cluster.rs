@@ -139,6 +139,8 @@ struct Controller {
     office: Office,
     requests: JoinSet<Done>,
     has_resigned: bool,
+    /// Nothing is reported any more.
+    is_ending: bool,
     pools: Pools,
     problems: Vec<Problem>,
     verdict: Verdict,
@@ -170,6 +172,7 @@ impl Controller {
             office: Office::new(decisions, identity, Instant::now()),
             requests: JoinSet::new(),
             has_resigned: false,
+            is_ending: false,
             pools: Pools::default(),
             problems: Vec::new(),
             verdict: Verdict::default(),
@@ -196,11 +199,16 @@ impl Controller {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        let reports = self.reports.retry_at;
-        let reports = reports.or_else(|| self.pools.poll_timeout());
-        let reports = reports.into_iter().chain(self.office.poll_event_timeout());
+        let reports = match self.reports.retry_at {
+            Some(at) => Some(at),
+            None => {
+                let pools = self.pools.poll_timeout().into_iter();
+                let all = pools.chain(self.office.poll_event_timeout());
+                all.chain(self.verdict.poll_timeout()).min()
+            }
+        };
         // Reports wait for the answers of others, not for a time that has passed.
-        let reports = reports.min().filter(|_| self.may_report());
+        let reports = reports.filter(|_| self.may_report());
         let beat = Instant::now() + Pulse::INTERVAL;
         let others = self.office.poll_timeout().into_iter().chain([beat]);
         reports.into_iter().chain(others).min()
@@ -380,11 +388,15 @@ impl Controller {
     }
 
     fn may_report(&self) -> bool {
-        self.office.is_quiet() && self.reports.under_way < REPORTS
+        let is_quiet = self.office.is_quiet() && !self.is_ending;
+        is_quiet && self.reports.under_way < REPORTS
     }
 
     fn report(&mut self) {
         let now = Instant::now();
+        if self.reports.retry_at.is_some() {
+            return;
+        }
         while self.reports.under_way < REPORTS {
             let Some((event, uid)) = self.office.poll_event(now) else {
                 break;
@@ -394,9 +406,6 @@ impl Controller {
             self.requests.spawn(async move {
                 Done::Reported("an event", server.write_event(event, uid).await)
             });
-        }
-        if self.reports.retry_at.is_some() {
-            return;
         }
         if !self.reports.has_key {
             self.reports.has_key = true;
@@ -431,7 +440,7 @@ impl Controller {
                 Done::PoolWritten(name, result)
             });
         }
-        if let Some(step) = self.verdict.poll(&api::now_text()) {
+        if let Some(step) = self.verdict.poll(now, &api::now_text()) {
             let server = self.server.clone();
             self.reports.under_way += 1;
             self.requests
@@ -442,6 +451,7 @@ impl Controller {
     /// Finishes what is under way and gives the Lease up, so that the next one need not wait.
     async fn resign(&mut self) {
         let limit = Instant::now() + LAST_WORDS;
+        self.is_ending = true;
         self.office.handle(Instant::now(), Input::Resign);
         self.carry_out();
         while !self.has_resigned {

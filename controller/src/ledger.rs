@@ -180,7 +180,10 @@ impl Ledger {
 
     /// Whether nothing is being written, and nothing can be.
     pub fn is_idle(&self) -> bool {
-        self.in_flight.is_empty() && self.waiting().next().is_none()
+        let can_be_written = |(key, status): (&ServiceKey, &Option<Status>)| {
+            self.is_free(status.as_ref()) || self.give_up(key).is_some()
+        };
+        self.in_flight.is_empty() && !self.waiting().any(can_be_written)
     }
 
     fn fail(&mut self, now: Instant, key: ServiceKey, cause: String) {

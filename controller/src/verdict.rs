@@ -1,4 +1,9 @@
 //! What the controller's ConfigurationState says, and what it should say. Pure.
+//!
+//! Somebody else may insist on other words (MetalLB's controller while both run), or the definition
+//! may not keep ours: what is said and does not stay is said again later and later.
+
+use std::time::{Duration, Instant};
 
 use ferrolb_crds::api;
 use ferrolb_crds::validate::Statement;
@@ -12,6 +17,8 @@ pub(crate) struct Verdict {
     /// `None`: nobody has looked what is there.
     seen: Option<Seen>,
     is_in_flight: bool,
+    /// When the same may be said again, and how long was waited for that.
+    rest: Option<(Instant, Duration)>,
 }
 
 /// What is there.
@@ -60,6 +67,9 @@ impl Seen {
 impl Verdict {
     /// This is what is to be said.
     pub(crate) fn want(&mut self, statement: Statement) {
+        if self.wanted.as_ref() != Some(&statement) {
+            self.rest = None;
+        }
         self.wanted = Some(statement);
     }
 
@@ -71,17 +81,41 @@ impl Verdict {
         }
     }
 
-    /// What is to be written now; whoever takes it says what came of it.
+    /// What is to be written now; whoever takes it says what came of it. `text` is the time as it is
+    /// written into objects.
     #[must_use]
-    pub(crate) fn poll(&mut self, now: &str) -> Option<Step> {
-        let wanted = self.wanted.as_ref().filter(|_| !self.is_in_flight)?;
-        let step = match &self.seen.as_ref()?.there {
-            There::Nothing => Step::Make,
-            There::Object(Some(said)) if said.says_the_same(wanted) => return None,
-            There::Object(said) => Step::Say(wanted.status(CONDITION, said.as_ref(), now)),
-        };
+    pub(crate) fn poll(&mut self, now: Instant, text: &str) -> Option<Step> {
+        let step = self.step(text)?;
+        if let Step::Say(_) = &step {
+            let last = self.rest.map_or(Duration::ZERO, |(until, pause)| {
+                // Who has let it be for so long again has given in.
+                let is_over = now.saturating_duration_since(until) > LONGEST_PAUSE;
+                if is_over { Duration::ZERO } else { pause }
+            });
+            if self.rest.is_some_and(|(until, _)| now < until) {
+                return None;
+            }
+            let pause = (2 * last).clamp(FIRST_PAUSE, LONGEST_PAUSE);
+            self.rest = Some((now + pause, pause));
+        }
         self.is_in_flight = true;
         Some(step)
+    }
+
+    /// When there may be something to write that there is not yet.
+    #[must_use]
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        let (until, _) = self.rest?;
+        self.step("").map(|_| until)
+    }
+
+    fn step(&self, text: &str) -> Option<Step> {
+        let wanted = self.wanted.as_ref().filter(|_| !self.is_in_flight)?;
+        match &self.seen.as_ref()?.there {
+            There::Nothing => Some(Step::Make),
+            There::Object(Some(said)) if said.says_the_same(wanted) => None,
+            There::Object(said) => Some(Step::Say(wanted.status(CONDITION, said.as_ref(), text))),
+        }
     }
 
     /// It was written, and this is there; or it was not.
@@ -100,6 +134,10 @@ fn number(version: &str) -> u64 {
 
 const CONDITION: &str = api::CONDITION_POOLS_VALID;
 
+/// How long what was said has to stand before it is said again, at first and at most.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+
 #[cfg(test)]
 mod tests {
     use ferrolb_crds::validate::{ObjectRef, Problem};
@@ -117,9 +155,11 @@ mod tests {
     }
 
     /// Does what the verdict says on a server that does not fail, until there is nothing to do.
-    fn settle(verdict: &mut Verdict, version: &mut u64, now: &str) -> Vec<Step> {
+    fn settle(verdict: &mut Verdict, version: &mut u64, text: &str) -> Vec<Step> {
         let mut steps = Vec::new();
-        while let Some(step) = verdict.poll(now) {
+        // An hour later each time.
+        let now = start() + Duration::from_secs(3600 * *version);
+        while let Some(step) = verdict.poll(now, text) {
             *version += 1;
             let status = match &step {
                 Step::Make => Value::Null,
@@ -131,14 +171,51 @@ mod tests {
         steps
     }
 
+    #[expect(clippy::disallowed_methods, reason = "the start of a virtual clock")]
+    fn start() -> Instant {
+        static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
+        *START.get_or_init(Instant::now)
+    }
+
+    #[test]
+    fn who_insists_on_other_words_is_answered_later_and_later() {
+        let mut verdict = Verdict::default();
+        verdict.want(wrong("why"));
+        let mut now = start();
+        let mut said = Vec::new();
+        for round in 0..100_000 {
+            // Somebody else writes at once, each time.
+            let other = json!({"result": "Valid", "errorSummary": "all is well"});
+            verdict.see(Seen::object(&(3 * round + 1).to_string(), &other));
+            if let Some(step) = verdict.poll(now, "now") {
+                assert!(matches!(step, Step::Say(_)));
+                verdict.handle_written(None);
+                said.push(now);
+            }
+            now = verdict.poll_timeout().unwrap().max(now);
+            if now > start() + Duration::from_secs(3600) {
+                break;
+            }
+        }
+        assert!(
+            (9..25).contains(&said.len()),
+            "{} times in an hour",
+            said.len()
+        );
+        assert_eq!(said[1] - said[0], FIRST_PAUSE);
+        // Something else is to be said: at once.
+        verdict.want(wrong("another reason"));
+        assert!(verdict.poll(now, "now").is_some());
+    }
+
     #[test]
     fn nothing_is_written_before_it_is_known_what_is_there_and_what_is_wanted() {
         let mut verdict = Verdict::default();
         verdict.want(Statement::default());
-        assert_eq!(verdict.poll("now"), None);
+        assert_eq!(verdict.poll(start(), "now"), None);
         let mut verdict = Verdict::default();
         verdict.see(Seen::nothing("1"));
-        assert_eq!(verdict.poll("now"), None);
+        assert_eq!(verdict.poll(start(), "now"), None);
     }
 
     #[test]
@@ -186,7 +263,7 @@ mod tests {
         let mut version = 5;
         settle(&mut verdict, &mut version, "now");
         verdict.see(Seen::nothing("4"));
-        assert_eq!(verdict.poll("now"), None);
+        assert_eq!(verdict.poll(start(), "now"), None);
     }
 
     #[test]
@@ -194,9 +271,9 @@ mod tests {
         let mut verdict = Verdict::default();
         verdict.see(Seen::nothing("1"));
         verdict.want(Statement::default());
-        assert_eq!(verdict.poll("now"), Some(Step::Make));
-        assert_eq!(verdict.poll("now"), None);
+        assert_eq!(verdict.poll(start(), "now"), Some(Step::Make));
+        assert_eq!(verdict.poll(start(), "now"), None);
         verdict.handle_written(None);
-        assert_eq!(verdict.poll("now"), Some(Step::Make));
+        assert_eq!(verdict.poll(start(), "now"), Some(Step::Make));
     }
 }

@@ -24,17 +24,17 @@ pub use object::{Seen, event, label, labels, metadata, name, seen, status};
 use crate::plan::{AddressPlan, Interfaces, Layer2, Plan, Reason};
 use crate::world::World;
 
-/// Which object.
+/// Which object, in the order of writing: those that are few do not wait for those that are many.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Key {
-    /// The ServiceL2Status of a Service.
-    Layer2(ServiceKey),
-    /// The ServiceBGPStatus of a Service.
-    Bgp(ServiceKey),
     /// This speaker's ConfigurationState.
     Configuration,
     /// The BGPSession with a peer.
     Session(String),
+    /// The ServiceL2Status of a Service.
+    Layer2(ServiceKey),
+    /// The ServiceBGPStatus of a Service.
+    Bgp(ServiceKey),
 }
 
 /// Of which kind.

@@ -127,6 +127,9 @@ impl Judge {
                 },
                 &references,
             );
+            if case.draft.faults.0.is_empty() {
+                continue;
+            }
             let nodes = nodes(&case.draft, facts);
             let faults = case.draft.faults.0.iter();
             problems.extend(faults.map(|fault| problem(case.object, fault, nodes.clone())));

@@ -279,7 +279,13 @@ impl Driver {
                     &self.patch(&key),
                     &Patch::Merge(patch),
                 );
-                self.write(&key, request).await
+                let outcome = self.write(&key, request).await;
+                // Somebody else may insist on other words: MetalLB's speaker, while both run.
+                if key.sort() == Sort::Configuration && outcome.is_ok() {
+                    let until = Instant::now() + SESSION_PAUSE;
+                    self.ledger.put_off(key, until);
+                }
+                outcome
             }
             Task::Delete { key, name } => self.delete(&key, &name).await,
             Task::Tell(event) => self.post(&event).await,
@@ -530,7 +536,7 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from
 /// How long to wait before what was refused is tried again.
 const REFUSED: Duration = Duration::from_secs(60);
 
-/// Least time between two writes about one session.
+/// Least time between two writes about one session, or about the configuration.
 const SESSION_PAUSE: Duration = Duration::from_secs(2);
 
 /// How much may wait to be looked at; then the watches wait.
