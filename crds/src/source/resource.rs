@@ -56,10 +56,10 @@ pub fn service(object: core::Service) -> Result<Service, FieldError> {
         ingress: ingress(object.status.and_then(|status| status.load_balancer)),
         allocated_from: annotations.get(api::IP_ALLOCATED_FROM_POOL).cloned(),
         requests: requests(&annotations, filled(spec.load_balancer_ip)),
-        key: ServiceKey {
-            namespace: object.metadata.namespace.unwrap_or_default(),
-            name: object.metadata.name.unwrap_or_default(),
-        },
+        key: ServiceKey::new(
+            object.metadata.namespace.unwrap_or_default(),
+            object.metadata.name.unwrap_or_default(),
+        ),
         labels: object.metadata.labels.unwrap_or_default(),
         class: filled(spec.load_balancer_class),
         selector: spec.selector.unwrap_or_default(),
@@ -72,12 +72,12 @@ pub fn service(object: core::Service) -> Result<Service, FieldError> {
 pub fn endpoint_slice(object: discovery::EndpointSlice) -> EndpointSlice {
     let labels = object.metadata.labels.unwrap_or_default();
     EndpointSlice {
-        key: ServiceKey {
-            namespace: object.metadata.namespace.unwrap_or_default(),
-            name: object.metadata.name.unwrap_or_default(),
-        },
+        key: ServiceKey::new(
+            object.metadata.namespace.unwrap_or_default(),
+            object.metadata.name.unwrap_or_default(),
+        ),
         service: labels.get(SERVICE_LABEL).cloned().unwrap_or_default(),
-        endpoints: object.endpoints.into_iter().map(endpoint).collect(),
+        endpoints: fitted(object.endpoints.into_iter().map(endpoint).collect()),
     }
 }
 
@@ -225,7 +225,8 @@ fn not_an_address(text: &str) -> String {
 }
 
 fn ports(listed: Vec<core::ServicePort>) -> Result<Vec<ServicePort>, FieldError> {
-    listed.into_iter().enumerate().map(port).collect()
+    let ports: Result<Vec<_>, _> = listed.into_iter().enumerate().map(port).collect();
+    ports.map(fitted)
 }
 
 fn port((at, port): (usize, core::ServicePort)) -> Result<ServicePort, FieldError> {
@@ -287,12 +288,9 @@ fn source_ranges(
 
 /// Host names are not ours to announce, and what is no address holds nothing.
 fn ingress(status: Option<core::LoadBalancerStatus>) -> Vec<IpAddr> {
-    status
-        .and_then(|status| status.ingress)
-        .into_iter()
-        .flatten()
-        .filter_map(|entry| entry.ip?.parse().ok())
-        .collect()
+    let entries = status.and_then(|status| status.ingress);
+    let entries = entries.into_iter().flatten();
+    fitted(entries.filter_map(|entry| entry.ip?.parse().ok()).collect())
 }
 
 fn requests(annotations: &BTreeMap<String, String>, load_balancer_ip: Option<String>) -> Requests {
@@ -316,6 +314,13 @@ fn request(annotations: &BTreeMap<String, String>, keys: [&str; 2]) -> Option<St
 
 fn filled(text: Option<String>) -> Option<String> {
     text.filter(|text| !text.is_empty())
+}
+
+/// Without the room to spare: what is collected from a list may take over that list's room, and an
+/// object of Kubernetes is several times as large as what is kept of it.
+fn fitted<T>(mut list: Vec<T>) -> Vec<T> {
+    list.shrink_to_fit();
+    list
 }
 
 fn endpoint(endpoint: discovery::Endpoint) -> Endpoint {

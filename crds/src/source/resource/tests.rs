@@ -267,3 +267,17 @@ fn string_data_of_a_secret_wins_over_data() {
     assert_eq!(both.password, Some(Secret::new("b".to_owned())));
     assert_eq!(facts(json!({})).password, None);
 }
+
+#[test]
+fn what_is_kept_of_a_list_takes_no_more_room_than_it_needs() {
+    let service = from(json!({
+        "spec": { "ports": [{ "port": 80 }] },
+        "status": { "loadBalancer": { "ingress": [{ "ip": "192.0.2.1" }] } },
+    }))
+    .unwrap();
+    assert_eq!((service.ports.len(), service.ports.capacity()), (1, 1));
+    assert_eq!((service.ingress.len(), service.ingress.capacity()), (1, 1));
+    let slice = json!({ "addressType": "IPv4", "endpoints": [{ "addresses": ["10.0.0.1"] }] });
+    let slice = endpoint_slice(serde_json::from_value(slice).unwrap());
+    assert_eq!((slice.endpoints.len(), slice.endpoints.capacity()), (1, 1));
+}
