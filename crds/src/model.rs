@@ -24,7 +24,8 @@ pub use peer::{
 pub use pool::{Pool, ServiceAllocation};
 pub use selector::{Labels, Operator, Requirement, Selector};
 pub use service::{
-    FamilyPolicy, Protocol, Requests, Service, ServiceKey, ServicePort, Timestamp, TrafficPolicy,
+    FamilyPolicy, Protocol, QualifiedName, Requests, Service, ServiceKey, ServicePort, Timestamp,
+    TrafficPolicy,
 };
 
 /// Everything the metallb.io objects say, after validation: the only configuration the rest of the

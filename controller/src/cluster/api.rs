@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
 use ferrolb_crds::api::{self, IpAddressPoolStatus, Kind, Resource};
-use ferrolb_crds::model::{ServiceKey, Timestamp};
+use ferrolb_crds::model::{QualifiedName, ServiceKey, Timestamp};
 use ferrolb_crds::source::kubernetes::request::{self, Failed};
 use ferrolb_crds::source::kubernetes::{Observed, observed};
 use ferrolb_crds::state::{Condition, rfc3339};
@@ -327,7 +327,7 @@ fn parse_log(text: &str) -> Log {
 }
 
 fn event_object(event: &Event, uid: &str, identity: &str, now: SystemTime) -> core::Event {
-    let ServiceKey { namespace, name } = &event.service;
+    let QualifiedName { namespace, name } = &*event.service;
     let object = api::ServiceEvent {
         namespace,
         name,

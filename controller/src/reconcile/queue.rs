@@ -318,7 +318,7 @@ mod tests {
 
     fn names(queue: &mut Queue) -> Vec<String> {
         let next = std::iter::from_fn(|| queue.pop());
-        next.map(|next| next.turn.key.name).collect()
+        next.map(|next| next.turn.key.name.clone()).collect()
     }
 
     #[test]

@@ -4,14 +4,20 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
+use std::ops::Deref;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 
 use super::{Family, Labels, Port};
 
-/// Namespace and name.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ServiceKey {
+/// Namespace and name. A clone is the same one in memory: every Service is named in many places.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ServiceKey(Arc<QualifiedName>);
+
+/// The two parts of a [`ServiceKey`].
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct QualifiedName {
     /// Namespace.
     pub namespace: String,
     /// Name.
@@ -21,10 +27,24 @@ pub struct ServiceKey {
 impl ServiceKey {
     /// From its two parts.
     pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
-        Self {
+        Self(Arc::new(QualifiedName {
             namespace: namespace.into(),
             name: name.into(),
-        }
+        }))
+    }
+}
+
+impl Deref for ServiceKey {
+    type Target = QualifiedName;
+
+    fn deref(&self) -> &QualifiedName {
+        &self.0
+    }
+}
+
+impl fmt::Debug for ServiceKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
     }
 }
 

@@ -216,8 +216,7 @@ fn one_record_that_cannot_be_written_leaves_the_others_alone() {
 fn names_that_lead_elsewhere_are_refused() {
     let (folder, state) = open();
     for name in ["../escape", ".hidden", "", "a/b"] {
-        let mut status = status("x", &[]);
-        status.key.name = name.to_owned();
+        let status = status(name, &[]);
         assert!(matches!(
             state.write_service(&status),
             Err(StateError::Name { .. })
