@@ -22,7 +22,7 @@ pub enum Change {
     /// A Service. Its `ingress` is what it holds at present.
     Service(ServiceKey, Option<Arc<Service>>),
     /// An EndpointSlice.
-    EndpointSlice(ServiceKey, Option<EndpointSlice>),
+    EndpointSlice(ServiceKey, Option<Arc<EndpointSlice>>),
     /// A Node.
     Node(String, Option<Node>),
     /// A Namespace.

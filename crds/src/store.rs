@@ -80,7 +80,7 @@ pub enum Resource {
     /// A Service with the ingress of its own status.
     Service(Arc<Service>),
     /// An EndpointSlice.
-    EndpointSlice(EndpointSlice),
+    EndpointSlice(Arc<EndpointSlice>),
     /// A Node.
     Node(Node),
     /// A Namespace.
@@ -111,7 +111,7 @@ pub struct Store {
     holdings: BTreeMap<ServiceKey, Holding>,
     withheld: BTreeSet<ServiceKey>,
     services: Ledger<ServiceKey, Arc<Service>>,
-    slices: Ledger<ServiceKey, EndpointSlice>,
+    slices: Ledger<ServiceKey, Arc<EndpointSlice>>,
     nodes: Ledger<String, Node>,
     namespaces: Spaces,
     unreadable: Unread,
@@ -343,7 +343,14 @@ impl Store {
     }
 
     fn set_service(&mut self, key: &ObjectKey, service: Option<Arc<Service>>) {
-        let key = ServiceKey::new(&key.namespace, &key.name);
+        let key = match &service {
+            Some(service) => service.key.clone(),
+            None => ServiceKey::new(&key.namespace, &key.name),
+        };
+        // Of two that are alike the ledger keeps the older one: so does this, and they are one.
+        if self.objects.get(&key) == service.as_ref() {
+            return;
+        }
         let lives = service.is_some();
         let lived = match service {
             Some(service) => self.objects.insert(key.clone(), service),

@@ -73,8 +73,8 @@ pub struct World {
     config: Arc<Config>,
     services: BTreeMap<ServiceKey, Arc<Service>>,
     by_address: BTreeMap<IpAddr, BTreeSet<ServiceKey>>,
-    /// By Service, then by name of the slice.
-    slices: BTreeMap<ServiceKey, BTreeMap<String, EndpointSlice>>,
+    /// By Service; those of one, of which there is mostly one, by name.
+    slices: BTreeMap<ServiceKey, Vec<Arc<EndpointSlice>>>,
     slice_owners: BTreeMap<ServiceKey, ServiceKey>,
     nodes: BTreeMap<String, Node>,
     segment: Segment,
@@ -170,7 +170,8 @@ impl World {
 
     /// The EndpointSlices of a Service; `None`: there is none, and see [`Self::assumes_endpoints`].
     pub fn slices_of(&self, service: &ServiceKey) -> Option<impl Iterator<Item = &EndpointSlice>> {
-        self.slices.get(service).map(BTreeMap::values)
+        let slices = self.slices.get(service)?;
+        Some(slices.iter().map(AsRef::as_ref))
     }
 
     /// Whether the Service counts as ready on every node for want of EndpointSlices.
@@ -276,11 +277,15 @@ impl World {
         }
     }
 
-    fn apply_slice(&mut self, key: ServiceKey, slice: Option<EndpointSlice>) -> BTreeSet<IpAddr> {
+    fn apply_slice(
+        &mut self,
+        key: ServiceKey,
+        slice: Option<Arc<EndpointSlice>>,
+    ) -> BTreeSet<IpAddr> {
         let mut touched = BTreeSet::new();
         if let Some(owner) = self.slice_owners.get(&key).cloned() {
-            let held = self.slices.get(&owner).and_then(|held| held.get(&key.name));
-            if held == slice.as_ref() {
+            let mut held = self.slices.get(&owner).into_iter().flatten();
+            if held.find(|held| held.key == key) == slice.as_ref() {
                 return touched;
             }
             touched = addresses_of(self.services.get(&owner));
@@ -290,7 +295,8 @@ impl World {
             let owner = ServiceKey::new(&key.namespace, &slice.service);
             touched.extend(addresses_of(self.services.get(&owner)));
             let slices = self.slices.entry(owner.clone()).or_default();
-            slices.insert(key.name.clone(), slice);
+            let at = slices.partition_point(|held| held.key.name < key.name);
+            slices.insert(at, slice);
             self.slice_owners.insert(key, owner);
         }
         touched
@@ -299,7 +305,7 @@ impl World {
     fn forget_slice(&mut self, key: &ServiceKey, owner: &ServiceKey) {
         self.slice_owners.remove(key);
         if let Some(slices) = self.slices.get_mut(owner) {
-            slices.remove(&key.name);
+            slices.retain(|held| held.key != *key);
             if slices.is_empty() {
                 self.slices.remove(owner);
             }

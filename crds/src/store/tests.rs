@@ -141,6 +141,19 @@ fn i4_what_is_the_same_is_not_told_again() {
 }
 
 #[test]
+fn a_service_that_is_listed_again_is_kept_once() {
+    let mut store = quiet();
+    apply(&mut store, service("shop", "web"));
+    let again = Arc::new(service("shop", "web"));
+    let listed = Resource::Service(Arc::clone(&again));
+    store.replace_all(
+        Kind::Service,
+        vec![(key(Kind::Service, "shop", "web"), listed)],
+    );
+    assert_eq!(Arc::strong_count(&again), 1);
+}
+
+#[test]
 fn a_record_outranks_the_status_of_the_object_also_when_it_is_empty() {
     let mut store = quiet();
     apply(&mut store, service("shop", "web"));

@@ -26,8 +26,8 @@ fn service(name: &str, ingress: &[&str]) -> Option<Arc<Service>> {
     }))
 }
 
-fn slice(name: &str, service: &str) -> Option<EndpointSlice> {
-    Some(EndpointSlice {
+fn slice(name: &str, service: &str) -> Option<Arc<EndpointSlice>> {
+    Some(Arc::new(EndpointSlice {
         key: key(name),
         service: service.to_owned(),
         endpoints: vec![Endpoint {
@@ -36,7 +36,7 @@ fn slice(name: &str, service: &str) -> Option<EndpointSlice> {
             ready: None,
             serving: None,
         }],
-    })
+    }))
 }
 
 fn world() -> World {

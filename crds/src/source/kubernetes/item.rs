@@ -96,7 +96,9 @@ fn condition(condition: &ServerCondition) -> Condition {
 pub(super) fn endpoint_slice(object: discovery::EndpointSlice) -> Item {
     Item {
         key: key(Kind::EndpointSlice, &object.metadata),
-        resource: Ok(Resource::EndpointSlice(resource::endpoint_slice(object))),
+        resource: Ok(Resource::EndpointSlice(Arc::new(resource::endpoint_slice(
+            object,
+        )))),
         seen: Seen::Nothing,
     }
 }

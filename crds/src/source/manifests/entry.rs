@@ -1,5 +1,7 @@
 //! Documents → objects: recognised, named, given what the API server would have given, converted.
 
+use std::sync::Arc;
+
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::discovery::v1 as discovery;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -361,7 +363,8 @@ fn convert(key: &ObjectKey, version: String, value: Value) -> Result<Resource, F
         Kind::EndpointSlice => {
             let mut object: discovery::EndpointSlice = typed(&value)?;
             object.metadata.namespace = Some(key.namespace.clone());
-            Ok(Resource::EndpointSlice(resource::endpoint_slice(object)))
+            let slice = resource::endpoint_slice(object);
+            Ok(Resource::EndpointSlice(Arc::new(slice)))
         }
         Kind::Node => typed(&value).map(|object| Resource::Node(resource::node(object))),
         Kind::Namespace => {

@@ -290,7 +290,8 @@ impl Fixture {
         });
         let nodes = self.nodes.values();
         let nodes = nodes.map(|node| Change::Node(node.name.clone(), Some(node.clone())));
-        let slice = Change::EndpointSlice(key("web-1"), self.slice.clone());
+        let slice = self.slice.clone().map(Arc::new);
+        let slice = Change::EndpointSlice(key("web-1"), slice);
         let config = Change::Config(Arc::new(self.config.clone()));
         services.chain(nodes).chain([slice, config]).collect()
     }

@@ -49,7 +49,7 @@ fn slice_change() -> impl Strategy<Value = Change> {
             service: ["web", "api"][usize::from(owner)].to_owned(),
             endpoints: vec![only],
         };
-        Change::EndpointSlice(key(name), exists.then_some(slice))
+        Change::EndpointSlice(key(name), exists.then(|| Arc::new(slice)))
     })
 }
 
