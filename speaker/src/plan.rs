@@ -9,7 +9,7 @@ mod eligibility;
 mod layer2;
 mod nat;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ferrolb_crds::model::ServiceKey;
@@ -33,17 +33,18 @@ pub struct Plan {
     pub heartbeat: Option<Interfaces>,
 }
 
-/// What should be true of one address.
+/// What should be true of one address. There is one of these for each, and mostly one of everything
+/// in it: hence lists.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AddressPlan {
     /// At layer 2.
     pub layer2: Layer2,
-    /// By BGP: the prefixes that stand for it.
-    pub advertised: BTreeSet<Advertised>,
+    /// By BGP: the prefixes that stand for it, ascending.
+    pub advertised: Box<[Advertised]>,
     /// Which ports are handed to which NodePort.
     pub hand_off: HandOff,
-    /// How each Service that holds it fares.
-    pub services: BTreeMap<ServiceKey, ServicePlan>,
+    /// How each Service that holds it fares, by key.
+    pub services: Box<[(ServiceKey, ServicePlan)]>,
 }
 
 /// How one Service fares at one address.
@@ -53,11 +54,22 @@ pub struct ServicePlan {
     pub layer2: Option<Reason>,
     /// BGP: `None` when this node announces it, else why not.
     pub bgp: Option<Reason>,
-    /// The peers that it is to go to.
-    pub peers: BTreeSet<String>,
+    /// The peers that it is to go to, ascending.
+    pub peers: Box<[String]>,
 }
 
 impl AddressPlan {
+    /// How the Service fares; `None`: it does not hold the address.
+    pub fn service(&self, key: &ServiceKey) -> Option<&ServicePlan> {
+        let mut services = self.services.iter();
+        Some(&services.find(|(held, _)| held == key)?.1)
+    }
+
+    /// The Services that hold it, by key.
+    pub fn holders(&self) -> impl Iterator<Item = &ServiceKey> {
+        self.services.iter().map(|(key, _)| key)
+    }
+
     /// Whether this node announces the address in any way.
     pub fn is_announced(&self) -> bool {
         self.layer2.is_held() || !self.advertised.is_empty()
@@ -107,15 +119,16 @@ pub fn plan_address(world: &World, address: IpAddr) -> Option<AddressPlan> {
     let (advertised, by_bgp) = bgp::plan(world, address, &claims);
     let keys = claims.iter().map(|claim| claim.service.key.clone());
     let fates = by_layer2.into_iter().zip(by_bgp);
-    let services: BTreeMap<_, _> = keys
+    let services: Box<[_]> = keys
         .zip(fates.map(|(layer2, bgp)| ServicePlan {
             layer2,
             bgp: bgp.as_ref().err().copied(),
             peers: bgp.unwrap_or_default(),
         }))
         .collect();
-    let handed_off = claims.iter().map(|claim| claim.service);
-    let handed_off = handed_off.filter(|service| services[&service.key].is_handed_off());
+    let handed_off = claims.iter().zip(&services);
+    let handed_off = handed_off.filter(|(_, (_, fate))| fate.is_handed_off());
+    let handed_off = handed_off.map(|(claim, _)| claim.service);
     Some(AddressPlan {
         hand_off: match world.identity().is_in_cluster {
             true => HandOff::default(),

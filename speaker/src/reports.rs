@@ -177,7 +177,7 @@ pub fn layer2(
         let Some(plan) = plan.addresses.get(&address) else {
             continue;
         };
-        let reason = match plan.services.get(service) {
+        let reason = match plan.service(service) {
             Some(fate) => fate.layer2,
             None => continue,
         };
@@ -209,7 +209,7 @@ pub fn layer2(
 /// nothing.
 pub fn bgp(world: &World, plan: &Plan, service: &ServiceKey) -> Option<Wanted> {
     let plans = world.ingress_of(service);
-    let plans = plans.filter_map(|address| plan.addresses.get(&address)?.services.get(service));
+    let plans = plans.filter_map(|address| plan.addresses.get(&address)?.service(service));
     let peers: BTreeSet<&String> = plans.flat_map(|fate| &fate.peers).collect();
     let peers: Vec<String> = peers.into_iter().cloned().collect();
     (!peers.is_empty()).then_some(Wanted::This(Body::Bgp(peers)))

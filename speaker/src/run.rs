@@ -327,7 +327,7 @@ impl Speaker {
             }
             differs.add(old, new.as_ref());
             let plans = old.into_iter().chain(new.as_ref());
-            services.extend(plans.flat_map(|plan| plan.services.keys().cloned()));
+            services.extend(plans.flat_map(AddressPlan::holders).cloned());
             let was_handed_off = old.is_some_and(AddressPlan::is_handed_off);
             match new.as_ref().is_some_and(AddressPlan::is_handed_off) {
                 true if !was_handed_off => drop(fresh.insert(address)),

@@ -21,8 +21,8 @@ pub struct Advertised {
     pub prefix: IpNet,
     /// How it is announced.
     pub attributes: Attributes,
-    /// To which peers of this node, by name; never none.
-    pub peers: BTreeSet<String>,
+    /// To which peers of this node, by name, ascending; never none.
+    pub peers: Box<[String]>,
 }
 
 /// How a prefix is announced.
@@ -91,7 +91,8 @@ pub fn routes<'a>(
 ) -> BTreeMap<IpNet, Attributes> {
     let mut routes: BTreeMap<IpNet, Attributes> = BTreeMap::new();
     let advertised = addresses.flat_map(|plan| &plan.advertised);
-    for advertised in advertised.filter(|advertised| advertised.peers.contains(peer)) {
+    let is_its_own = |advertised: &&Advertised| advertised.peers.iter().any(|name| name == peer);
+    for advertised in advertised.filter(is_its_own) {
         let route = routes.entry(advertised.prefix).or_default();
         let new = &advertised.attributes;
         route.local_pref = route.local_pref.max(new.local_pref);
@@ -100,24 +101,26 @@ pub fn routes<'a>(
     routes
 }
 
-/// Plans one address, and says for each claim to which peers it goes, or why this node does not
-/// announce it.
+/// The peers that a Service goes to, by name, ascending, or why this node does not announce it.
+type Fate = Result<Box<[String]>, Reason>;
+
+/// Plans one address, and says how each claim fares.
 pub(super) fn plan(
     world: &World,
     address: IpAddr,
     claims: &[Claim<'_>],
-) -> (BTreeSet<Advertised>, Vec<Result<BTreeSet<String>, Reason>>) {
-    let mut advertised = BTreeSet::new();
+) -> (Box<[Advertised]>, Vec<Fate>) {
+    let mut advertised: BTreeSet<Advertised> = BTreeSet::new();
     let mut fates = Vec::with_capacity(claims.len());
     for claim in claims {
         fates.push(advertise(world, address, claim).map(|more| {
-            let peers = more.iter().flat_map(|one| one.peers.iter().cloned());
-            let peers = peers.collect();
+            let peers: BTreeSet<&String> = more.iter().flat_map(|one| &one.peers).collect();
+            let peers = peers.into_iter().cloned().collect();
             advertised.extend(more);
             peers
         }));
     }
-    (advertised, fates)
+    (advertised.into_iter().collect(), fates)
 }
 
 fn advertise(
@@ -154,7 +157,7 @@ fn advertise(
 fn advertised(world: &World, address: IpAddr, ad: &BgpAdvertisement) -> Option<Advertised> {
     let family = Family::of(address);
     let prefix = IpNet::new(address, ad.aggregation_length(family)).ok()?;
-    let peers: BTreeSet<String> = world
+    let peers: Box<[String]> = world
         .peers_here()
         .filter(|peer| ad.peers.is_empty() || ad.peers.contains(&peer.name))
         .filter(|peer| takes(peer, family))

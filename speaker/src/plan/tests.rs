@@ -17,7 +17,7 @@ use fixture::*;
 /// What this node does with the first Service at the first address.
 fn reasons(world: &World) -> (Option<Reason>, Option<Reason>) {
     let plan = plan_address(world, ip(VIP)).unwrap();
-    let service = &plan.services[&key("web")];
+    let service = plan.service(&key("web")).unwrap();
     (service.layer2, service.bgp)
 }
 
@@ -36,7 +36,7 @@ fn a_service_with_both_advertisements_is_announced_both_ways() {
     assert!(address.layer2.is_held());
     let advertised = address.advertised.first().unwrap();
     assert_eq!(advertised.prefix, net("10.0.0.1/32"));
-    assert_eq!(advertised.peers, names(&["tor"]));
+    assert_eq!(*advertised.peers, ["tor"]);
     assert_eq!(plan.heartbeat, Some(Interfaces::All));
 }
 
@@ -454,8 +454,9 @@ fn a_shared_address_is_announced_when_any_of_its_services_may_be() {
     fixture.add_service("api", 8080);
     let plan = plan_address(&fixture.world(), ip(VIP)).unwrap();
     assert!(plan.layer2.is_held());
-    assert_eq!(plan.services[&key("web")].layer2, Some(Reason::NoEndpoints));
-    assert_eq!(plan.services[&key("api")].layer2, None);
+    let fate = |name| plan.service(&key(name)).unwrap().layer2;
+    assert_eq!(fate("web"), Some(Reason::NoEndpoints));
+    assert_eq!(fate("api"), None);
     let ports: Vec<u16> = plan
         .hand_off
         .frontends
@@ -583,7 +584,7 @@ fn a_session_carries_its_own_family_and_the_other_only_when_dual_stack() {
     fixture.web.ingress = vec![ip("fc00::1")];
     let at_v6 = |fixture: &Fixture| {
         let plan = plan_address(&fixture.world(), ip("fc00::1")).unwrap();
-        plan.services[&key("web")].bgp
+        plan.service(&key("web")).unwrap().bgp
     };
     assert_eq!(at_v6(&fixture), Some(Reason::NoMatchingPeer));
     fixture.peer("tor").dual_stack = true;

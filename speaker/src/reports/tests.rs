@@ -203,9 +203,9 @@ mod of_plans {
         };
         AddressPlan {
             layer2,
-            advertised: BTreeSet::new(),
+            advertised: [].into(),
             hand_off: HandOff::default(),
-            services: BTreeMap::from([(web(), fate)]),
+            services: [(web(), fate)].into(),
         }
     }
 

@@ -102,7 +102,7 @@ fn log_bgp(address: IpAddr, old: Option<&AddressPlan>, new: Option<&AddressPlan>
             info!(%address, service, protocol = "bgp", reason, "address announced");
         }
         (true, Some(plan)) if !is_advertised(new) => {
-            let reason = plan.services.values().find_map(|service| service.bgp);
+            let reason = plan.services.iter().find_map(|(_, service)| service.bgp);
             let reason = reason.map_or(SERVICE_DELETED, Reason::as_str);
             info!(%address, protocol = "bgp", reason, "address withdrawn");
         }

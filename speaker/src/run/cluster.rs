@@ -230,10 +230,7 @@ impl Speaker {
     pub(super) fn report_announced(&self) {
         let plans = self.plan.addresses.values();
         let held = plans.filter(|plan| plan.layer2.is_held());
-        self.report_services(
-            held.flat_map(|plan| plan.services.keys().cloned())
-                .collect(),
-        );
+        self.report_services(held.flat_map(AddressPlan::holders).cloned().collect());
     }
 }
 

@@ -93,7 +93,7 @@ fn layer2_part(facts: &Facts<'_>) -> Layer2 {
                 ..
             } => part.not_held.push(NotHeld {
                 address: address.to_string(),
-                services: plan.services.keys().map(ToString::to_string).collect(),
+                services: plan.holders().map(ToString::to_string).collect(),
                 reason: reason.to_string(),
                 detail: detail.clone(),
                 holder: holder.clone(),
@@ -302,7 +302,7 @@ fn services(world: &World, plan: &Plan) -> Vec<Service> {
 
 fn service(world: &World, plan: &Plan, service: &model::Service) -> Service {
     let addresses = service.ingress.iter().filter_map(|address| {
-        let plan = plan.addresses.get(address)?.services.get(&service.key)?;
+        let plan = plan.addresses.get(address)?.service(&service.key)?;
         Some(ServiceAddress {
             address: address.to_string(),
             layer2: fate(plan.layer2),
