@@ -84,7 +84,7 @@ pub struct Office {
     election: Election,
     state: State,
     /// The Services as they were last seen, while somebody else decides.
-    seen: BTreeMap<ServiceKey, Observed>,
+    seen: BTreeMap<ServiceKey, Box<Observed>>,
     reached: Reached,
     /// The highest resourceVersion of a change that was seen.
     through: u64,
@@ -180,7 +180,6 @@ impl Office {
             return;
         };
         active.patching = active.patching.saturating_sub(1);
-        let result = result.map(|observed| *observed);
         active.publication.handle_patched(now, patch, result);
         let reports = std::iter::from_fn(|| active.publication.poll_report());
         self.outputs.extend(reports.map(Output::Report));
@@ -252,7 +251,12 @@ impl Office {
     /// The next thing to do or to tell.
     #[must_use]
     pub fn poll(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+        let next = self.outputs.pop_front();
+        if next.is_none() {
+            // The start leaves room for every Service at once.
+            self.outputs.shrink_to_fit();
+        }
+        next
     }
 
     /// When to call [`handle_timeout`](Self::handle_timeout).
@@ -455,7 +459,7 @@ impl Active {
         &mut self,
         now: Instant,
         changes: Vec<Change>,
-        services: Vec<(ServiceKey, Option<Observed>)>,
+        services: Vec<(ServiceKey, Option<Box<Observed>>)>,
     ) -> Vec<Output> {
         for (key, observed) in services {
             if observed.is_none() {

@@ -61,7 +61,7 @@ pub struct Remnant {
 #[derive(Debug)]
 pub struct Publication {
     ledger: Ledger,
-    seen: BTreeMap<ServiceKey, Observed>,
+    seen: BTreeMap<ServiceKey, Box<Observed>>,
     /// The highest resourceVersion of what was written or seen.
     through: u64,
     /// To be logged, being logged, logged.
@@ -93,7 +93,7 @@ struct Contest {
 
 impl Publication {
     /// With these seen, and after a controller that left this log.
-    pub fn new(seen: BTreeMap<ServiceKey, Observed>, log: Log) -> Self {
+    pub fn new(seen: BTreeMap<ServiceKey, Box<Observed>>, log: Log) -> Self {
         let statuses = seen.iter();
         let statuses = statuses.map(|(key, observed)| (key.clone(), status(observed)));
         let mut publication = Self {
@@ -141,13 +141,13 @@ impl Publication {
     }
 
     /// The Services as they were last seen.
-    pub fn into_seen(self) -> BTreeMap<ServiceKey, Observed> {
+    pub fn into_seen(self) -> BTreeMap<ServiceKey, Box<Observed>> {
         self.seen
     }
 
     /// The Service as it was last seen.
     pub fn seen(&self, key: &ServiceKey) -> Option<&Observed> {
-        self.seen.get(key)
+        self.seen.get(key).map(AsRef::as_ref)
     }
 
     /// The Service is like this; `desired` is what its status should say, if that is ours to say.
@@ -155,7 +155,7 @@ impl Publication {
         &mut self,
         now: Instant,
         key: ServiceKey,
-        observed: Option<Observed>,
+        observed: Option<Box<Observed>>,
         desired: Option<&Status>,
     ) {
         let Some(observed) = observed else {
@@ -415,7 +415,7 @@ impl Publication {
         &mut self,
         now: Instant,
         patch: &Patch,
-        result: Result<Observed, Refusal>,
+        result: Result<Box<Observed>, Refusal>,
     ) {
         let key = patch.key.clone();
         match result {
@@ -438,7 +438,7 @@ impl Publication {
             // The intent stays, and so does the doubt.
             Err(Refusal::Unknown(cause)) => {
                 let is_current = |observed: &Observed| observed.version == patch.version;
-                if self.seen.get(&key).is_some_and(is_current) {
+                if self.seen(&key).is_some_and(is_current) {
                     self.unknown.insert(key, patch.clone());
                 }
                 self.ledger.handle_written(now, write(patch), Err(cause));
@@ -446,11 +446,11 @@ impl Publication {
         }
     }
 
-    fn handle_written(&mut self, now: Instant, patch: &Patch, observed: Observed) {
+    fn handle_written(&mut self, now: Instant, patch: &Patch, observed: Box<Observed>) {
         let key = patch.key.clone();
         let is_overtaken =
             |known: &Observed| known.uid != observed.uid || is_older(&observed, known);
-        if self.seen.get(&key).is_none_or(is_overtaken) {
+        if self.seen(&key).is_none_or(is_overtaken) {
             return self.ledger.handle_overwritten(&key);
         }
         self.overtake(&key);

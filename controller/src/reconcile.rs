@@ -97,7 +97,7 @@ pub struct Reconciler {
     told_orphans: BTreeMap<ServiceKey, Vec<IpAddr>>,
     is_synced: bool,
     allocator: Allocator,
-    records: BTreeMap<ServiceKey, Record>,
+    records: BTreeMap<ServiceKey, Box<Record>>,
     holders: Holders,
     work: Work,
     /// Of those who lost something when everything was last settled.
@@ -187,7 +187,12 @@ impl Reconciler {
     /// The next thing to do.
     #[must_use]
     pub fn poll(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+        let next = self.outputs.pop_front();
+        if next.is_none() {
+            // The start leaves room for every Service at once.
+            self.outputs.shrink_to_fit();
+        }
+        next
     }
 
     /// Whether everything present has been seen, and every present assignment adopted.
@@ -354,7 +359,7 @@ impl Reconciler {
         let record = self
             .records
             .entry(key.clone())
-            .or_insert_with(|| Record::new(holders.take()));
+            .or_insert_with(|| Box::new(Record::new(holders.take())));
         let is_held = !self.allocator.held(record.holder).is_empty();
         if !record.is_ours && !is_held {
             record.claim.clone_from(&service.ingress);

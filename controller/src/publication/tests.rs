@@ -19,21 +19,21 @@ fn refused() -> Status {
     }
 }
 
-fn bare(version: u64) -> Observed {
-    Observed {
+fn bare(version: u64) -> Box<Observed> {
+    Box::new(Observed {
         uid: "u".to_owned(),
         version: version.to_string(),
         ingress: Vec::new(),
         is_plain: true,
         pool: None,
         condition: None,
-    }
+    })
 }
 
 /// As the API server has it when the status was written.
-fn with(status: &Status, version: u64) -> Observed {
+fn with(status: &Status, version: u64) -> Box<Observed> {
     use ferrolb_crds::state::Condition;
-    Observed {
+    Box::new(Observed {
         ingress: status.ingress.clone(),
         pool: status.pool.clone(),
         condition: Some(Condition {
@@ -42,11 +42,11 @@ fn with(status: &Status, version: u64) -> Observed {
             message: status.message.clone(),
             since: Timestamp(1),
         }),
-        ..bare(version)
-    }
+        ..*bare(version)
+    })
 }
 
-fn publication(seen: &[(&str, Observed)]) -> Publication {
+fn publication(seen: &[(&str, Box<Observed>)]) -> Publication {
     let seen = seen.iter();
     let seen = seen.map(|(name, observed)| (key(name), observed.clone()));
     Publication::new(seen.collect(), Log::default())
@@ -341,10 +341,8 @@ fn an_answer_that_comes_after_later_news_is_not_the_truth() {
     want(&mut publication, "gone", &given(&["10.0.0.2"]));
     let patches = sent(&mut publication);
     // It was made anew under the same name, and wants the same.
-    let another = Observed {
-        uid: "v".to_owned(),
-        ..bare(9)
-    };
+    let mut another = bare(9);
+    another.uid = "v".to_owned();
     publication.observe(now(), key("a"), Some(another), Some(&status));
     publication.observe(now(), key("gone"), None, None);
     for (patch, version) in patches.iter().zip([6, 7]) {
@@ -385,7 +383,7 @@ fn the_log_says_how_much_has_been_seen_and_nothing_of_what_is_done() {
 }
 
 /// After a controller that may yet give `a` an address.
-fn successor(observed: Observed) -> Publication {
+fn successor(observed: Box<Observed>) -> Publication {
     let intent = Intent {
         version: observed.version.clone(),
         addresses: ips(&["10.0.0.1"]),

@@ -58,7 +58,7 @@ impl Reconciler {
             if self.unreadable.may_hold(&key) {
                 let holders = &mut self.holders;
                 let record = self.records.entry(key.clone());
-                let record = record.or_insert_with(|| Record::new(holders.take()));
+                let record = record.or_insert_with(|| Box::new(Record::new(holders.take())));
                 record.is_orphan = true;
                 let terms = Arc::new(Terms::unknown(key));
                 // After the start somebody may have claimed it already.

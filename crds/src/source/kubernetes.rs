@@ -66,7 +66,7 @@ pub struct Batch {
     /// Every object that cannot be understood, when that is different from before.
     pub misread: Option<BTreeSet<Misread>>,
     /// Services as the API server has them; `None`: not there, or no load balancer any more.
-    pub services: Vec<(ServiceKey, Option<Observed>)>,
+    pub services: Vec<(ServiceKey, Option<Box<Observed>>)>,
     /// The status of every pool of the configuration, when one is different from before.
     pub pools: Option<BTreeMap<String, Option<IpAddressPoolStatus>>>,
     /// The heartbeat key, when it is different from before; `None` in it: there is none.

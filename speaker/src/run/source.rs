@@ -112,7 +112,7 @@ fn words<P: ToString>(problems: impl IntoIterator<Item = P>) -> BTreeSet<String>
     problems.map(|problem| problem.to_string()).collect()
 }
 
-fn uid((service, observed): (ServiceKey, Option<Observed>)) -> (ServiceKey, Option<String>) {
+fn uid((service, observed): (ServiceKey, Option<Box<Observed>>)) -> (ServiceKey, Option<String>) {
     (service, observed.map(|observed| observed.uid))
 }
 

@@ -18,7 +18,7 @@ pub(super) struct Follower {
     pools: Option<Vec<Pool>>,
     /// Not told yet.
     changes: Vec<Change>,
-    observed: BTreeMap<ServiceKey, Option<Observed>>,
+    observed: BTreeMap<ServiceKey, Option<Box<Observed>>>,
     reached: Reached,
     is_listed: bool,
     is_synced: bool,
@@ -88,7 +88,7 @@ impl Follower {
             None => drop(self.services.remove(&key)),
         }
         self.observed
-            .insert(key, object.map(|object| object.observed));
+            .insert(key, object.map(|object| Box::new(object.observed)));
     }
 
     /// Nothing is told before everything has been listed; then all of it.

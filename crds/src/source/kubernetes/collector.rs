@@ -57,7 +57,7 @@ pub(super) struct Collector {
     pools: BTreeMap<String, Option<IpAddressPoolStatus>>,
     told_pools: Option<BTreeMap<String, Option<IpAddressPoolStatus>>>,
     told_problems: Option<Vec<Problem>>,
-    services: BTreeMap<ServiceKey, Option<Observed>>,
+    services: BTreeMap<ServiceKey, Option<Box<Observed>>>,
     /// Objects that are there and cannot be understood, and why. They go with the object.
     misread: BTreeMap<ObjectKey, FieldError>,
     told_misread: BTreeSet<Misread>,
@@ -205,8 +205,11 @@ impl Collector {
     fn apply(&mut self, item: Item) {
         match item.seen {
             Seen::Service(observed) => {
-                let key = item.key.as_service();
-                self.services.extend(key.map(|key| (key, Some(*observed))));
+                let key = match &item.resource {
+                    Ok(Resource::Service(service)) => Some(service.key.clone()),
+                    Ok(_) | Err(_) => item.key.as_service(),
+                };
+                self.services.extend(key.map(|key| (key, Some(observed))));
             }
             Seen::Pool(status) if item.key.namespace == self.namespace => {
                 self.pools.insert(item.key.name.clone(), status);
