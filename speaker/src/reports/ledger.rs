@@ -51,7 +51,8 @@ pub struct Ledger {
     /// Everything that is wanted has been said: what is not is too much.
     is_complete: bool,
     desired: BTreeMap<Key, Wanted>,
-    present: BTreeMap<Key, BTreeMap<String, Present>>,
+    /// By name, of which there is mostly one.
+    present: BTreeMap<Key, Vec<Present>>,
     keys: BTreeMap<(Sort, String), Key>,
     listed: BTreeSet<Sort>,
     /// Kinds that the API server does not know.
@@ -67,6 +68,7 @@ pub struct Ledger {
 
 #[derive(Debug)]
 struct Present {
+    name: String,
     version: u64,
     body: Option<Body>,
     /// It has been removed, and the watch has not said so yet.
@@ -163,25 +165,32 @@ impl Ledger {
     /// An object is like this.
     pub fn see(&mut self, seen: Seen) {
         let objects = self.present.entry(seen.key.clone()).or_default();
-        let known = objects.get(&seen.name).map(|present| present.version);
-        if known.is_some_and(|known| known >= seen.version) {
+        let at = objects.binary_search_by(|known| known.name.cmp(&seen.name));
+        if at.is_ok_and(|at| objects[at].version >= seen.version) {
             return;
         }
         self.keys
             .insert((seen.key.sort(), seen.name.clone()), seen.key.clone());
         let present = Present {
+            name: seen.name,
             version: seen.version,
             body: seen.body,
             is_gone: false,
         };
-        objects.insert(seen.name, present);
+        match at {
+            Ok(at) => objects[at] = present,
+            Err(at) => {
+                objects.reserve_exact(1);
+                objects.insert(at, present);
+            }
+        }
         self.dirty.insert(seen.key);
     }
 
     /// An object was removed, by us.
     pub fn lose(&mut self, key: &Key, name: &str) {
-        let objects = self.present.get_mut(key);
-        if let Some(object) = objects.and_then(|objects| objects.get_mut(name)) {
+        let objects = self.present.get_mut(key).into_iter().flatten();
+        for object in objects.filter(|object| object.name == name) {
             object.is_gone = true;
         }
         self.dirty.insert(key.clone());
@@ -195,13 +204,11 @@ impl Ledger {
         let Some(objects) = self.present.get_mut(&key) else {
             return;
         };
-        if objects
-            .get(name)
-            .is_some_and(|known| known.version > version)
-        {
+        let is_newer = |known: &Present| known.name == name && known.version > version;
+        if objects.iter().any(is_newer) {
             return;
         }
-        objects.remove(name);
+        objects.retain(|known| known.name != name);
         if objects.is_empty() {
             self.present.remove(&key);
         }
@@ -253,12 +260,12 @@ impl Ledger {
                 return None;
             };
             let mut objects = self.present.get(key)?.iter();
-            let (name, object) = objects.find(|(_, object)| !object.is_gone)?;
+            let object = objects.find(|object| !object.is_gone)?;
             let present = object.body.as_ref();
             let is_said = present.is_some_and(|present| present.says_the_same(body));
             (!is_said).then(|| Task::Write {
                 key: key.clone(),
-                name: name.clone(),
+                name: object.name.clone(),
                 body: body.clone(),
                 present: object.body.clone(),
             })
@@ -283,23 +290,23 @@ impl Ledger {
             return None;
         }
         let objects = self.present.get(key).into_iter().flatten();
-        let mut objects = objects.filter(|(_, object)| !object.is_gone);
+        let mut objects = objects.filter(|object| !object.is_gone);
         let (first, second) = (objects.next(), objects.next());
         let key = key.clone();
         match (wanted, first, second) {
             // One is enough.
-            (Some(_), Some(_), Some((name, _))) | (None, Some((name, _)), _) => {
-                let name = name.clone();
+            (Some(_), Some(_), Some(object)) | (None, Some(object), _) => {
+                let name = object.name.clone();
                 Some(Task::Delete { key, name })
             }
-            (Some(Wanted::This(body)), Some((name, object)), None) => {
+            (Some(Wanted::This(body)), Some(object), None) => {
                 let present = object.body.as_ref();
                 if present.is_some_and(|present| present.says_the_same(&body)) {
                     return None;
                 }
                 Some(Task::Write {
                     key,
-                    name: name.clone(),
+                    name: object.name.clone(),
                     body,
                     present: object.body.clone(),
                 })
@@ -318,7 +325,7 @@ impl Ledger {
             return;
         }
         let objects = self.present.get(key);
-        let mut objects = objects.into_iter().flat_map(BTreeMap::values);
+        let mut objects = objects.into_iter().flatten();
         if objects.any(|object| object.body.is_some() && !object.is_gone) {
             return;
         }
