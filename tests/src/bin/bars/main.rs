@@ -2,7 +2,7 @@
 //!
 //! `make bars` builds the programs as they are released and says where they are.
 //!
-//! `bars` measures everything; `bars NAME…` only those named: allocator, plan, bgp, layer2, demo, sizes,
+//! `bars` measures everything; `bars NAME…` only those named, and leaves the rows of the others: allocator, plan, bgp, layer2, demo, sizes,
 //! routes, assignments, stages, kills.
 #![expect(clippy::print_stdout, reason = "tells what it is doing")]
 #![expect(clippy::disallowed_methods, reason = "measures time and writes a file")]
@@ -11,13 +11,13 @@ mod scale;
 mod site;
 mod stages;
 
-use std::fmt::Write;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use ferrolb_tests::lab::Lab;
 use ferrolb_tests::objects::{bgp, layer2, nodes, peer, pool, service};
 use ferrolb_tests::peer::Neighbour;
@@ -53,7 +53,8 @@ fn main() -> ExitCode {
 fn run() -> Result<()> {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
     let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|word| word == name);
-    let mut figures = Vec::new();
+    let mut missed = 0;
+    let mut rows_of: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     let measures: [(&str, Measure); 10] = [
         ("allocator", allocator),
         ("plan", plan),
@@ -66,6 +67,10 @@ fn run() -> Result<()> {
         ("stages", stages::stages),
         ("kills", scale::kills),
     ];
+    let unknown = |word: &&String| measures.iter().all(|(name, _)| name != word);
+    if let Some(word) = wanted.iter().find(unknown) {
+        bail!("there is no measure {word}");
+    }
     for (name, measure) in measures {
         if is_wanted(name) {
             println!("measuring {name} …");
@@ -76,15 +81,21 @@ fn run() -> Result<()> {
                     figure.what, figure.measured, figure.bar
                 );
             }
-            figures.extend(measured);
+            let stamp = stamp()?;
+            let rows = measured.iter().map(|figure| row(name, figure, &stamp));
+            rows_of.insert(name, rows.collect());
+            missed += measured.iter().filter(|figure| !figure.is_held).count();
         }
     }
-    if wanted.is_empty() {
-        let path = programs::workspace().join("docs/figures.md");
-        std::fs::write(&path, page(&figures)?)?;
-        println!("written to {}", path.display());
+    let path = programs::workspace().join("docs/figures.md");
+    let before = std::fs::read_to_string(&path).unwrap_or_default();
+    for (name, _) in measures {
+        rows_of.entry(name).or_insert_with(|| kept(&before, name));
     }
-    let missed = figures.iter().filter(|figure| !figure.is_held).count();
+    let rows = measures.iter().flat_map(|(name, _)| &rows_of[name]);
+    let table: String = rows.map(|row| format!("{row}\n")).collect();
+    std::fs::write(&path, format!("{}{table}", head()?))?;
+    println!("written to {}", path.display());
     ensure!(missed == 0, "{missed} bars were missed");
     Ok(())
 }
@@ -393,7 +404,30 @@ fn fresh_clone() -> Result<Vec<Figure>> {
     }])
 }
 
-fn page(figures: &[Figure]) -> Result<String> {
+fn head() -> Result<String> {
+    Ok(format!(
+        "# Figures\n\nWritten by `make bars`, each row with the day and the commit it was measured at.\n\
+         Machine: {}.\n\n\
+         | measure | what | measured | bar | held | when |\n|---|---|---|---|---|---|\n",
+        machine()?
+    ))
+}
+
+fn row(name: &str, figure: &Figure, stamp: &str) -> String {
+    let held = if figure.is_held { "yes" } else { "**no**" };
+    let (what, measured, bar) = (&figure.what, &figure.measured, figure.bar);
+    format!("| {name} | {what} | {measured} | {bar} | {held} | {stamp} |")
+}
+
+/// The rows of a measure as they stand in the page.
+fn kept(page: &str, name: &str) -> Vec<String> {
+    let start = format!("| {name} |");
+    let rows = page.lines().filter(|line| line.starts_with(&start));
+    rows.map(str::to_owned).collect()
+}
+
+/// Day and commit.
+fn stamp() -> Result<String> {
     let git = |words: &str| {
         let mut command = Command::new("git");
         output(
@@ -403,28 +437,13 @@ fn page(figures: &[Figure]) -> Result<String> {
         )
     };
     let commit = git("rev-parse --short=12 HEAD")?;
-    let dirty = match git("status --porcelain")?.is_empty() {
+    // The page itself is what is being written.
+    let dirty = match git("status --porcelain -- . :!docs/figures.md")?.is_empty() {
         true => "",
         false => " with uncommitted changes",
     };
     let date = output(Command::new("date").args(["-u", "+%Y-%m-%d"]))?;
-    let mut text = format!(
-        "# Figures\n\nWritten by `make bars` on {}, commit {}{dirty}.\nMachine: {}.\n\n\
-         | what | measured | bar | held |\n|---|---|---|---|\n",
-        date.trim(),
-        commit.trim(),
-        machine()?
-    );
-    for figure in figures {
-        let held = if figure.is_held { "yes" } else { "**no**" };
-        // Writing to a String cannot fail.
-        let _ = writeln!(
-            text,
-            "| {} | {} | {} | {held} |",
-            figure.what, figure.measured, figure.bar
-        );
-    }
-    Ok(text)
+    Ok(format!("{}, {}{dirty}", date.trim(), commit.trim()))
 }
 
 fn machine() -> Result<String> {
@@ -462,6 +481,18 @@ mod tests {
         assert!(is_quick("210 ns of 1000, 230 ns of 1000000: factor 1.10"));
         assert!(!is_quick("210 ns of 1000, 530 ns of 1000000: factor 2.52"));
         assert!(!is_quick("something else"));
+    }
+
+    #[test]
+    fn the_rows_of_what_was_not_measured_stay() {
+        let figure = outages("one", vec![Duration::from_millis(90)]);
+        let rows = [
+            row("layer2", &figure, "one day"),
+            row("plan", &figure, "one day"),
+        ];
+        let page = format!("# Figures\n{}\n{}\n", rows[0], rows[1]);
+        assert_eq!(kept(&page, "plan"), rows[1..]);
+        assert!(kept(&page, "bgp").is_empty());
     }
 
     #[test]
