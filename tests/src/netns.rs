@@ -13,6 +13,7 @@ use std::thread::JoinHandle;
 use anyhow::{Context, Result};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
+use crate::kubernetes::warden::remove_namespace;
 use crate::process::output;
 
 const PREFIX: &str = "flb";
@@ -145,7 +146,7 @@ fn sweep() {
             continue;
         };
         if prefix == Some(PREFIX) && !Path::new("/proc").join(pid).exists() {
-            let _ = output(Command::new("ip").args(["netns", "del", name]));
+            remove_namespace(name);
         }
     }
 }

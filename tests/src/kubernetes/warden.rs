@@ -91,8 +91,9 @@ pub fn watch(words: impl BufRead) -> Result<()> {
     Ok(())
 }
 
-/// Its processes first: each keeps the namespace alive, and they belong to nobody any more.
-fn remove_namespace(name: &str) {
+/// Its processes first: each keeps the namespace alive, and they belong to nobody any more. Whoever
+/// takes the name away alone leaves them where nobody finds them.
+pub(crate) fn remove_namespace(name: &str) {
     // Whatever fails here fails because it is gone already.
     let _ = patience::until("the end of what runs there", Duration::from_secs(5), || {
         let list = output(Command::new("ip").args(["netns", "pids", name])).unwrap_or_default();
