@@ -254,7 +254,7 @@ impl Office {
         let next = self.outputs.pop_front();
         if next.is_none() {
             // The start leaves room for every Service at once.
-            self.outputs.shrink_to_fit();
+            self.outputs.shrink_to(ROOM);
         }
         next
     }
@@ -503,6 +503,9 @@ impl Active {
 /// How long after one log the next is written at the earliest. The first Service of many waits for
 /// nothing, and all the others cost few writes.
 const GATHERING: Duration = Duration::from_millis(25);
+
+/// Outputs that there is always room for.
+const ROOM: usize = 256;
 
 /// Patches under way at once.
 const CONCURRENT: usize = 32;

@@ -190,7 +190,7 @@ impl Reconciler {
         let next = self.outputs.pop_front();
         if next.is_none() {
             // The start leaves room for every Service at once.
-            self.outputs.shrink_to_fit();
+            self.outputs.shrink_to(ROOM);
         }
         next
     }
@@ -410,6 +410,9 @@ impl Reconciler {
         }
     }
 }
+
+/// Outputs that there is always room for.
+const ROOM: usize = 256;
 
 /// The numbers by which the allocator knows Services: low ones, used again.
 #[derive(Debug, Default)]
