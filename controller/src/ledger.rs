@@ -11,6 +11,7 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ferrolb_crds::model::ServiceKey;
@@ -23,7 +24,7 @@ pub struct Write {
     /// Of which Service.
     pub key: ServiceKey,
     /// What it has to say.
-    pub status: Option<Status>,
+    pub status: Option<Arc<Status>>,
 }
 
 /// Something to tell people.
@@ -43,13 +44,13 @@ pub enum Report {
 /// What is on disk, and what should be.
 #[derive(Debug)]
 pub struct Ledger {
-    disk: BTreeMap<ServiceKey, Status>,
+    disk: BTreeMap<ServiceKey, Arc<Status>>,
     /// Who is on disk with an address.
     holders: BTreeMap<IpAddr, BTreeSet<ServiceKey>>,
     /// What an earlier write, whose end is unknown, may yet put there.
     doubts: BTreeMap<ServiceKey, Vec<IpAddr>>,
     /// What differs from the disk.
-    wanted: BTreeMap<ServiceKey, Option<Status>>,
+    wanted: BTreeMap<ServiceKey, Option<Arc<Status>>>,
     failed: BTreeSet<ServiceKey>,
     /// Not to be written before it is said again that it should be.
     paused: BTreeSet<ServiceKey>,
@@ -62,7 +63,7 @@ pub struct Ledger {
 
 impl Ledger {
     /// With this on disk.
-    pub fn new(disk: BTreeMap<ServiceKey, Status>) -> Self {
+    pub fn new(disk: BTreeMap<ServiceKey, Arc<Status>>) -> Self {
         let mut ledger = Self {
             disk: BTreeMap::new(),
             holders: BTreeMap::new(),
@@ -115,7 +116,7 @@ impl Ledger {
     }
 
     /// This is on disk, whoever put it there. What was wanted and is there needs no writing.
-    pub fn observe(&mut self, key: ServiceKey, status: Option<Status>) {
+    pub fn observe(&mut self, key: ServiceKey, status: Option<Arc<Status>>) {
         self.settle(&key);
         self.failed.remove(&key);
         if !self.in_flight.contains(&key) && self.wanted.get(&key) == Some(&status) {
@@ -174,14 +175,19 @@ impl Ledger {
     }
 
     /// What is on disk.
-    pub fn disk(&self, key: &ServiceKey) -> Option<&Status> {
+    pub fn disk(&self, key: &ServiceKey) -> Option<&Arc<Status>> {
         self.disk.get(key)
+    }
+
+    /// Everything that is on disk.
+    pub fn all(&self) -> &BTreeMap<ServiceKey, Arc<Status>> {
+        &self.disk
     }
 
     /// Whether nothing is being written, and nothing can be.
     pub fn is_idle(&self) -> bool {
-        let can_be_written = |(key, status): (&ServiceKey, &Option<Status>)| {
-            self.is_free(status.as_ref()) || self.give_up(key).is_some()
+        let can_be_written = |(key, status): (&ServiceKey, &Option<Arc<Status>>)| {
+            self.is_free(status.as_deref()) || self.give_up(key).is_some()
         };
         self.in_flight.is_empty() && !self.waiting().any(can_be_written)
     }
@@ -234,7 +240,7 @@ impl Ledger {
     pub fn poll(&mut self, limit: usize) -> Vec<Write> {
         let mut writes: Vec<_> = self
             .waiting()
-            .filter(|(_, status)| self.is_free(status.as_ref()))
+            .filter(|(_, status)| self.is_free(status.as_deref()))
             .take(limit)
             .map(|(key, status)| Write {
                 key: key.clone(),
@@ -250,7 +256,7 @@ impl Ledger {
         writes
     }
 
-    fn waiting(&self) -> impl Iterator<Item = (&ServiceKey, &Option<Status>)> {
+    fn waiting(&self) -> impl Iterator<Item = (&ServiceKey, &Option<Arc<Status>>)> {
         let is_idle = |key: &ServiceKey| {
             let sets = [&self.failed, &self.paused, &self.in_flight];
             !sets.iter().any(|set| set.contains(key))
@@ -284,7 +290,7 @@ impl Ledger {
         let (kept, lost): (Vec<_>, Vec<_>) = before
             .iter()
             .partition(|address| status.ingress.contains(address));
-        status.ingress = kept;
+        Arc::make_mut(&mut status).ingress = kept;
         let is_due = !lost.is_empty() || self.doubts.contains_key(key);
         is_due.then(|| Write {
             key: key.clone(),
@@ -292,7 +298,7 @@ impl Ledger {
         })
     }
 
-    fn replace(&mut self, key: ServiceKey, status: Option<Status>) {
+    fn replace(&mut self, key: ServiceKey, status: Option<Arc<Status>>) {
         self.unhold(&key);
         match status {
             Some(status) => self.disk.insert(key.clone(), status),

@@ -72,7 +72,7 @@ pub enum Output {
     /// The Lease cannot be read or written.
     Failing(String),
     /// What a Service's status is to say, and why it lost what it held.
-    Decided(ServiceKey, Status, Option<String>),
+    Decided(ServiceKey, Arc<Status>, Option<String>),
     /// How the writing fares.
     Report(Report),
 }
@@ -423,7 +423,7 @@ impl Office {
 impl Active {
     fn new(now: Instant, settings: Settings, publication: Publication) -> Self {
         Self {
-            reconciler: Reconciler::new(settings, publication.statuses()),
+            reconciler: Reconciler::new(settings, publication.statuses().clone()),
             events: Events::new(now),
             publication,
             patching: 0,
@@ -444,7 +444,7 @@ impl Active {
             }
         }
         for (key, status) in self.publication.statuses() {
-            self.events.adopt(now, &key, &status);
+            self.events.adopt(now, key, status);
         }
         let decided = self.decide(now, all);
         for key in self.publication.forced() {

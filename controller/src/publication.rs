@@ -14,6 +14,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ferrolb_crds::model::{ServiceKey, Timestamp};
@@ -31,7 +32,7 @@ pub struct Patch {
     /// The resourceVersion it is for.
     pub version: String,
     /// What the status has to say.
-    pub status: Status,
+    pub status: Arc<Status>,
     /// Since when; `None`: since now.
     pub since: Option<Timestamp>,
 }
@@ -88,14 +89,14 @@ struct Contest {
     count: u32,
     last: Instant,
     /// What is written again, and when.
-    next: Option<(Instant, Status)>,
+    next: Option<(Instant, Arc<Status>)>,
 }
 
 impl Publication {
     /// With these seen, and after a controller that left this log.
     pub fn new(seen: BTreeMap<ServiceKey, Box<Observed>>, log: Log) -> Self {
         let statuses = seen.iter();
-        let statuses = statuses.map(|(key, observed)| (key.clone(), status(observed)));
+        let statuses = statuses.map(|(key, observed)| (key.clone(), Arc::new(status(observed))));
         let mut publication = Self {
             ledger: Ledger::new(statuses.collect()),
             seen,
@@ -134,10 +135,8 @@ impl Publication {
     }
 
     /// What the Services' statuses say.
-    pub fn statuses(&self) -> BTreeMap<ServiceKey, Status> {
-        let seen = self.seen.iter();
-        seen.map(|(key, observed)| (key.clone(), status(observed)))
-            .collect()
+    pub fn statuses(&self) -> &BTreeMap<ServiceKey, Arc<Status>> {
+        self.ledger.all()
     }
 
     /// The Services as they were last seen.
@@ -156,7 +155,7 @@ impl Publication {
         now: Instant,
         key: ServiceKey,
         observed: Option<Box<Observed>>,
-        desired: Option<&Status>,
+        desired: Option<&Arc<Status>>,
     ) {
         let Some(observed) = observed else {
             return self.lose(key, desired.is_some());
@@ -170,9 +169,9 @@ impl Publication {
             return;
         }
         self.overtake(&key);
-        let is = status(&observed);
+        let is = Arc::new(status(&observed));
         self.seen.insert(key.clone(), observed);
-        self.ledger.observe(key.clone(), Some(is.clone()));
+        self.ledger.observe(key.clone(), Some(Arc::clone(&is)));
         if let Some(desired) = desired.filter(|desired| **desired != is) {
             self.contest(now, key, desired.clone());
         }
@@ -223,7 +222,7 @@ impl Publication {
 
     /// Somebody else wrote. The first time it is put right at once; who insists has it for longer and
     /// longer.
-    fn contest(&mut self, now: Instant, key: ServiceKey, desired: Status) {
+    fn contest(&mut self, now: Instant, key: ServiceKey, desired: Arc<Status>) {
         if self.ledger.is_doubtful(&key) {
             // It may well be what was written here, and something else is wanted since.
             return self.ledger.handle(Output::Write(key, desired));
@@ -378,10 +377,11 @@ impl Publication {
         }
     }
 
-    fn patch(&self, key: ServiceKey, mut status: Status, observed: &Observed) -> Patch {
+    fn patch(&self, key: ServiceKey, mut status: Arc<Status>, observed: &Observed) -> Patch {
         let is_fence = self.forced.contains(&key);
         if is_fence && !self.is_adopted(&key, &status.ingress, &observed.ingress) {
             // First what may yet be written over this version is kept from that.
+            let status = Arc::make_mut(&mut status);
             status.ingress.clone_from(&observed.ingress);
         }
         let allocated = !status.ingress.is_empty();
@@ -457,9 +457,9 @@ impl Publication {
         self.reach(number(&observed));
         self.ledger.handle_written(now, write(patch), Ok(()));
         let is = status(&observed);
-        if is != patch.status {
+        if is != *patch.status {
             // The API server changed it; what it says is seen again by the watch.
-            self.ledger.observe(key.clone(), Some(is));
+            self.ledger.observe(key.clone(), Some(Arc::new(is)));
         }
         self.seen.insert(key, observed);
     }

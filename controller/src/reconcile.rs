@@ -36,7 +36,7 @@ pub struct Settings {
     pub quarantine: Duration,
 }
 
-/// What is recorded of a Service.
+/// What is recorded of a Service. Shared by whoever decides it and whoever writes it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Status {
     /// The pool its addresses come from.
@@ -53,7 +53,7 @@ pub struct Status {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Output {
     /// Record this.
-    Write(ServiceKey, Status),
+    Write(ServiceKey, Arc<Status>),
     /// Record nothing about the Service.
     Remove(ServiceKey),
 }
@@ -103,7 +103,7 @@ pub struct Reconciler {
     /// Of those who lost something when everything was last settled.
     losses: BTreeMap<ServiceKey, Loss>,
     queue: Queue,
-    written: BTreeMap<ServiceKey, Status>,
+    written: BTreeMap<ServiceKey, Arc<Status>>,
     outputs: VecDeque<Output>,
 }
 
@@ -153,7 +153,7 @@ struct Known {
 
 impl Reconciler {
     /// With nothing known but what is recorded.
-    pub fn new(settings: Settings, written: BTreeMap<ServiceKey, Status>) -> Self {
+    pub fn new(settings: Settings, written: BTreeMap<ServiceKey, Arc<Status>>) -> Self {
         Self {
             allocator: Allocator::new(settings.quarantine),
             settings,
@@ -207,7 +207,7 @@ impl Reconciler {
     }
 
     /// What is recorded of a Service, or is to be.
-    pub fn status_of(&self, key: &ServiceKey) -> Option<&Status> {
+    pub fn status_of(&self, key: &ServiceKey) -> Option<&Arc<Status>> {
         self.written.get(key)
     }
 
@@ -381,9 +381,10 @@ impl Reconciler {
             None => None,
         };
         match wanted {
-            Some(status) if self.written.get(&key) == Some(&status) => {}
+            Some(status) if self.status_of(&key).is_some_and(|s| **s == status) => {}
             Some(status) => {
-                self.written.insert(key.clone(), status.clone());
+                let status = Arc::new(status);
+                self.written.insert(key.clone(), Arc::clone(&status));
                 self.outputs.push_back(Output::Write(key, status));
             }
             None => {

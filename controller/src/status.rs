@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::error::Error as _;
+use std::sync::Arc;
 
 use ferrolb_crds::model::{ServiceKey, Timestamp};
 use ferrolb_crds::state::{Condition, Recorded, ServiceStatus, StateDir, StateError};
@@ -13,9 +14,12 @@ use crate::reconcile::Status;
 pub(crate) type Written = (Write, Result<(), String>);
 
 /// What the records say.
-pub(crate) fn recorded(records: BTreeMap<ServiceKey, Recorded>) -> BTreeMap<ServiceKey, Status> {
+pub(crate) fn recorded(
+    records: BTreeMap<ServiceKey, Recorded>,
+) -> BTreeMap<ServiceKey, Arc<Status>> {
     let records = records.into_iter();
-    records.map(|(key, record)| (key, status(record))).collect()
+    let statuses = records.map(|(key, record)| (key, Arc::new(status(record))));
+    statuses.collect()
 }
 
 fn status(record: Recorded) -> Status {
@@ -80,11 +84,13 @@ mod tests {
     fn what_is_written_is_read_again() {
         let folder = tempfile::tempdir().unwrap();
         let state = StateDir::open(folder.path()).unwrap();
-        let status = |addresses: &[&str]| Status {
-            pool: Some("a".to_owned()),
-            ingress: ips(addresses),
-            reason: "IPAllocated".to_owned(),
-            message: "has \"everything\": yes".to_owned(),
+        let status = |addresses: &[&str]| {
+            Arc::new(Status {
+                pool: Some("a".to_owned()),
+                ingress: ips(addresses),
+                reason: "IPAllocated".to_owned(),
+                message: "has \"everything\": yes".to_owned(),
+            })
         };
         let wanted = BTreeMap::from([
             (key("s"), status(&["10.0.0.1", "fc00::1"])),
@@ -114,12 +120,12 @@ mod tests {
         std::fs::create_dir_all(folder.path().join("services/default/bad.yaml/x")).unwrap();
         let writes = ["bad", "good"].map(|name| Write {
             key: key(name),
-            status: Some(Status {
+            status: Some(Arc::new(Status {
                 pool: None,
                 ingress: Vec::new(),
                 reason: "AllocationFailed".to_owned(),
                 message: String::new(),
-            }),
+            })),
         });
         let written = write(&state, writes.to_vec(), Timestamp(0));
         let cause = written[0].1.as_ref().unwrap_err();

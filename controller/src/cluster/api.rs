@@ -376,6 +376,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::fixture::{ips, key};
     use crate::reconcile::Status;
@@ -404,12 +406,12 @@ mod tests {
             key: key("s"),
             version: "6".to_owned(),
             since: Some(Timestamp(0)),
-            status: Status {
+            status: Arc::new(Status {
                 pool: Some("first".to_owned()),
                 ingress: ips(&["10.0.0.1"]),
                 reason: "IPAllocated".to_owned(),
                 message: "it has what it asks for".to_owned(),
-            },
+            }),
         };
         let body = service_patch(&patch, Timestamp(9));
         assert_eq!(
@@ -430,7 +432,7 @@ mod tests {
             })
         );
         let nothing = Patch {
-            status: Status::default(),
+            status: Arc::default(),
             since: None,
             ..patch
         };

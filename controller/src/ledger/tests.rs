@@ -3,13 +3,13 @@ use proptest::prelude::*;
 use super::*;
 use crate::fixture::{ips, key, now};
 
-fn status(addresses: &[&str]) -> Status {
-    Status {
+fn status(addresses: &[&str]) -> Arc<Status> {
+    Arc::new(Status {
         pool: None,
         ingress: ips(addresses),
         reason: "IPAllocated".to_owned(),
         message: String::new(),
-    }
+    })
 }
 
 fn write(name: &str, addresses: &[&str]) -> Output {
@@ -57,7 +57,7 @@ fn an_exchange_begins_with_giving_up() {
         ],
     );
     let writes = ledger.poll(10);
-    let ingress = |write: &Write| write.status.clone().unwrap().ingress;
+    let ingress = |write: &Write| write.status.as_ref().unwrap().ingress.clone();
     let steps: Vec<_> = writes.iter().map(ingress).collect();
     assert_eq!(steps, [ips(&[]), ips(&["fc00::2"])]);
     succeed(&mut ledger, writes);
@@ -77,7 +77,7 @@ fn an_exchange_of_what_is_in_doubt_begins_with_giving_up() {
     ledger.doubt(key("a"), ips(&["10.0.0.1"]));
     ledger.doubt(key("b"), ips(&["10.0.0.2"]));
     let writes = ledger.poll(10);
-    let ingress = |write: &Write| write.status.clone().unwrap().ingress;
+    let ingress = |write: &Write| write.status.as_ref().unwrap().ingress.clone();
     let steps: Vec<_> = writes.iter().map(ingress).collect();
     assert_eq!(steps, [ips(&[]), ips(&[])]);
     succeed(&mut ledger, writes);

@@ -1,22 +1,22 @@
 use super::*;
 use crate::fixture::{ips, key, now};
 
-fn given(addresses: &[&str]) -> Status {
-    Status {
+fn given(addresses: &[&str]) -> Arc<Status> {
+    Arc::new(Status {
         pool: Some("first".to_owned()),
         ingress: ips(addresses),
         reason: "IPAllocated".to_owned(),
         message: String::new(),
-    }
+    })
 }
 
-fn refused() -> Status {
-    Status {
+fn refused() -> Arc<Status> {
+    Arc::new(Status {
         pool: None,
         reason: "AllocationFailed".to_owned(),
         message: "no available IPs".to_owned(),
         ingress: Vec::new(),
-    }
+    })
 }
 
 fn bare(version: u64) -> Box<Observed> {
@@ -52,7 +52,7 @@ fn publication(seen: &[(&str, Box<Observed>)]) -> Publication {
     Publication::new(seen.collect(), Log::default())
 }
 
-fn want(publication: &mut Publication, name: &str, status: &Status) {
+fn want(publication: &mut Publication, name: &str, status: &Arc<Status>) {
     publication.want(Output::Write(key(name), status.clone()));
 }
 
@@ -95,10 +95,10 @@ fn what_gives_an_address_is_logged_before_it_is_sent() {
 fn what_gives_nothing_is_sent_at_once_and_keeps_its_time() {
     let before = refused();
     let mut publication = publication(&[("s", with(&before, 5))]);
-    let other = Status {
+    let other = Arc::new(Status {
         message: "another reason".to_owned(),
-        ..before
-    };
+        ..Status::clone(&before)
+    });
     want(&mut publication, "s", &other);
     assert_eq!(publication.poll_log(9), None);
     assert_eq!(publication.poll(9)[0].since, Some(Timestamp(1)));
@@ -200,12 +200,7 @@ fn i1_what_the_one_before_may_yet_write_counts_as_taken() {
     want(&mut publication, "b", &given(&["10.0.0.1"]));
     assert_eq!(sent(&mut publication), []);
     // Nothing changes for this one, and yet it is written over: with a new time, at least.
-    let unchanged = Status {
-        message: String::new(),
-        reason: String::new(),
-        pool: None,
-        ingress: Vec::new(),
-    };
+    let unchanged = Arc::default();
     want(&mut publication, "a", &unchanged);
     let fence = sent(&mut publication);
     assert_eq!(fence[0].key, key("a"));

@@ -13,7 +13,7 @@ use crate::fixture::{
 struct Bench {
     reconciler: Reconciler,
     now: Instant,
-    disk: BTreeMap<ServiceKey, Status>,
+    disk: BTreeMap<ServiceKey, Arc<Status>>,
 }
 
 impl Bench {
@@ -322,7 +322,7 @@ fn records_of_services_that_are_gone_are_removed_at_the_start() {
         reason: "IPAllocated".to_owned(),
         message: String::new(),
     };
-    let written = BTreeMap::from([(key("old"), record)]);
+    let written = BTreeMap::from([(key("old"), Arc::new(record))]);
     let mut reconciler = Reconciler::new(Settings::default(), written);
     let orphans = BTreeMap::from([(key("old"), ips(&["10.0.0.0"]))]);
     let changes = [

@@ -1,5 +1,6 @@
 //! What happens in a simulation: a storm, and then the calm in which everything has to be right.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ferrolb_crds::model::{Pool, Service, ServiceKey};
@@ -278,7 +279,8 @@ impl Play {
         let office = &simulation.processes[&active].office;
         let reconciler = office.reconciler().expect("it is active");
         let statuses = simulation.server.services.iter();
-        let statuses = statuses.map(|(key, object)| (key.clone(), status(&object.observed)));
+        let statuses =
+            statuses.map(|(key, object)| (key.clone(), Arc::new(status(&object.observed))));
         let mut fresh = Reconciler::new(Settings::default(), statuses.collect());
         let (server, now) = (&simulation.server, simulation.now);
         let services = server.services.values();
@@ -293,7 +295,7 @@ impl Play {
         for (key, object) in &server.services {
             let status = status(&object.observed);
             let wanted = reconciler.status_of(key);
-            if wanted != Some(&status) {
+            if wanted.map(|wanted| &**wanted) != Some(&status) {
                 return Err(format!("{key} is {status:?} and not {wanted:?}"));
             }
             holdings.push((key.clone(), status.ingress));

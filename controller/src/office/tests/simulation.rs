@@ -535,7 +535,7 @@ impl Simulation {
                 }
                 Output::Resigned => process.has_resigned = true,
                 Output::Decided(key, status, lost) => {
-                    let (ingress, why) = (status.ingress, status.message);
+                    let (ingress, why) = (&status.ingress, &status.message);
                     self.trace(|| format!("{id}: {key} is to have {ingress:?}: {why}, {lost:?}"));
                 }
                 Output::Ready
