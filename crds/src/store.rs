@@ -342,7 +342,7 @@ impl Store {
         self.config.clone()
     }
 
-    fn set_service(&mut self, key: &ObjectKey, service: Option<Arc<Service>>) {
+    fn set_service(&mut self, key: &ObjectKey, mut service: Option<Arc<Service>>) {
         let key = match &service {
             Some(service) => service.key.clone(),
             None => ServiceKey::new(&key.namespace, &key.name),
@@ -350,6 +350,11 @@ impl Store {
         // Of two that are alike the ledger keeps the older one: so does this, and they are one.
         if self.objects.get(&key) == service.as_ref() {
             return;
+        }
+        // Whoever names it has the key that it first came with: it keeps that one.
+        let fresh = service.as_mut().and_then(Arc::get_mut);
+        if let (Some(known), Some(fresh)) = (self.objects.get(&key), fresh) {
+            fresh.key.clone_from(&known.key);
         }
         let lives = service.is_some();
         let lived = match service {
