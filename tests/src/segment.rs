@@ -98,8 +98,14 @@ impl Segment {
         ))?;
         self.switch
             .ip(&format!("link set q-{name} master br0 up"))?;
-        let settings = ["accept_dad=0", "accept_ra=0"];
-        let settings = settings.map(|setting| format!("net/ipv6/conf/eth1/{setting}"));
+        // The kernel answers ARP on any interface for the addresses of all: caches would go on using this
+        // one for the node's own traffic when it is gone.
+        let settings = [
+            "6/conf/eth1/accept_dad=0",
+            "6/conf/eth1/accept_ra=0",
+            "4/conf/eth1/arp_ignore=1",
+        ];
+        let settings = settings.map(|setting| format!("net/ipv{setting}"));
         namespace.sysctl(&settings.each_ref().map(String::as_str))?;
         namespace.ip("link set eth1 up")?;
         Ok(mac)
