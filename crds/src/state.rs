@@ -284,6 +284,16 @@ impl StateDir {
         sync_folder(&folder)
     }
 
+    /// Reads `STATE/nodes/NODE/NAME`; `None`: it cannot be read.
+    pub fn read_node_file(&self, node: &str, name: &str) -> Option<String> {
+        check_name(node).ok()?;
+        check_name(name).ok()?;
+        let file = File::open(self.root.join(NODES).join(node).join(name)).ok()?;
+        let mut text = String::new();
+        let read = file.take(NODE_FILE_LIMIT).read_to_string(&mut text);
+        read.is_ok().then_some(text)
+    }
+
     /// The folder that must reach the disk for the record to.
     fn write_record(&self, status: &ServiceStatus) -> Result<PathBuf, StateError> {
         let path = service_path(&self.root, &status.key)?;
@@ -356,6 +366,9 @@ const TEMPORARY: &str = ".tmp";
 
 /// Far above anything that is written here.
 const RECORD_LIMIT: u64 = 1 << 20;
+
+/// A node's file names every Service; the rest of a longer one is not read.
+const NODE_FILE_LIMIT: u64 = 1 << 28;
 
 /// fsync waits for the disk and not for the processor: several at once share a commit.
 const WRITERS: usize = 16;

@@ -9,11 +9,12 @@
 //! ```
 //!
 //! The station is a pure machine; the driver gives it frames and the time, and sends what it says.
-//! An address moves when the composition root, told by the report who is alive, ranks the nodes
-//! again ([`rank`]). Telling the others what is held, keeping it, and handing it over is the
-//! business of claims (`layer2/claims.rs`, not here yet): the heartbeat has room for it.
+//! Who is to hold an address the composition root decides, told by the report who is alive and by
+//! [`claims`] who holds what. What it gives up because another is to take it, the station answers
+//! for until the other does.
 
 pub mod announcer;
+pub mod claims;
 pub mod driver;
 pub mod filter;
 pub mod heartbeat;
@@ -60,6 +61,12 @@ pub enum Interfaces {
 pub struct Desired {
     /// Addresses this node answers for, and where.
     pub owned: BTreeMap<IpAddr, Interfaces>,
+    /// Addresses that another node is to take: what was owned is answered for until it has, or for
+    /// as long as a hand-over may take.
+    pub offered: BTreeSet<IpAddr>,
+    /// Addresses that were held before this speaker was started anew, and of which it is not known
+    /// yet who holds them: the others are to leave them to this node.
+    pub remembered: BTreeSet<IpAddr>,
     /// Where to send heartbeats; `None`: this node is no candidate, says so, and sends none.
     pub heartbeat: Option<Interfaces>,
 }
@@ -74,11 +81,19 @@ pub struct Report {
     /// True while heartbeats are sent and no interface has been listened to for long enough:
     /// until then nothing is known of the others, and nothing is taken.
     pub listening: bool,
+    /// True until it has known for a while who is there: others may have been started with this node,
+    /// and be about to come back to what they held.
+    pub is_new: bool,
     /// Interfaces that exist and are fit for announcing, by name.
     pub interfaces: BTreeMap<String, Interface>,
     /// Other nodes ever heard, by name.
     pub nodes: BTreeMap<String, NodeHealth>,
+    /// Grows when there are claims to be taken.
+    pub claims: u64,
 }
+
+/// What the others say of some addresses: all that is said of each.
+pub type ClaimsByAddress = BTreeMap<IpAddr, Vec<(claims::Source, claims::Standing)>>;
 
 /// An interface fit for announcing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -105,11 +120,13 @@ pub struct NodeHealth {
     /// Interfaces of ours on which it is being heard, each with those of its own that it is heard
     /// from; empty: down.
     pub heard_on: BTreeMap<String, BTreeSet<String>>,
-    /// Interfaces of ours on which it is heard and holds nothing, perhaps only until it knows who is
-    /// there: then it may be the one to take over.
-    pub listens_on: BTreeSet<String>,
+    /// The same where it is heard and holds nothing, perhaps only until it knows who is there: then
+    /// it may be the one to take over.
+    pub listens_on: BTreeMap<String, BTreeSet<String>>,
     /// It said that it is leaving.
     pub is_leaving: bool,
+    /// It is known what it claims where it is heard.
+    pub is_known: bool,
     /// When it last came up or went down.
     pub since: SystemTime,
 }

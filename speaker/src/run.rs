@@ -19,6 +19,7 @@
 mod changes;
 mod cluster;
 mod hand_off;
+mod memory;
 mod segment;
 mod sessions;
 mod source;
@@ -39,12 +40,13 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use crate::plan::{self, AddressPlan, Plan};
+use crate::plan::{self, AddressPlan, Layer2, Plan};
 use crate::status::{self, Document, Facts, Listener, NodeFile, Since};
 use crate::world::{Identity, Segment, World};
 use changes::Differences;
 use cluster::ClusterLink;
 use hand_off::HandOffLink;
+use memory::Memory;
 use segment::{News, SegmentLink};
 use sessions::Sessions;
 use source::{Batch, Source};
@@ -138,6 +140,8 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
 enum Event {
     Batch(Batch),
     Layer2(News),
+    /// It is known what this node held when it last ran.
+    Memory,
     /// Some session has news.
     Session,
     /// A session that was told to stop has stopped.
@@ -153,7 +157,13 @@ struct Speaker {
     source: Source,
     problems: BTreeSet<String>,
     misread: BTreeSet<String>,
+    /// Everything present has been read.
+    is_synced: bool,
+    /// And it has been planned.
     is_ready: bool,
+    memory: Memory,
+    /// What this node held is waited for no longer.
+    recall_by: Option<Instant>,
     world: World,
     plan: Plan,
     since: Since,
@@ -194,7 +204,13 @@ impl Speaker {
             source,
             problems: BTreeSet::new(),
             misread: BTreeSet::new(),
+            is_synced: false,
             is_ready: false,
+            memory: match &cluster {
+                Some(cluster) => cluster.memory(),
+                None => Memory::of_file(&settings),
+            },
+            recall_by: None,
             world: World::new(settings.identity.clone()),
             plan: Plan::default(),
             since: Since {
@@ -229,11 +245,13 @@ impl Speaker {
             self.retry_at,
             self.status.due,
             self.hand_off.deadline(),
+            self.recall_by,
         ];
         let deadline = deadlines.into_iter().flatten().min();
         tokio::select! {
             batch = self.source.next() => Event::Batch(batch),
             news = self.segment.next() => Event::Layer2(news),
+            () = self.memory.changed() => Event::Memory,
             () = self.sessions.news() => Event::Session,
             () = self.sessions.stopped() => Event::SessionStopped,
             () = self.hand_off.changed() => Event::HandOff,
@@ -254,6 +272,7 @@ impl Speaker {
             Event::Layer2(News::Started(outcome)) => self.begin_layer2(outcome),
             Event::Layer2(News::Report) => self.hear(),
             Event::Layer2(News::Ended) => self.lose_layer2(),
+            Event::Memory => self.begin(),
             Event::Session => self.note_sessions(),
             Event::SessionStopped => self.apply_sessions(),
             Event::HandOff => {
@@ -293,13 +312,22 @@ impl Speaker {
             is_synced |= change == Change::Synced;
             touched.extend(self.world.apply(change));
         }
-        if is_synced && !self.is_ready {
-            self.is_ready = true;
-            touched = self.world.addresses().collect();
-            info!("ready");
+        self.is_synced |= is_synced;
+        match self.is_ready {
+            true => self.replan(touched),
+            false => self.begin(),
         }
-        self.replan(touched);
-        if let Some(cluster) = self.cluster.as_ref().filter(|_| is_synced) {
+    }
+
+    /// Plans everything once it is known, and what this node held before.
+    fn begin(&mut self) {
+        if self.is_ready || !self.is_synced || !self.recall(Instant::now()) {
+            return;
+        }
+        self.is_ready = true;
+        info!("ready");
+        self.replan(self.world.addresses().collect());
+        if let Some(cluster) = &self.cluster {
             cluster.set_ready();
         }
     }
@@ -316,6 +344,7 @@ impl Speaker {
         let mut services = BTreeSet::new();
         for address in touched {
             let new = plan::plan_address(&self.world, address);
+            self.note_decided(address, new.as_ref());
             let old = self.plan.addresses.get(&address);
             if old == new.as_ref() {
                 continue;
@@ -353,6 +382,17 @@ impl Speaker {
         self.apply(differs, fresh);
     }
 
+    /// The next plan depends on what this one makes this node hold.
+    fn note_decided(&mut self, address: IpAddr, plan: Option<&AddressPlan>) {
+        let layer2 = plan.map(|plan| &plan.layer2);
+        self.world
+            .note_held(address, layer2.map(Layer2::held_on).unwrap_or_default());
+        let is_open = layer2.is_some_and(|layer2| !layer2.is_decided());
+        if !is_open {
+            self.world.forget(address);
+        }
+    }
+
     /// Tells the machines what differs; `fresh` was not handed off before, and waits for that.
     fn apply(&mut self, differs: Differences, fresh: BTreeSet<IpAddr>) {
         // What an earlier run left stands until it is known what layer 2 may need of it.
@@ -385,13 +425,16 @@ impl Speaker {
 
     fn tell_layer2(&self) {
         let (plan, hand_off) = (&self.plan, &self.hand_off);
+        let remembered = self.world.remembered();
         self.segment
-            .want(|| translate::layer2_desired(plan, announced(plan, hand_off)));
+            .want(|| translate::layer2_desired(plan, remembered, announced(plan, hand_off)));
     }
 
     fn hear(&mut self) {
         if let Some(report) = self.segment.report() {
-            let touched = self.world.hear(translate::segment(&report));
+            let mut touched = self.world.hear(translate::segment(&report));
+            let claims = translate::claims(self.segment.take_claims());
+            touched.extend(self.world.take_claims(claims));
             let contested = translate::contested(&report);
             let was_contested = std::mem::replace(&mut self.contested, contested);
             self.replan(touched);
@@ -444,6 +487,9 @@ impl Speaker {
                 file.want(self.document());
             }
         }
+        if self.recall_by.is_some_and(|at| at <= now) {
+            self.begin();
+        }
         if self.retry_at.is_some_and(|at| at <= now) {
             self.retry();
         }
@@ -485,18 +531,21 @@ impl Speaker {
     async fn stop(mut self) {
         let layer2 = self.segment.take();
         let leave = async {
-            if let Some(layer2) = layer2 {
-                layer2.leave().await;
+            match layer2 {
+                Some(layer2) => layer2.leave().await,
+                None => BTreeSet::new(),
             }
         };
         let is_leaving = self.world.excludes(&self.world.this_node());
         let hand_off = self.hand_off.stop(!is_leaving);
-        let ((), (), hand_off) = tokio::join!(leave, self.sessions.stop(), hand_off);
+        let (left_behind, (), hand_off) = tokio::join!(leave, self.sessions.stop(), hand_off);
         // Nobody waits for this node any more.
         if let Some(cluster) = self.cluster.take() {
             cluster.stop(&self.plan.peers).await;
         }
         self.plan = Plan::default();
+        // Whoever takes an address remembers it; what nobody took this node comes back to.
+        let _ = self.world.remember(left_behind);
         let _ = self
             .world
             .hear(Segment::Off("this speaker has stopped".to_owned()));
@@ -572,5 +621,7 @@ async fn until(deadline: Option<Instant>) {
     }
 }
 
+#[cfg(test)]
+mod simulation;
 #[cfg(test)]
 mod tests;

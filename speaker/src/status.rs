@@ -176,6 +176,13 @@ impl NodeFile {
         }
     }
 
+    /// What the file said when this node last ran, if it did.
+    pub fn last(state: &Path, node: &str) -> Document {
+        let state = StateDir::open(state).ok();
+        let text = state.and_then(|state| state.read_node_file(node, FILE));
+        serde_yaml::from_str(&text.unwrap_or_default()).unwrap_or_default()
+    }
+
     /// Replaces what the file should say; the latest wins.
     pub fn want(&self, document: Document) {
         let document = Some(document.at_rest());

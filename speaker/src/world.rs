@@ -48,8 +48,46 @@ pub enum Segment {
         links: BTreeMap<String, LinkState>,
         /// Live nodes that are not leaving: on which interfaces of ours each is heard, and from which
         /// of its own.
-        heard: BTreeMap<String, BTreeMap<String, BTreeSet<String>>>,
+        heard: Heard,
+        /// The same of nodes that only listen yet and may have been started together with this one.
+        waiting: Heard,
+        /// Nodes heard of which it is not known yet what they claim.
+        unknown: BTreeSet<String>,
     },
+}
+
+/// Nodes, by name: on which interfaces of ours each is heard, and from which of its own.
+pub type Heard = BTreeMap<String, BTreeMap<String, BTreeSet<String>>>;
+
+/// What another node says of an address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    /// The node.
+    pub node: Arc<str>,
+    /// Its interface, as it calls it.
+    pub interface: Arc<str>,
+    /// How it stands to the address there.
+    pub standing: Standing,
+}
+
+/// How a node stands to an address, in its own word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Standing {
+    /// It answers.
+    Holds,
+    /// It answers until somebody else does.
+    Offers,
+    /// It does not answer yet, but did before it was started anew.
+    Remembers,
+}
+
+/// How this node holds an address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Held {
+    /// On these interfaces.
+    on: BTreeSet<String>,
+    /// The preferences that were in force when that was last decided.
+    preferences: u64,
 }
 
 /// How far an interface is.
@@ -78,6 +116,13 @@ pub struct World {
     slice_owners: BTreeMap<ServiceKey, ServiceKey>,
     nodes: BTreeMap<String, Node>,
     segment: Segment,
+    /// What the others say, by address.
+    claims: BTreeMap<IpAddr, Vec<Claim>>,
+    held: BTreeMap<IpAddr, Held>,
+    /// Held before this speaker was started anew, and not decided on since.
+    remembered: BTreeSet<IpAddr>,
+    /// Grows when what nodes are preferred may have changed.
+    preferences: u64,
     /// Where each pool range begins: its end and the pool's name. Ranges never overlap.
     ranges: BTreeMap<IpAddr, (IpAddr, String)>,
     /// Peers whose node selectors select this node.
@@ -96,6 +141,10 @@ impl World {
             slice_owners: BTreeMap::new(),
             nodes: BTreeMap::new(),
             segment: Segment::Off("layer 2 has not been started".to_owned()),
+            claims: BTreeMap::new(),
+            held: BTreeMap::new(),
+            remembered: BTreeSet::new(),
+            preferences: 0,
             ranges: BTreeMap::new(),
             peers_here: BTreeSet::new(),
         };
@@ -125,8 +174,89 @@ impl World {
         if self.segment == segment {
             return BTreeSet::new();
         }
-        self.segment = segment;
+        let before = std::mem::replace(&mut self.segment, segment);
+        let Some(nodes) = self.segment.nodes_unlike(&before) else {
+            return self.all_addresses();
+        };
+        // Another node's address is nobody else's business as long as nothing happens to that node.
+        let is_settled = |address: &IpAddr| {
+            let mut claims = self.claims_at(*address).iter();
+            !self.held.contains_key(address)
+                && claims.any(|claim| {
+                    claim.standing == Standing::Holds && self.segment.hears(&claim.node)
+                })
+                && !claims_of(&nodes, self.claims_at(*address))
+        };
+        self.addresses()
+            .filter(|address| !is_settled(address))
+            .collect()
+    }
+
+    /// Takes in what others say of some addresses: all that is said of each.
+    #[must_use = "the addresses named have to be planned again"]
+    pub fn take_claims(&mut self, claims: BTreeMap<IpAddr, Vec<Claim>>) -> BTreeSet<IpAddr> {
+        let mut touched = BTreeSet::new();
+        for (address, claims) in claims {
+            let is_change = match claims.is_empty() {
+                true => self.claims.remove(&address).is_some(),
+                false => self.claims.insert(address, claims.clone()) != Some(claims),
+            };
+            if is_change && self.by_address.contains_key(&address) {
+                touched.insert(address);
+            }
+        }
+        touched
+    }
+
+    /// Forgets all that others said: nobody listens to them any more.
+    #[must_use = "the addresses named have to be planned again"]
+    pub fn drop_claims(&mut self) -> BTreeSet<IpAddr> {
+        self.claims.clear();
         self.all_addresses()
+    }
+
+    /// What others say of the address.
+    pub fn claims_at(&self, address: IpAddr) -> &[Claim] {
+        self.claims.get(&address).map_or(&[], Vec::as_slice)
+    }
+
+    /// It was decided that this node holds the address on these interfaces, or on none.
+    pub fn note_held(&mut self, address: IpAddr, on: BTreeSet<String>) {
+        let preferences = self.preferences;
+        match on.is_empty() {
+            true => drop(self.held.remove(&address)),
+            false => drop(self.held.insert(address, Held { on, preferences })),
+        }
+    }
+
+    /// Whether this node holds the address on an interface.
+    pub fn holds_on(&self, address: IpAddr, link: &str) -> bool {
+        let held = self.held.get(&address);
+        held.is_some_and(|held| held.on.contains(link))
+    }
+
+    /// Whether preferences may have changed since it was decided that this node holds the address.
+    pub fn may_prefer_another(&self, address: IpAddr) -> bool {
+        let held = self.held.get(&address);
+        held.is_some_and(|held| held.preferences != self.preferences)
+    }
+
+    /// This node held these addresses before it was started anew.
+    #[must_use = "the addresses named have to be planned again"]
+    pub fn remember(&mut self, addresses: BTreeSet<IpAddr>) -> BTreeSet<IpAddr> {
+        self.remembered = addresses;
+        self.remembered.clone()
+    }
+
+    /// It was decided who holds the address: what was before does not matter any more.
+    pub fn forget(&mut self, address: IpAddr) -> bool {
+        self.remembered.remove(&address)
+    }
+
+    /// The addresses that this node held before it was started anew, as far as nothing has been decided
+    /// on them since.
+    pub fn remembered(&self) -> &BTreeSet<IpAddr> {
+        &self.remembered
     }
 
     /// Who this speaker is.
@@ -218,7 +348,7 @@ impl World {
             return self.nodes.values().map(Cow::Borrowed).collect();
         }
         let heard: Vec<&String> = match &self.segment {
-            Segment::Known { heard, .. } => heard.keys().collect(),
+            Segment::Known { heard, waiting, .. } => heard.keys().chain(waiting.keys()).collect(),
             Segment::Listening { .. } | Segment::Off(_) => Vec::new(),
         };
         let mut names = BTreeSet::from([&self.identity.node]);
@@ -236,6 +366,9 @@ impl World {
     fn apply_config(&mut self, config: Arc<Config>) -> BTreeSet<IpAddr> {
         if self.config == config {
             return BTreeSet::new();
+        }
+        if self.config.l2_advertisements != config.l2_advertisements {
+            self.preferences += 1;
         }
         self.config = config;
         self.ranges = ranges(&self.config);
@@ -323,6 +456,9 @@ impl World {
             (Some(_), None) | (None, Some(_)) => false,
         };
         let is_this = name == self.identity.node;
+        let labels = before.zip(node.as_ref());
+        let is_relabelled = labels.is_some_and(|(before, node)| before.labels != node.labels);
+        self.preferences += u64::from(is_relabelled);
         match node {
             Some(node) => self.nodes.insert(name, node),
             None => self.nodes.remove(&name),
@@ -351,6 +487,48 @@ impl World {
 }
 
 impl Segment {
+    /// The nodes of which something else is heard than before; `None`: that is not all that
+    /// differs, or on several segments one node's address can be another's business.
+    fn nodes_unlike<'a>(&'a self, before: &'a Self) -> Option<BTreeSet<&'a str>> {
+        let (
+            Self::Known {
+                links,
+                heard,
+                waiting,
+                unknown,
+            },
+            Self::Known {
+                links: old_links,
+                heard: old_heard,
+                waiting: old_waiting,
+                unknown: old_unknown,
+            },
+        ) = (self, before)
+        else {
+            return None;
+        };
+        let shared = links.values().filter(|state| **state == LinkState::Up);
+        if links != old_links || shared.count() > 1 {
+            return None;
+        }
+        let mut nodes = unlike(heard, old_heard);
+        nodes.extend(unlike(waiting, old_waiting));
+        nodes.extend(
+            unknown
+                .symmetric_difference(old_unknown)
+                .map(String::as_str),
+        );
+        Some(nodes)
+    }
+
+    /// Whether a node lives and is not leaving.
+    fn hears(&self, node: &str) -> bool {
+        match self {
+            Self::Known { heard, .. } => heard.contains_key(node),
+            Self::Off(_) | Self::Listening { .. } => false,
+        }
+    }
+
     /// Interfaces fit for announcing, by name; none while layer 2 is off.
     pub fn links(&self) -> Option<&BTreeMap<String, LinkState>> {
         match self {
@@ -358,6 +536,16 @@ impl Segment {
             Self::Listening { links } | Self::Known { links, .. } => Some(links),
         }
     }
+}
+
+fn unlike<'a>(heard: &'a Heard, before: &'a Heard) -> BTreeSet<&'a str> {
+    let names = heard.keys().chain(before.keys());
+    let unlike = names.filter(|name| heard.get(*name) != before.get(*name));
+    unlike.map(String::as_str).collect()
+}
+
+fn claims_of(nodes: &BTreeSet<&str>, claims: &[Claim]) -> bool {
+    claims.iter().any(|claim| nodes.contains(&*claim.node))
 }
 
 fn implied(name: &str) -> Node {

@@ -267,7 +267,12 @@ fn decide(node: &str, report: &Report) -> (Desired, BTreeSet<String>) {
         }
     }
     let heartbeat = Some(Interfaces::All);
-    (Desired { owned, heartbeat }, live)
+    let desired = Desired {
+        owned,
+        heartbeat,
+        ..Desired::default()
+    };
+    (desired, live)
 }
 
 async fn be_a_node(node: String) {

@@ -250,6 +250,12 @@ impl Lab {
         serde_yaml::from_str(&text).ok()
     }
 
+    /// The file in which a speaker says how it fares, parsed.
+    pub fn node(&self, name: &str) -> Option<Value> {
+        let path = self.state().join("nodes").join(name).join("status.yaml");
+        serde_yaml::from_str(&std::fs::read_to_string(path).ok()?).ok()
+    }
+
     /// The addresses the controller wrote for a Service.
     pub fn addresses(&self, namespace: &str, name: &str) -> Vec<IpAddr> {
         let status = self.service(namespace, name).unwrap_or_default();

@@ -161,33 +161,35 @@ fn a_bridge_that_snoops_multicast_is_no_obstacle() {
 }
 
 #[test]
-fn a_killed_holder_is_replaced_in_time_and_only_one_answers_when_it_returns() {
+fn a_killed_holder_is_replaced_in_time_and_takes_nothing_back_when_it_returns() {
     let mut lab = running(3);
     let victim = the_one_holder(&lab, four());
     let record = watched(&mut lab, four(), Duration::from_secs(2), |lab| {
         lab.speaker(number(&victim)).unwrap().kill();
     });
     assert_recovered(&record, LIMIT);
-    assert_ne!(the_one_holder(&lab, four()), victim);
+    let holder = the_one_holder(&lab, four());
+    assert_ne!(holder, victim);
     lab.start_speaker(number(&victim)).unwrap();
     patience::pause(Duration::from_secs(2)).unwrap();
-    the_one_holder(&lab, four());
+    assert_eq!(the_one_holder(&lab, four()), holder);
     the_one_holder(&lab, six());
 }
 
 #[test]
-fn a_cut_link_moves_the_address_and_one_node_answers_when_it_is_mended() {
+fn a_cut_link_moves_the_address_which_stays_there_when_it_is_mended() {
     let mut lab = running(3);
     let victim = the_one_holder(&lab, six());
     let record = watched(&mut lab, six(), Duration::from_secs(2), |lab| {
         lab.segment.cut(&victim).unwrap();
     });
     assert_recovered(&record, LIMIT);
-    assert_ne!(the_one_holder(&lab, six()), victim);
+    let holder = the_one_holder(&lab, six());
+    assert_ne!(holder, victim);
     lab.segment.mend(&victim).unwrap();
     patience::pause(Duration::from_secs(2)).unwrap();
     the_one_holder(&lab, four());
-    the_one_holder(&lab, six());
+    assert_eq!(the_one_holder(&lab, six()), holder);
 }
 
 #[test]
@@ -211,8 +213,50 @@ fn a_stopped_speaker_hands_over_and_exits_with_status_0() {
         let speaker = lab.speaker(number(&victim)).unwrap();
         assert_eq!(speaker.terminate(SOON).unwrap().code(), Some(0));
     });
-    assert_recovered(&record, Duration::from_millis(300));
+    // Two lost probes of a thousand a second, with the slack that a busy machine needs.
+    assert_recovered(&record, Duration::from_millis(20));
     assert_ne!(the_one_holder(&lab, four()), victim);
+}
+
+#[test]
+fn speakers_that_are_all_started_anew_come_back_to_what_they_held() {
+    let mut lab = running(3);
+    // So that it is not the rank that brings it back.
+    let first = the_one_holder(&lab, four());
+    lab.speaker(number(&first)).unwrap().kill();
+    let holder = await_other(&lab, &first);
+    lab.start_speaker(number(&first)).unwrap();
+    await_record(&lab, &holder);
+    assert_eq!(the_one_holder(&lab, four()), holder);
+    for node in 1..=3 {
+        lab.speaker(node).unwrap().kill();
+    }
+    restart_all(&mut lab);
+    assert_eq!(the_one_holder(&lab, four()), holder);
+
+    // Stopped one after the other, the last one has it, and nobody to give it to.
+    for node in 1..=3 {
+        lab.speaker(node).unwrap().terminate(SOON).unwrap();
+    }
+    restart_all(&mut lab);
+    assert_eq!(the_one_holder(&lab, four()), "n3");
+}
+
+fn await_record(lab: &Lab, holder: &str) {
+    let is_recorded = || {
+        let status = lab.node(holder).unwrap_or_default();
+        let held = status["layer2"]["held"].as_array().cloned();
+        let mut held = held.into_iter().flatten();
+        held.any(|held| held["address"] == FOUR)
+    };
+    patience::until("the holder's file", SOON, is_recorded).unwrap();
+}
+
+fn restart_all(lab: &mut Lab) {
+    for node in 1..=3 {
+        lab.start_speaker(node).unwrap();
+    }
+    patience::pause(Duration::from_secs(2)).unwrap();
 }
 
 #[test]

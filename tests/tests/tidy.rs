@@ -543,6 +543,7 @@ const LAYER2_CORE: &[&str] = &[
     "speaker::layer2::responder",
     "speaker::layer2::station",
     "speaker::layer2::announcer",
+    "speaker::layer2::claims",
     "speaker::layer2::heartbeat",
     "speaker::layer2::liveness",
     "speaker::layer2::rank",

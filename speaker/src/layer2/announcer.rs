@@ -41,6 +41,13 @@ pub enum Input {
         /// Where.
         link: LinkIndex,
     },
+    /// Somebody else said that this address is theirs.
+    Defend {
+        /// Where.
+        link: LinkIndex,
+        /// Which.
+        address: IpAddr,
+    },
 }
 
 /// What to do.
@@ -91,6 +98,7 @@ impl Announcer {
         match input {
             Input::Own { link, addresses } => self.own(now, link, &addresses),
             Input::Refresh { link } => self.refresh(now, link),
+            Input::Defend { link, address } => self.defend(now, (link, address)),
         }
     }
 
@@ -147,6 +155,13 @@ impl Announcer {
             .filter(|place| !self.has_just_begun(now, place))
             .collect();
         for place in stale {
+            self.schedule(place, Schedule::begin(now, now + YIELD_FIRST));
+        }
+    }
+
+    /// The same for one address. It is said at once that it is ours, but not for each of many packets.
+    fn defend(&mut self, now: Instant, place: Place) {
+        if self.schedules.contains_key(&place) && !self.has_just_begun(now, &place) {
             self.schedule(place, Schedule::begin(now, now + YIELD_FIRST));
         }
     }

@@ -7,7 +7,7 @@
     clippy::disallowed_methods,
     reason = "driver: reads the clock, starts its thread's work"
 )]
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
 use std::pin::pin;
@@ -22,7 +22,7 @@ use crate::layer2::heartbeat;
 use crate::layer2::interfaces::{InterfacesError, Watch};
 use crate::layer2::socket::{self, Port};
 use crate::layer2::station::{Input, Link, Output, Station};
-use crate::layer2::{Counts, Desired, LinkIndex, Report, Settings};
+use crate::layer2::{ClaimsByAddress, Counts, Desired, LinkIndex, Report, Settings};
 
 /// Why layer 2 does not run.
 #[derive(Debug, Error)]
@@ -41,13 +41,17 @@ pub enum StartError {
     Interfaces(#[from] InterfacesError),
 }
 
+/// Whom to tell, in the end, which addresses nobody took.
+type Done = oneshot::Sender<BTreeSet<IpAddr>>;
+
 /// Layer 2 at work, on a thread of its own; dropping it ends it without a farewell.
 #[derive(Debug)]
 pub struct Layer2 {
     desired: watch::Sender<Desired>,
     report: watch::Receiver<Report>,
-    leave: mpsc::Sender<oneshot::Sender<()>>,
+    leave: mpsc::Sender<Done>,
     counters: Counters,
+    claims: Arc<Mutex<ClaimsByAddress>>,
 }
 
 /// What was done for each address that is held, for whoever asks at any time.
@@ -86,9 +90,11 @@ impl Layer2 {
         let (leave, leaving) = mpsc::channel(1);
         let (started, outcome) = std::sync::mpsc::channel();
         let counters = Counters::default();
+        let claims = Arc::default();
         let outside = Outside {
             reporter,
             counters: counters.clone(),
+            claims: Arc::clone(&claims),
         };
         let work = move || serve(&settings, wanted, outside, leaving, &started);
         let thread = thread::Builder::new().name("layer2".to_owned());
@@ -100,6 +106,7 @@ impl Layer2 {
             report,
             leave,
             counters,
+            claims,
         })
     }
 
@@ -122,19 +129,29 @@ impl Layer2 {
         self.counters.clone()
     }
 
-    /// Stops answering, tells the others and ends; takes less than half a second.
-    pub async fn leave(self) {
+    /// What the others claim by now of those addresses of which that has changed since this was last
+    /// asked.
+    pub fn take_claims(&self) -> ClaimsByAddress {
+        let claims = self.claims.lock();
+        std::mem::take(&mut claims.unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Hands over what is held, tells the others and ends; takes less than a second. Which addresses
+    /// nobody took is the answer.
+    pub async fn leave(self) -> BTreeSet<IpAddr> {
         let (done, is_done) = oneshot::channel();
         let leave = async {
-            if self.leave.send(done).await.is_ok() {
+            match self.leave.send(done).await {
                 // An error means that the thread has ended, which is what we wait for.
-                is_done.await.unwrap_or_default();
+                Ok(()) => is_done.await.unwrap_or_default(),
+                Err(_) => BTreeSet::new(),
             }
         };
         let bound = tokio::time::timeout(LEAVE_BOUND, leave).await;
-        if bound.is_err() {
+        bound.unwrap_or_else(|_| {
             tracing::warn!("layer 2 did not take its leave in time");
-        }
+            BTreeSet::new()
+        })
     }
 }
 
@@ -142,6 +159,7 @@ impl Layer2 {
 struct Outside {
     reporter: watch::Sender<Report>,
     counters: Counters,
+    claims: Arc<Mutex<ClaimsByAddress>>,
 }
 
 type Started = std::sync::mpsc::Sender<Result<(), StartError>>;
@@ -151,7 +169,7 @@ fn serve(
     settings: &Settings,
     wanted: watch::Receiver<Desired>,
     outside: Outside,
-    leaving: mpsc::Receiver<oneshot::Sender<()>>,
+    leaving: mpsc::Receiver<Done>,
     started: &Started,
 ) {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -192,7 +210,7 @@ struct Driver {
 /// What woke the task.
 enum Event {
     Wanted(Result<(), watch::error::RecvError>),
-    Leave(Option<oneshot::Sender<()>>),
+    Leave(Option<Done>),
     Links(Result<(), InterfacesError>),
     Frames,
     Deadline,
@@ -223,7 +241,7 @@ impl Driver {
     async fn run(
         mut self,
         mut wanted: watch::Receiver<Desired>,
-        mut leaving: mpsc::Receiver<oneshot::Sender<()>>,
+        mut leaving: mpsc::Receiver<Done>,
     ) {
         let mut farewell = None;
         while !self.has_left {
@@ -242,14 +260,14 @@ impl Driver {
             self.turn();
         }
         if let Some(done) = farewell {
-            done.send(()).unwrap_or_default();
+            drop(done.send(self.station.left_behind()));
         }
     }
 
     async fn next_event(
         &mut self,
         wanted: &mut watch::Receiver<Desired>,
-        leaving: &mut mpsc::Receiver<oneshot::Sender<()>>,
+        leaving: &mut mpsc::Receiver<Done>,
     ) -> Event {
         let deadline = self.deadline();
         let (watch, ports, station) = (&mut self.watch, &mut self.ports, &mut self.station);
@@ -315,18 +333,29 @@ impl Driver {
                 said @ (Output::Node { .. }
                 | Output::Rejected { .. }
                 | Output::Namesake { .. }
+                | Output::Rival { .. }
                 | Output::Silent { .. }) => log(said),
             }
         }
         self.count();
         if has_changed {
             self.sync_groups();
+            self.tell_claims();
             let report = self.station.report();
             self.outside.reporter.send_if_modified(|current| {
                 let differs = *current != report;
                 *current = report;
                 differs
             });
+        }
+    }
+
+    /// Before the report that says so.
+    fn tell_claims(&mut self) {
+        let claims = self.station.take_claims();
+        if !claims.is_empty() {
+            let told = self.outside.claims.lock();
+            told.unwrap_or_else(PoisonError::into_inner).extend(claims);
         }
     }
 
@@ -489,6 +518,14 @@ fn log(output: Output) {
         Output::Namesake { interface, sender } => {
             tracing::warn!(%interface, %sender, "another speaker uses this node's name");
         }
+        Output::Rival {
+            interface,
+            address,
+            mac,
+            node,
+        } => {
+            tracing::warn!(%interface, %address, %mac, node, "somebody else answers for a held address");
+        }
         Output::Silent { link, reason } => {
             tracing::trace!(link = link.0, ?reason, "frame not answered");
         }
@@ -503,4 +540,4 @@ const RETRY: Duration = Duration::from_secs(5);
 const IDLE: Duration = Duration::from_secs(3600);
 
 /// Leaving takes no longer.
-const LEAVE_BOUND: Duration = Duration::from_millis(400);
+const LEAVE_BOUND: Duration = Duration::from_secs(1);

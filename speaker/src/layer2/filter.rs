@@ -34,6 +34,16 @@ pub fn solicitations() -> Vec<Instruction> {
     ])
 }
 
+/// Neighbour advertisements that came through no router.
+pub fn advertisements() -> Vec<Instruction> {
+    conjunction(&[
+        Test::ForUs,
+        Test::Byte(20, 58),
+        Test::Byte(21, 255),
+        Test::Byte(54, 136),
+    ])
+}
+
 /// Heartbeats: UDP, no options, no fragment, to our group and port.
 pub fn heartbeats() -> Vec<Instruction> {
     conjunction(&[
@@ -181,8 +191,14 @@ mod tests {
     fn each_program_passes_its_own_kind_and_none_else() {
         let [request, reply] = arp::announcements([10, 0, 0, 1].into(), MAC);
         let beat = heartbeat::frame(b"beat", MAC, None, None);
-        let kinds = [request, solicitation(), beat];
-        let programs = [arp_requests(), solicitations(), heartbeats()];
+        let advertisement = ndisc::announcement([0xfd00, 0, 0, 0, 0, 0, 0, 1].into(), MAC);
+        let kinds = [request, solicitation(), advertisement, beat];
+        let programs = [
+            arp_requests(),
+            solicitations(),
+            advertisements(),
+            heartbeats(),
+        ];
         for (kind, frame) in kinds.iter().enumerate() {
             for (number, program) in programs.iter().enumerate() {
                 assert_eq!(passes(program, frame, BROADCAST), kind == number);

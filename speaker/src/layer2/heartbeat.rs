@@ -2,12 +2,13 @@
 //!
 //! ```text
 //!  0       4         5       6        8             16         24         28
-//!  "FLHB"  version   flags   length   incarnation   sequence   interval   digest   node   interface  more…  tag
-//!  4       1         1       2        8             8          4 (µs)     16       1 + n  1 + n             32
+//!  "FLHB"  version   flags   length   incarnation   sequence   interval   digest   node   interface  claims  more…  tag
+//!  4       1         1       2        8             8          4 (µs)     16       1 + n  1 + n      1 + n          32
 //! ```
 //!
-//! All numbers are big-endian; the length is that of the whole packet. What follows the names is
-//! for later versions of this program and skipped. The tag is HMAC-SHA256 over all that precedes
+//! All numbers are big-endian; the length is that of the whole packet. Digest and claims concern
+//! the interface that it was sent from (`claims.rs`). What follows them is for later versions of
+//! this program and skipped. The tag is HMAC-SHA256 over all that precedes
 //! it, present exactly if the flag says so. A new version number means that older speakers must
 //! not read on.
 //!
@@ -15,14 +16,15 @@
 //! `docs/decisions/0002-heartbeat-transport.md`.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use ferrolb_crds::model::Secret;
-use ring::{digest, hkdf, hmac};
+use ring::{hkdf, hmac};
 use thiserror::Error;
 
+use crate::layer2::claims::{self, Digest};
 use crate::wire::ethernet::{self, Header, Mac};
 use crate::wire::udp::{Datagram, UdpError};
 use crate::wire::{Reader, Truncated, Writer};
@@ -37,7 +39,7 @@ pub const PORT: u16 = 17946;
 /// What a heartbeat says beyond "I live".
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Flags {
-    /// The sender is leaving and answers no more.
+    /// The sender is leaving: it takes nothing, and what it holds it offers.
     pub is_leaving: bool,
     /// The sender only listens yet: it lives, but holds nothing.
     pub is_listening: bool,
@@ -45,10 +47,9 @@ pub struct Flags {
     pub is_probe: bool,
     /// The sender had taken you for dead; others may have held your addresses.
     pub was_missed: bool,
+    /// The sender does not know all that you hold: tell it.
+    pub asks: bool,
 }
-
-/// A digest of the addresses that a node holds.
-pub type HeldDigest = [u8; 16];
 
 /// A heartbeat.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,12 +62,14 @@ pub struct Heartbeat {
     pub sequence: u64,
     /// At most so long until the next one.
     pub interval: Duration,
-    /// Digest of the addresses held.
-    pub held: HeldDigest,
+    /// Digest of all that it claims on the interface.
+    pub held: Digest,
     /// Name of the sending node.
     pub node: String,
     /// The interface that it was sent from, as that node calls it.
     pub interface: String,
+    /// What it tells of its claims there.
+    pub claims: claims::Message,
 }
 
 /// Why a packet is not believed.
@@ -189,7 +192,11 @@ impl Heartbeat {
         let node = at_most(MAX_NODE, &self.node);
         let interface = at_most(MAX_INTERFACE, &self.interface);
         let tag_length = authenticator.key.as_ref().map_or(0, |_| TAG);
-        let length = HEADER + 1 + node.len() + 1 + interface.len() + tag_length;
+        let mut claims = Writer::default();
+        self.claims.emit(&mut claims);
+        let claims = claims.finish();
+        let names = 1 + node.len() + 1 + interface.len();
+        let length = HEADER + names + claims.len() + tag_length;
         let authenticated = if tag_length > 0 { AUTHENTICATED } else { 0 };
         let mut writer = Writer::with_capacity(length);
         writer
@@ -205,6 +212,7 @@ impl Heartbeat {
             let length = u8::try_from(name.len()).unwrap_or(u8::MAX);
             writer.u8(length).bytes(name);
         }
+        writer.bytes(&claims);
         if let Some(tag) = authenticator.tag(writer.as_slice()) {
             writer.bytes(tag.as_ref());
         }
@@ -230,6 +238,7 @@ impl Heartbeat {
         };
         let node = text(node, is_node_name).ok_or(HeartbeatError::Node)?;
         let interface = text(interface, is_interface_name).ok_or(HeartbeatError::Interface)?;
+        let claims = claims::Message::parse(&mut reader)?;
         Ok(Self {
             flags: Flags::from_bits(flags),
             incarnation,
@@ -238,6 +247,7 @@ impl Heartbeat {
             held,
             node,
             interface,
+            claims,
         })
     }
 }
@@ -249,6 +259,7 @@ impl Flags {
             | bit(self.is_listening, LISTENING)
             | bit(self.is_probe, PROBE)
             | bit(self.was_missed, MISSED)
+            | bit(self.asks, ASKS)
     }
 
     /// Bits that this version does not know are ignored.
@@ -258,6 +269,7 @@ impl Flags {
             is_listening: bits & LISTENING != 0,
             is_probe: bits & PROBE != 0,
             was_missed: bits & MISSED != 0,
+            asks: bits & ASKS != 0,
         }
     }
 }
@@ -300,22 +312,6 @@ pub fn unframe(frame: &[u8], mac: Mac) -> Result<(Mac, &[u8]), HeartbeatError> {
     Ok((header.source, datagram.payload))
 }
 
-/// The digest of the addresses held, which come in order.
-pub fn held_digest<'a>(addresses: impl Iterator<Item = &'a IpAddr>) -> HeldDigest {
-    let mut context = digest::Context::new(&digest::SHA256);
-    for address in addresses {
-        match address {
-            IpAddr::V4(v4) => context.update(&v4.to_ipv6_mapped().octets()),
-            IpAddr::V6(v6) => context.update(&v6.octets()),
-        }
-    }
-    let mut held = [0; 16];
-    for (to, from) in held.iter_mut().zip(context.finish().as_ref()) {
-        *to = *from;
-    }
-    held
-}
-
 /// What a Kubernetes node can be called (RFC 1123 subdomain); it becomes a path and a log field.
 pub(crate) fn is_node_name(name: &str) -> bool {
     let is_allowed = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-' || c == b'.';
@@ -339,7 +335,7 @@ fn at_most(length: usize, name: &str) -> &[u8] {
 }
 
 const MAGIC: [u8; 4] = *b"FLHB";
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 /// Bytes before the length of the first name.
 const HEADER: usize = 44;
 /// Bytes of a tag.
@@ -357,6 +353,7 @@ const LEAVING: u8 = 1 << 1;
 const LISTENING: u8 = 1 << 2;
 const PROBE: u8 = 1 << 3;
 const MISSED: u8 = 1 << 4;
+const ASKS: u8 = 1 << 5;
 
 #[cfg(test)]
 mod tests;

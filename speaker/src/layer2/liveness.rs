@@ -23,6 +23,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use crate::layer2::LinkIndex;
+use crate::layer2::claims;
 use crate::layer2::heartbeat::Heartbeat;
 use crate::wire::ethernet::Mac;
 
@@ -99,6 +100,15 @@ pub enum Output {
     },
     /// A node has begun to listen, or has gone without coming up.
     Listening,
+    /// What a heartbeat says of claims; a node that comes up by it has done so by then.
+    Claims(claims::Heard),
+    /// A node does not know what we claim here.
+    Asked {
+        /// Where.
+        link: LinkIndex,
+        /// Its hardware address.
+        by: Mac,
+    },
     /// Send a heartbeat to one node alone.
     Unicast {
         /// Where.
@@ -119,6 +129,11 @@ pub enum Output {
         link: LinkIndex,
         /// Its hardware address.
         sender: Mac,
+    },
+    /// A node was gone for so long that it is not remembered any more.
+    Forgotten {
+        /// Who.
+        node: String,
     },
 }
 
@@ -250,16 +265,42 @@ impl Liveness {
 
     /// How long to listen on an interface before anything can be said about the others.
     pub fn listen_time(&self, link: LinkIndex) -> Duration {
-        let theirs = self.alive(link).map(|presence| presence.interval).max();
+        let theirs = self.alive(link).map(|(_, _, presence)| presence.interval);
+        let theirs = theirs.max();
         let longest = theirs.unwrap_or_default().max(self.interval(link));
         self.settings.down_after(longest)
     }
 
-    fn alive(&self, link: LinkIndex) -> impl Iterator<Item = &Presence> {
-        let presences = self.nodes.values().flat_map(|node| &node.presences);
-        let here = presences.filter(move |(way, _)| way.link == link);
-        here.map(|(_, presence)| presence)
-            .filter(|presence| presence.is_alive())
+    /// Whether a node is up, heard on an interface of ours from one of its own.
+    pub fn is_up(&self, node: &str, link: LinkIndex, from: &str) -> bool {
+        let node = self.nodes.get(node);
+        let mut ways = node.into_iter().flat_map(Node::heard_on);
+        ways.any(|way| way.link == link && way.from == from)
+    }
+
+    /// The node behind a hardware address on an interface, and the interface of its own: the last
+    /// that was heard from there, alive or not.
+    pub fn node_at(&self, link: LinkIndex, mac: Mac) -> Option<(&str, &str)> {
+        let mut all = self.nodes.iter().flat_map(|(name, node)| {
+            let presences = node.presences.iter();
+            presences.map(move |(way, presence)| (name.as_str(), way, presence))
+        });
+        let (node, way, _) = all.find(|(_, way, at)| way.link == link && at.sender == mac)?;
+        Some((node, way.from.as_str()))
+    }
+
+    /// The nodes that are alive on an interface, each with those of its own that it is heard from.
+    pub fn company(&self, link: LinkIndex) -> impl Iterator<Item = (&str, &str)> {
+        let alive = self.alive(link);
+        alive.map(|(node, way, _)| (node, way.from.as_str()))
+    }
+
+    fn alive(&self, link: LinkIndex) -> impl Iterator<Item = (&str, &Way, &Presence)> {
+        let presences = self.nodes.iter().flat_map(|(name, node)| {
+            let presences = node.presences.iter();
+            presences.map(|(way, presence)| (name.as_str(), way, presence))
+        });
+        presences.filter(move |(_, way, presence)| way.link == link && presence.is_alive())
     }
 
     fn hear(&mut self, now: Instant, link: LinkIndex, sender: Mac, heartbeat: Heartbeat) {
@@ -297,7 +338,18 @@ impl Liveness {
         if flags.is_probe {
             self.unicast(link, sender, Unicast::Answer);
         }
+        if flags.asks {
+            self.outputs.push_back(Output::Asked { link, by: sender });
+        }
         self.tell_missed(&name, &way);
+        self.outputs.push_back(Output::Claims(claims::Heard {
+            link,
+            sender,
+            source: claims::Source::of(&name, &way.from),
+            incarnation: heartbeat.incarnation,
+            digest: heartbeat.held,
+            message: heartbeat.claims,
+        }));
     }
 
     /// A node that was silent and is back learns that others may have held its addresses.
@@ -393,7 +445,12 @@ impl Liveness {
             .filter(|(_, node)| node.heard_on().next().is_none());
         let oldest = gone.min_by_key(|(_, node)| node.since);
         let name = oldest.map(|(name, _)| name.clone());
-        name.is_some_and(|name| self.nodes.remove(&name).is_some())
+        let Some(node) = name else {
+            return false;
+        };
+        self.nodes.remove(&node);
+        self.outputs.push_back(Output::Forgotten { node });
+        true
     }
 }
 

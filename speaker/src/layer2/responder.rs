@@ -57,6 +57,25 @@ pub fn respond(frame: &[u8], mac: Mac, owned: &BTreeSet<IpAddr>) -> Verdict {
     }
 }
 
+/// The address of ours that a frame says is somebody else's, and whose: an ARP packet that somebody
+/// sent from it (RFC 5227 §2.4), or a neighbour advertisement of it.
+pub fn rival(frame: &[u8], owned: &BTreeSet<IpAddr>) -> Option<(IpAddr, Mac)> {
+    let (header, payload) = Header::parse(frame).ok()?;
+    let (address, mac) = match header.ether_type {
+        ethernet::ARP => {
+            let packet = Packet::parse(payload).ok()?;
+            (packet.sender_ip.into(), packet.sender_hw)
+        }
+        ethernet::IPV6 => {
+            let told = Advertisement::parse(payload).ok()?;
+            let mac = told.target_link.unwrap_or(header.source);
+            (told.target.into(), mac)
+        }
+        _ => return None,
+    };
+    owned.contains(&address).then_some((address, mac))
+}
+
 fn answer(frame: &[u8], mac: Mac, owned: &BTreeSet<IpAddr>) -> Result<(IpAddr, Vec<u8>), Reason> {
     let (header, payload) = Header::parse(frame).map_err(|_| Reason::Truncated)?;
     if header.source == mac {

@@ -1,6 +1,6 @@
 //! The packet sockets of an interface, and its multicast groups.
 //!
-//! Each interface has three AF_PACKET sockets, one for each protocol, because a socket that is bound
+//! Each interface has four AF_PACKET sockets, each for a protocol, because a socket that is bound
 //! to a protocol never sees our own frames, and each with a filter in the kernel, because the other
 //! frames of a segment must cost nothing.
 
@@ -76,8 +76,8 @@ fn read_batch(
 /// The sockets of one interface.
 pub(super) struct Port {
     pub(super) name: String,
-    /// ARP, neighbour solicitations, heartbeats; frames leave through the first.
-    sockets: [AsyncFd<Socket>; 3],
+    /// ARP, neighbour solicitations and advertisements, heartbeats; frames leave through the first.
+    sockets: [AsyncFd<Socket>; 4],
     pub(super) groups: Groups,
     /// Why a socket cannot be read any more.
     pub(super) failure: Option<io::Error>,
@@ -102,6 +102,7 @@ impl Port {
         };
         let arp = open(ethernet::ARP, &filter::arp_requests())?;
         let solicitations = open(ethernet::IPV6, &filter::solicitations())?;
+        let advertisements = open(ethernet::IPV6, &filter::advertisements())?;
         let heartbeats = open(ethernet::IPV4, &filter::heartbeats())?;
         let group = Mac::of_ipv4_group(GROUP);
         let join = packet_membership(&heartbeats, link, group, libc::PACKET_ADD_MEMBERSHIP);
@@ -111,7 +112,7 @@ impl Port {
         })?;
         Ok(Self {
             name: name.to_owned(),
-            sockets: [arp, solicitations, heartbeats],
+            sockets: [arp, solicitations, advertisements, heartbeats],
             groups: Groups::default(),
             failure: None,
         })
@@ -151,7 +152,7 @@ impl Port {
         link: LinkIndex,
         wanted: &BTreeSet<Ipv6Addr>,
     ) -> io::Result<()> {
-        let [_, solicitations, _] = &self.sockets;
+        let [_, solicitations, ..] = &self.sockets;
         let Groups {
             heard,
             reported,

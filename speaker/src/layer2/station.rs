@@ -5,26 +5,35 @@
 //! listening; it is settled, and what is owned there is announced and answered for. So a node that
 //! starts, or whose carrier returns, knows who is there before it takes anything, and nobody yields
 //! to it before it can take. Each interface goes through them by itself.
+//!
+//! An address that is wanted here no more because another node is to take it, and every address of
+//! a node that leaves, is a hand-over: it is answered for until the other says that it holds it, or
+//! for [`HAND_OVER`].
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::layer2::announcer::{self, Announcer};
+use crate::layer2::claims::{Claims, Message};
 use crate::layer2::heartbeat::{self, Flags, Heartbeat, HeartbeatError};
 use crate::layer2::liveness::{self, DownReason, Liveness, Unicast, Way};
 use crate::layer2::responder::{self, Reason, Verdict};
-use crate::layer2::{Counts, Desired, LinkIndex, Settings};
+use crate::layer2::{ClaimsByAddress, Counts, Desired, LinkIndex, Settings};
 use crate::wire::ethernet::{self, Header, Mac};
 use crate::wire::ndisc;
 
 mod attachment;
+mod hand_over;
 mod report;
+mod talk;
 mod voice;
 
 use attachment::Attachment;
 pub use attachment::Link;
-use voice::{Farewell, Voice};
+pub use hand_over::HAND_OVER;
+use hand_over::{Offer, is_taken, standings};
+use voice::{Farewell, Saying, Voice};
 
 /// What happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,6 +99,17 @@ pub enum Output {
         /// Its hardware address.
         sender: Mac,
     },
+    /// Somebody else says that an address is theirs which is answered for here; said once for each.
+    Rival {
+        /// On which interface.
+        interface: String,
+        /// Which.
+        address: IpAddr,
+        /// Its hardware address.
+        mac: Mac,
+        /// The node, if it is one that was ever heard.
+        node: Option<String>,
+    },
     /// A frame was not answered; for the trace.
     Silent {
         /// Where.
@@ -108,8 +128,16 @@ pub enum Timer {
     Heartbeat,
     /// An interface has been listened to for long enough.
     Settle,
+    /// Who started together with this node has settled, too.
+    Grow,
     /// Somebody has been silent for long.
     Liveness,
+    /// Somebody's claims are still not known.
+    Claims,
+    /// Tell those who asked what is claimed here.
+    Tell,
+    /// A hand-over has taken long enough.
+    HandOver,
     /// Announce something.
     Announce,
     /// Say again that we are leaving, or hold nothing on an interface any more.
@@ -126,11 +154,25 @@ pub struct Station {
     desired: Desired,
     links: BTreeMap<LinkIndex, Attachment>,
     liveness: Liveness,
+    claims: Claims,
+    /// Addresses of which something else is claimed than was last told.
+    claimed: BTreeSet<IpAddr>,
+    /// How often there was something to tell.
+    claims_taken: u64,
+    offers: BTreeMap<IpAddr, Offer>,
+    /// Offered to the end, when this node left.
+    left_behind: BTreeSet<IpAddr>,
     announcer: Announcer,
+    /// Until when this node has only just settled; `None`: it has not yet.
+    new_until: Option<Instant>,
+    is_new: bool,
     leaving: Option<Farewell>,
+    has_left: bool,
     epoch: (Instant, SystemTime),
     complaints: Vec<(LinkIndex, HeartbeatError)>,
     has_namesake: bool,
+    /// Who else was said to answer for an address.
+    rivals: BTreeSet<(IpAddr, Mac)>,
     counts: BTreeMap<IpAddr, Counts>,
     outputs: VecDeque<Output>,
 }
@@ -151,11 +193,20 @@ impl Station {
             desired: Desired::default(),
             links: BTreeMap::new(),
             liveness: Liveness::new(liveness, incarnation),
+            claims: Claims::default(),
+            claimed: BTreeSet::new(),
+            claims_taken: 0,
+            offers: BTreeMap::new(),
+            left_behind: BTreeSet::new(),
             announcer: Announcer::new(now, incarnation.rotate_left(32)),
+            new_until: None,
+            is_new: true,
             leaving: None,
+            has_left: false,
             epoch: (now, wall),
             complaints: Vec::new(),
             has_namesake: false,
+            rivals: BTreeSet::new(),
             counts: BTreeMap::new(),
             outputs: VecDeque::new(),
         }
@@ -171,6 +222,7 @@ impl Station {
             Input::Leave => self.leave(now),
         }
         self.drain(now);
+        self.hand_over(now);
     }
 
     /// The next thing to do.
@@ -187,12 +239,19 @@ impl Station {
             .values()
             .filter_map(|attachment| attachment.next_beat);
         let settles = self.settling().into_iter();
+        let grows = self.new_until.filter(|_| self.is_new);
+        let tells = self.links.values().filter_map(Attachment::tells_at);
+        let offers = self.offers.values().map(|offer| offer.until);
         let farewells = self.links.values().map(|attachment| attachment.farewell);
         let farewells = farewells.chain([self.leaving]).flatten();
         beats
             .map(|at| (at, Timer::Heartbeat))
             .chain(settles.map(|(_, at)| (at, Timer::Settle)))
             .chain(self.liveness.poll_timeout().map(|at| (at, Timer::Liveness)))
+            .chain(self.claims.poll_timeout().map(|at| (at, Timer::Claims)))
+            .chain(grows.map(|at| (at, Timer::Grow)))
+            .chain(tells.map(|at| (at, Timer::Tell)))
+            .chain(offers.map(|at| (at, Timer::HandOver)))
             .chain(
                 self.announcer
                     .poll_timeout()
@@ -209,9 +268,13 @@ impl Station {
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.liveness.handle_timeout(now);
+        self.claims.handle_timeout(now);
         self.drain(now);
+        self.hand_over(now);
         self.settle(now);
+        self.grow(now);
         self.beat(now);
+        self.tell(now);
         self.say_farewell(now);
         self.say_leaving(now);
         self.announcer.handle_timeout(now);
@@ -225,7 +288,15 @@ impl Station {
 
     /// Whether the address is to be answered for somewhere.
     pub fn is_owned(&self, address: IpAddr) -> bool {
-        self.desired.owned.contains_key(&address)
+        self.desired.owned.contains_key(&address) || self.offers.contains_key(&address)
+    }
+
+    /// What the others claim of those addresses of which that has changed since this was last asked.
+    pub fn take_claims(&mut self) -> ClaimsByAddress {
+        let claimed = std::mem::take(&mut self.claimed).into_iter();
+        claimed
+            .map(|address| (address, self.claims.at(address).to_vec()))
+            .collect()
     }
 
     /// The solicited-node groups to be in on an interface.
@@ -244,11 +315,17 @@ impl Station {
     }
 
     fn want(&mut self, now: Instant, desired: Desired) {
-        if desired == self.desired {
+        if desired == self.desired || self.leaving.is_some() {
             return;
         }
-        self.voice.held = heartbeat::held_digest(desired.owned.keys());
-        self.desired = desired;
+        let before = std::mem::replace(&mut self.desired, desired);
+        for (address, interfaces) in before.owned {
+            if self.desired.offers(address) {
+                self.offers.insert(address, Offer::of(now, interfaces));
+            }
+        }
+        let desired = &self.desired;
+        self.offers.retain(|address, _| desired.offers(*address));
         self.apply(now);
     }
 
@@ -271,7 +348,7 @@ impl Station {
 
     fn attach(&mut self, now: Instant, index: LinkIndex, link: Link) {
         let attachment = self.links.entry(index);
-        let attachment = attachment.or_insert_with(|| Attachment::new(link.clone()));
+        let attachment = attachment.or_insert_with(|| Attachment::new(now, link.clone()));
         let has_new_mac = attachment.link.mac != link.mac;
         attachment.link = link;
         if has_new_mac {
@@ -305,19 +382,38 @@ impl Station {
     /// Brings every interface in line with what is wanted and what it can do.
     fn apply(&mut self, now: Instant) {
         let is_leaving = self.leaving.is_some();
+        let mut news = Vec::new();
         for (index, attachment) in &mut self.links {
             if attachment.note_usable() {
                 let lost = liveness::Input::LinkLost { link: *index };
                 self.liveness.handle(now, lost);
             }
-            let beats = attachment.is_usable() && self.desired.beats_on(&attachment.link.name);
+            let name = &attachment.link.name;
+            let mut offered = self.offers.iter().filter(|(address, offer)| {
+                let is_answered = attachment.owned.contains(address);
+                let is_taken = || is_taken(&self.claims, &self.liveness, *index, **address);
+                is_answered && offer.interfaces.contains(name) && !is_taken()
+            });
+            let mut owned: BTreeSet<IpAddr> =
+                offered.by_ref().map(|(address, _)| *address).collect();
+            let beats = !owned.is_empty() || self.desired.beats_on(name);
+            let beats = attachment.is_usable() && beats;
             if attachment.set_beats(now, beats) {
                 self.outputs.push_back(Output::Changed);
             }
-            let owned = match attachment.is_settled && !is_leaving {
-                true => self.desired.owned_on(&attachment.link.name),
-                false => BTreeSet::new(),
-            };
+            match attachment.is_settled {
+                true => owned.extend(self.desired.owned_on(&attachment.link.name)),
+                false => owned.clear(),
+            }
+            // Who leaves offers everything, which need not be said of each.
+            if !is_leaving {
+                let standings = match attachment.beats() {
+                    true => standings(&owned, &self.offers, &self.desired.remembered),
+                    false => BTreeMap::new(),
+                };
+                let messages = attachment.claim(&standings);
+                news.extend(messages.into_iter().map(|message| (*index, message)));
+            }
             if owned != attachment.owned {
                 attachment.owned.clone_from(&owned);
                 let own = announcer::Input::Own {
@@ -332,6 +428,9 @@ impl Station {
                 planned => planned,
             };
         }
+        for (link, message) in news {
+            self.send(link, None, Flags::default(), message);
+        }
     }
 
     fn receive(&mut self, now: Instant, link: LinkIndex, frame: &[u8]) {
@@ -343,17 +442,27 @@ impl Station {
                 let mac = attachment.link.mac;
                 self.receive_heartbeat(now, link, mac, frame);
             }
-            _ => match responder::respond(frame, attachment.link.mac, &attachment.owned) {
-                Verdict::Reply { address, frame } => {
-                    let counts = self.counts.entry(address).or_default();
-                    counts.requests += 1;
-                    counts.responses += 1;
-                    self.outputs.push_back(Output::Send { link, frame });
-                }
-                Verdict::Silence(reason) => {
-                    self.outputs.push_back(Output::Silent { link, reason });
-                }
-            },
+            _ => self.receive_question(now, link, frame),
+        }
+    }
+
+    fn receive_question(&mut self, now: Instant, link: LinkIndex, frame: &[u8]) {
+        let Some(attachment) = self.links.get(&link) else {
+            return;
+        };
+        if let Some((address, mac)) = responder::rival(frame, &attachment.owned) {
+            return self.note_rival(now, link, address, mac);
+        }
+        match responder::respond(frame, attachment.link.mac, &attachment.owned) {
+            Verdict::Reply { address, frame } => {
+                let counts = self.counts.entry(address).or_default();
+                counts.requests += 1;
+                counts.responses += 1;
+                self.outputs.push_back(Output::Send { link, frame });
+            }
+            Verdict::Silence(reason) => {
+                self.outputs.push_back(Output::Silent { link, reason });
+            }
         }
     }
 
@@ -403,35 +512,6 @@ impl Station {
         }
     }
 
-    fn leave(&mut self, now: Instant) {
-        if self.leaving.is_some() {
-            return;
-        }
-        self.leaving = Some(Farewell::begin(now));
-        // Nothing is answered from here on.
-        self.apply(now);
-    }
-
-    fn say_leaving(&mut self, now: Instant) {
-        let Some(farewell) = &mut self.leaving else {
-            return;
-        };
-        if !farewell.take(now) {
-            return;
-        }
-        let is_last = farewell.due().is_none();
-        let links: Vec<LinkIndex> = self.beating().collect();
-        for link in &links {
-            self.send_heartbeat(*link, None, Flags::default());
-        }
-        if links.is_empty() {
-            self.leaving = Some(Farewell::over(now));
-        }
-        if is_last || links.is_empty() {
-            self.outputs.push_back(Output::Left);
-        }
-    }
-
     /// Where heartbeats end, the others need not wait for the silence to know it.
     fn say_farewell(&mut self, now: Instant) {
         let due = self.links.iter_mut().filter_map(|(link, attachment)| {
@@ -440,7 +520,7 @@ impl Station {
         });
         let due: Vec<LinkIndex> = due.collect();
         for link in due {
-            self.send_heartbeat(link, None, Flags::default());
+            self.send(link, None, Flags::default(), Message::Nothing);
         }
     }
 
@@ -457,7 +537,9 @@ impl Station {
             .map(|(link, _)| *link)
             .collect();
         for link in due {
-            self.send_heartbeat(link, None, Flags::default());
+            let attachment = self.links.get_mut(&link);
+            let news = attachment.map(Attachment::retell).unwrap_or_default();
+            self.send(link, None, Flags::default(), news);
             let pause = self.voice.pause(self.liveness.interval(link));
             if let Some(attachment) = self.links.get_mut(&link) {
                 attachment.next_beat = Some(now + pause);
@@ -465,7 +547,7 @@ impl Station {
         }
     }
 
-    fn send_heartbeat(&mut self, link: LinkIndex, to: Option<Mac>, flags: Flags) {
+    fn send(&mut self, link: LinkIndex, to: Option<Mac>, flags: Flags, claims: Message) {
         let Some(attachment) = self.links.get(&link) else {
             return;
         };
@@ -475,7 +557,12 @@ impl Station {
             ..flags
         };
         let interval = self.liveness.interval(link);
-        let packet = self.voice.speak(&attachment.link.name, interval, flags);
+        let saying = Saying {
+            flags,
+            held: attachment.holdings.digest(),
+            claims,
+        };
+        let packet = self.voice.speak(&attachment.link.name, interval, saying);
         let frame = heartbeat::frame(&packet, attachment.link.mac, attachment.link.ipv4(), to);
         self.outputs.push_back(Output::Send { link, frame });
     }
@@ -491,7 +578,16 @@ impl Station {
             }
         }
         if has_settled {
+            self.new_until.get_or_insert(now + NEW);
             self.apply(now);
+            self.outputs.push_back(Output::Changed);
+        }
+    }
+
+    /// Whoever has not settled by now was not started together with this node.
+    fn grow(&mut self, now: Instant) {
+        if self.is_new && self.new_until.is_some_and(|until| until <= now) {
+            self.is_new = false;
             self.outputs.push_back(Output::Changed);
         }
     }
@@ -509,9 +605,16 @@ impl Station {
                 true => *times.get(link)?,
                 false => longest,
             };
-            Some((*link, attachment.settles_at(time)?))
+            let at = attachment.settles_at(time)?;
+            self.is_known(*link).then_some((*link, at))
         });
         settling.collect()
+    }
+
+    /// Whether it is known what the others claim on an interface.
+    fn is_known(&self, link: LinkIndex) -> bool {
+        let mut company = self.liveness.company(link);
+        company.all(|(node, from)| self.claims.is_known(node, from))
     }
 
     /// Moves what the inner machines say to our own outputs.
@@ -519,6 +622,7 @@ impl Station {
         while let Some(output) = self.liveness.poll() {
             self.follow_liveness(now, output);
         }
+        self.follow_claims();
         while let Some(announcer::Output::Announce { link, address }) = self.announcer.poll() {
             let Some(attachment) = self.links.get(&link) else {
                 continue;
@@ -532,7 +636,10 @@ impl Station {
 
     fn follow_liveness(&mut self, now: Instant, output: liveness::Output) {
         match output {
-            liveness::Output::Up { node, way } => self.log_node(node, way, None),
+            liveness::Output::Up { node, way } => {
+                self.claims.expect(now, &node, &way.from);
+                self.log_node(node, way, None);
+            }
             liveness::Output::Down { node, way, reason } => {
                 self.log_node(node, way, Some(reason));
             }
@@ -543,15 +650,29 @@ impl Station {
                     was_missed: why == Unicast::Missed,
                     ..Flags::default()
                 };
-                if self.links.get(&link).is_some_and(Attachment::beats) {
-                    self.send_heartbeat(link, Some(to), flags);
+                self.send_to(link, to, flags);
+            }
+            liveness::Output::Asked { link, by } => {
+                if let Some(attachment) = self.links.get_mut(&link)
+                    && attachment.askers.len() < MAX_ASKERS
+                {
+                    attachment.askers.insert(by);
                 }
             }
+            liveness::Output::Claims(heard) => self.claims.handle(now, heard),
+            liveness::Output::Forgotten { node } => self.claims.forget(&node),
             liveness::Output::Missed { link } => {
                 self.announcer
                     .handle(now, announcer::Input::Refresh { link });
             }
             liveness::Output::Namesake { link, sender } => self.note_namesake(link, sender),
+        }
+    }
+
+    /// Says something to one node alone, where heartbeats go out.
+    fn send_to(&mut self, link: LinkIndex, to: Mac, flags: Flags) {
+        if self.links.get(&link).is_some_and(Attachment::beats) {
+            self.send(link, Some(to), flags, Message::Nothing);
         }
     }
 
@@ -583,10 +704,14 @@ impl Station {
     }
 }
 
+/// How long a node has only just settled: speakers that are all started anew begin within that time.
+const NEW: Duration = Duration::from_secs(3);
+
+/// Who is asked by more tells them all together in any case.
+const MAX_ASKERS: usize = 64;
+
 /// Complaints are worth a log line, not an open-ended list.
 const MAX_COMPLAINTS: usize = 32;
 
-#[cfg(test)]
-mod segment;
 #[cfg(test)]
 mod tests;

@@ -1,11 +1,17 @@
 //! Which addresses this node answers for, and on which interfaces.
 //!
-//! Every node plans with what it hears, and ranks the same candidates the same way: that is what
-//! makes exactly one of them answer. A candidate is a node that an advertisement selects, that is
-//! fit, that has endpoints as the traffic policy wants them, and that is alive: this node while one
-//! of its chosen interfaces is up, another while it is heard from one. A node never heard counts as
-//! down, so the only candidate never falls silent. Advertisements choose by name, and on each node
-//! it is that node's own name for an interface that counts.
+//! A candidate is a node that an advertisement selects, that is fit, that has endpoints as the
+//! traffic policy wants them, and that is alive: this node while one of its chosen interfaces is up,
+//! another while it is heard from one. A node never heard counts as down, so the only candidate never
+//! falls silent. Advertisements choose by name, and on each node it is that node's own name for an
+//! interface that counts.
+//!
+//! **Keep, then rank.** The candidate that says it holds the address keeps it. If there is none, the
+//! one that held it before it was started anew takes it; else the first in rank ([`rank`]): every
+//! node ranks the same candidates the same way. Nobody takes it while it is not known what some
+//! candidate claims: it may be the one. If several say that they hold it, as after a
+//! partition has healed, the first of these in rank does. Who holds it gives it to a node that an
+//! advertisement prefers once, when what is preferred has changed, and not when that node returns.
 //!
 //! Each interface is a vote of its own, among those alive there: a node that has lost one of two
 //! segments answers on the other, and on the one that it has lost the next in rank does. Where no
@@ -20,7 +26,7 @@ use ferrolb_crds::model::{L2Advertisement, Labels, Node};
 
 use super::eligibility::{Claim, Endpoints, Reason, node_is_fit};
 use crate::layer2::rank;
-use crate::world::{LinkState, Segment, World};
+use crate::world::{LinkState, Segment, Standing, World};
 
 /// On which interfaces.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,6 +62,8 @@ pub struct Holding {
     pub interfaces: Interfaces,
     /// Interfaces that an advertisement names and that this node cannot use.
     pub missing: BTreeSet<String>,
+    /// The interfaces in use on which it is this node's.
+    pub on: BTreeSet<String>,
 }
 
 impl Holding {
@@ -79,6 +87,30 @@ impl Layer2 {
         match self {
             Self::Held(_) => None,
             Self::NotHeld { reason, .. } => Some(*reason),
+        }
+    }
+
+    /// Whether it was known who else is there when this was decided.
+    pub fn is_decided(&self) -> bool {
+        !matches!(self.reason(), Some(Reason::Listening | Reason::Layer2Off))
+    }
+
+    /// Whether this node is silent and another is to answer.
+    pub fn has_another_holder(&self) -> bool {
+        matches!(
+            self,
+            Self::NotHeld {
+                holder: Some(_),
+                ..
+            }
+        )
+    }
+
+    /// The interfaces in use on which the address is this node's.
+    pub fn held_on(&self) -> BTreeSet<String> {
+        match self {
+            Self::Held(holding) => holding.on.clone(),
+            Self::NotHeld { .. } => BTreeSet::new(),
         }
     }
 
@@ -234,12 +266,11 @@ struct Ballot<'a> {
 impl Ballot<'_> {
     fn outcome(&self, this: &Node, fates: &[Result<(), Reason>]) -> Layer2 {
         let nodes = self.world.nodes();
-        let candidates = self.candidates(&nodes);
-        let first = self.first(candidates.iter());
+        let outcome = self.vote(this, &nodes);
         let refuse = |reason, detail| Layer2::NotHeld {
             reason,
             detail,
-            holder: first.map(|candidate| candidate.name.to_owned()),
+            holder: outcome.holder.map(str::to_owned),
             is_at_fault: false,
         };
         // The first Service's reason stands for the address; each has its own beside it.
@@ -260,7 +291,7 @@ impl Ballot<'_> {
         let interfaces = self.interfaces(this).unwrap_or(Interfaces::All);
         // Listening comes to an end only where there is something to listen on.
         match chosen(&interfaces, links).map(|(_, state)| state).max() {
-            None if first.is_none() && matches!(interfaces, Interfaces::Only(_)) => {
+            None if outcome.holder.is_none() && matches!(interfaces, Interfaces::Only(_)) => {
                 return Layer2::NotHeld {
                     reason: Reason::AnnounceFailed,
                     detail: Some(why_down(&interfaces, links)),
@@ -277,7 +308,10 @@ impl Ballot<'_> {
                 return refuse(Reason::Listening, None);
             }
         }
-        let held = self.held_on(&this.name, &candidates, first);
+        let held = outcome.ours;
+        if held.is_empty() && outcome.is_open {
+            return refuse(Reason::Listening, None);
+        }
         if held.is_empty() {
             return refuse(Reason::NotOwner, None);
         }
@@ -286,37 +320,172 @@ impl Ballot<'_> {
         let is_everywhere = chosen(&interfaces, links)
             .filter(|(_, state)| *state != LinkState::Down)
             .all(|(link, _)| held.contains(link));
+        let on: BTreeSet<String> = held.into_iter().map(str::to_owned).collect();
         Layer2::Held(Holding {
             missing,
             interfaces: match is_everywhere {
                 true => interfaces,
-                false => Interfaces::Only(held.into_iter().map(str::to_owned).collect()),
+                false => Interfaces::Only(on.clone()),
             },
+            on,
         })
     }
 
-    /// The live among the nodes that may announce; none while it is not known who is alive.
-    fn candidates<'n>(&'n self, nodes: &'n [Cow<'n, Node>]) -> Vec<Candidate<'n>> {
-        let Segment::Known { links, heard } = self.world.segment() else {
-            return Vec::new();
+    /// Who holds the address where.
+    fn vote<'n>(&'n self, this: &Node, nodes: &'n [Cow<'n, Node>]) -> Outcome<'n> {
+        let Segment::Known { links, unknown, .. } = self.world.segment() else {
+            return Outcome::default();
         };
-        let candidates = nodes.iter().filter_map(|node| {
-            let interfaces = self.interfaces(node)?;
-            let alive_on: BTreeSet<&str> = if node.name == self.world.identity().node {
-                up(&interfaces, links).collect()
-            } else {
-                let on = heard.get(&node.name).into_iter().flatten();
-                on.filter(|(_, from)| from.iter().any(|name| interfaces.include(name)))
-                    .map(|(link, _)| link.as_str())
-                    .collect()
+        let ours: Vec<&str> = match self.interfaces(this) {
+            Some(interfaces) => up(&interfaces, links).collect(),
+            None => Vec::new(),
+        };
+        let claims = self.world.claims_at(self.address);
+        let claims_it = |node: &Node| {
+            node.name == this.name || claims.iter().any(|claim| *claim.node == *node.name)
+        };
+        // Mostly somebody holds it, and then it does not matter who else could.
+        let claimants = nodes.iter().filter(|node| claims_it(node));
+        let mut candidates =
+            Candidates(claimants.filter_map(|node| self.candidate(node)).collect());
+        let is_held = |candidates: &Candidates<'n>, link: &str| {
+            let mut holders = candidates.holders_on(link);
+            holders.next().is_some()
+        };
+        let mut shared = ours.iter().filter(|link| !self.is_alone_on(link));
+        let is_undecided = !shared.all(|link| is_held(&candidates, link))
+            || candidates.holders().next().is_none()
+            || self.world.may_prefer_another(self.address);
+        if is_undecided {
+            let all = nodes.iter().filter_map(|node| self.candidate(node));
+            candidates = Candidates(all.collect());
+        }
+        let first = self.first_of_all(&candidates, &this.name);
+        let is_open = |link: &str| {
+            let mut there = candidates
+                .0
+                .iter()
+                .filter(|candidate| candidate.alive_on.contains(link));
+            !is_held(&candidates, link) && there.any(|candidate| unknown.contains(candidate.name))
+        };
+        let is_ours = |link: &&str| match self.is_alone_on(link) {
+            true => first == Some(&*this.name),
+            false => self.first_on(&candidates, link, &this.name) == Some(&*this.name),
+        };
+        let (open, settled): (Vec<&str>, Vec<&str>) = ours.iter().partition(|link| is_open(link));
+        Outcome {
+            ours: settled.into_iter().filter(is_ours).collect(),
+            holder: first.filter(|_| open.is_empty()),
+            is_open: !open.is_empty(),
+        }
+    }
+
+    fn first_on<'n>(&self, candidates: &Candidates<'n>, link: &str, this: &str) -> Option<&'n str> {
+        let there = |candidate: &&Candidate<'_>| candidate.alive_on.contains(link);
+        let holders = candidates.holders_on(link);
+        self.first(holders, || candidates.0.iter().filter(there), this)
+    }
+
+    fn first_of_all<'n>(&self, candidates: &Candidates<'n>, this: &str) -> Option<&'n str> {
+        self.first(candidates.holders(), || candidates.0.iter(), this)
+    }
+
+    /// The first of those who hold it, else of those who remember it, else of all.
+    fn first<'c, 'n: 'c, I>(
+        &self,
+        holders: impl Iterator<Item = &'c Candidate<'n>>,
+        all: impl Fn() -> I,
+        this: &str,
+    ) -> Option<&'n str>
+    where
+        I: Iterator<Item = &'c Candidate<'n>>,
+    {
+        let settled = || all().filter(|candidate| !candidate.is_waiting);
+        if let Some(holder) = self.ranked(holders) {
+            let preferred = || {
+                self.ranked(settled())
+                    .filter(|first| first.weight > holder.weight)
             };
-            (!alive_on.is_empty()).then(|| Candidate {
-                name: &node.name,
-                weight: self.weight(node),
-                alive_on,
-            })
-        });
-        candidates.collect()
+            let may_change = holder.name == this && self.world.may_prefer_another(self.address);
+            let preferred = may_change.then(preferred).flatten();
+            return Some(preferred.unwrap_or(holder).name);
+        }
+        let remembering = self.ranked(all().filter(|candidate| candidate.remembers));
+        remembering
+            .or_else(|| self.ranked(settled()))
+            .map(|first| first.name)
+    }
+
+    fn ranked<'c, 'n: 'c>(
+        &self,
+        candidates: impl Iterator<Item = &'c Candidate<'n>>,
+    ) -> Option<&'c Candidate<'n>> {
+        let candidates: Vec<_> = candidates.collect();
+        let ranked = candidates
+            .iter()
+            .map(|candidate| (candidate.name, candidate.weight));
+        let name = rank::first(self.address, ranked)?;
+        candidates
+            .into_iter()
+            .find(|candidate| candidate.name == name)
+    }
+
+    /// The node as one that could announce; `None`: it may not, or is not alive.
+    fn candidate<'n>(&'n self, node: &'n Node) -> Option<Candidate<'n>> {
+        let Segment::Known {
+            links,
+            heard,
+            waiting,
+            ..
+        } = self.world.segment()
+        else {
+            return None;
+        };
+        let interfaces = self.interfaces(node)?;
+        let is_this = node.name == self.world.identity().node;
+        let mut candidate = Candidate {
+            name: &node.name,
+            weight: self.weight(node),
+            alive_on: BTreeSet::new(),
+            holds_on: BTreeSet::new(),
+            remembers: false,
+            is_waiting: false,
+        };
+        if is_this {
+            let world = self.world;
+            candidate.alive_on = up(&interfaces, links).collect();
+            let held = candidate.alive_on.iter().copied();
+            candidate.holds_on = held
+                .filter(|link| world.holds_on(self.address, link))
+                .collect();
+            candidate.remembers = world.remembered().contains(&self.address);
+        } else {
+            let says = |standing| {
+                let claims = self.world.claims_at(self.address).iter();
+                claims.filter(move |claim| *claim.node == *node.name && claim.standing == standing)
+            };
+            let on = |ways: &'n BTreeMap<String, BTreeSet<String>>,
+                      is_meant: &dyn Fn(&str) -> bool| {
+                let on = ways
+                    .iter()
+                    .filter(|(_, from)| from.iter().any(|name| is_meant(name)));
+                on.map(|(link, _)| link.as_str()).collect()
+            };
+            candidate.remembers = says(Standing::Remembers).next().is_some();
+            if let Some(ways) = heard.get(&node.name) {
+                candidate.alive_on = on(ways, &|from| interfaces.include(from));
+                candidate.holds_on = on(ways, &|from| {
+                    interfaces.include(from)
+                        && says(Standing::Holds).any(|claim| *claim.interface == *from)
+                });
+            } else if candidate.remembers
+                && let Some(ways) = waiting.get(&node.name)
+            {
+                candidate.is_waiting = true;
+                candidate.alive_on = on(ways, &|from| interfaces.include(from));
+            }
+        }
+        (!candidate.alive_on.is_empty()).then_some(candidate)
     }
 
     /// Whether the node is first of all that may announce the address, alive or not.
@@ -324,37 +493,6 @@ impl Ballot<'_> {
         let may = nodes.iter().filter(|node| self.interfaces(node).is_some());
         let ranked = may.map(|node| (node.name.as_str(), self.weight(node)));
         rank::first(self.address, ranked) == Some(node)
-    }
-
-    /// The candidate that the others leave the address to.
-    fn first<'c, 'n>(
-        &self,
-        mut candidates: impl Iterator<Item = &'c Candidate<'n>> + Clone,
-    ) -> Option<&'c Candidate<'n>> {
-        let ranked = candidates.clone();
-        let ranked = ranked.map(|candidate| (candidate.name, candidate.weight));
-        let name = rank::first(self.address, ranked)?;
-        candidates.find(|candidate| candidate.name == name)
-    }
-
-    /// The links on which this node is the first of those alive there, given the first of all.
-    fn held_on<'n>(
-        &self,
-        node: &str,
-        candidates: &[Candidate<'n>],
-        first: Option<&Candidate<'n>>,
-    ) -> BTreeSet<&'n str> {
-        let own = candidates.iter().find(|candidate| candidate.name == node);
-        let mut left = own.map_or_else(BTreeSet::new, |own| own.alive_on.clone());
-        let mut first = first;
-        // Who is first of all those on some links is first on each of them where it is alive, and
-        // where nobody else ever was it is the first of all that counts.
-        while let Some(ahead) = first.filter(|first| first.name != node) {
-            left.retain(|link| !ahead.alive_on.contains(link) && !self.is_alone_on(link));
-            let rest = candidates.iter();
-            first = self.first(rest.filter(|other| !other.alive_on.is_disjoint(&left)));
-        }
-        left
     }
 
     /// Whether no other speaker was ever heard on an interface of this node.
@@ -396,6 +534,39 @@ struct Candidate<'n> {
     /// Interfaces of ours whose segment it would answer on: for this node those that are up, for
     /// another those on which it is heard from one that it would answer on. Never empty.
     alive_on: BTreeSet<&'n str>,
+    /// Those of them where it holds the address.
+    holds_on: BTreeSet<&'n str>,
+    /// It held the address before it was started anew.
+    remembers: bool,
+    /// It only listens yet: then it counts as far as it remembers.
+    is_waiting: bool,
+}
+
+/// Candidates, in no order.
+struct Candidates<'n>(Vec<Candidate<'n>>);
+
+impl<'n> Candidates<'n> {
+    fn holders(&self) -> impl Iterator<Item = &Candidate<'n>> {
+        self.0
+            .iter()
+            .filter(|candidate| !candidate.holds_on.is_empty())
+    }
+
+    fn holders_on(&self, link: &str) -> impl Iterator<Item = &Candidate<'n>> {
+        self.holders()
+            .filter(|candidate| candidate.holds_on.contains(link))
+    }
+}
+
+/// Who holds an address.
+#[derive(Default)]
+struct Outcome<'n> {
+    /// The links of this node on which it is to.
+    ours: BTreeSet<&'n str>,
+    /// The first of all that do.
+    holder: Option<&'n str>,
+    /// Somewhere it is not known yet whether somebody does.
+    is_open: bool,
 }
 
 /// The links that are meant.

@@ -3,6 +3,7 @@
 mod alone;
 mod fixture;
 mod incremental;
+mod keep;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -143,7 +144,12 @@ fn an_interface_that_can_never_be_listened_on_is_named_and_not_waited_for() {
             Segment::Listening {
                 links: links.clone(),
             },
-            Segment::Known { links, heard },
+            Segment::Known {
+                links,
+                heard: heard.clone(),
+                waiting: heard,
+                unknown: BTreeSet::new(),
+            },
         ] {
             fixture.segment = segment;
             let plan = plan_address(&fixture.world(), ip(VIP)).unwrap();
@@ -164,6 +170,8 @@ fn i6_an_interface_that_still_listens_is_not_taken_along_with_the_others() {
     fixture.segment = Segment::Known {
         links: states.map(|(name, state)| (name.to_owned(), state)).into(),
         heard: BTreeMap::new(),
+        waiting: BTreeMap::new(),
+        unknown: BTreeSet::new(),
     };
     assert_eq!(held_on(&fixture), only(&["eth0"]));
     fixture.hear(&[("eth0", true), ("eth1", true)], &[]);

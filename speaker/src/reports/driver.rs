@@ -46,6 +46,7 @@ pub struct Settings {
 #[derive(Debug)]
 pub struct Reports {
     inbox: Arc<Inbox>,
+    earlier: watch::Receiver<Option<BTreeSet<ServiceKey>>>,
     task: JoinHandle<()>,
 }
 
@@ -76,9 +77,20 @@ impl Reports {
     /// Begins to follow what is there; writes nothing that is not wanted.
     pub fn start(client: Client, settings: Settings) -> Self {
         let inbox = Arc::new(Inbox::default());
-        let driver = Driver::new(client, settings, Arc::clone(&inbox));
+        let (reporter, earlier) = watch::channel(None);
+        let driver = Driver::new(client, settings, Arc::clone(&inbox), reporter);
         let task = tokio::spawn(driver.run());
-        Self { inbox, task }
+        Self {
+            inbox,
+            earlier,
+            task,
+        }
+    }
+
+    /// The Services that this node announced at layer 2 when it last ran, by its own reports; `None`:
+    /// they have not been read yet.
+    pub fn earlier(&self) -> watch::Receiver<Option<BTreeSet<ServiceKey>>> {
+        self.earlier.clone()
     }
 
     /// Replaces what should be there.
@@ -120,6 +132,7 @@ struct Driver {
     client: Client,
     settings: Settings,
     inbox: Arc<Inbox>,
+    earlier: watch::Sender<Option<BTreeSet<ServiceKey>>>,
     ledger: Ledger,
     heard: mpsc::Receiver<(Sort, Heard<Option<Seen>>)>,
     _watches: Vec<Watch>,
@@ -136,7 +149,12 @@ struct Driver {
 }
 
 impl Driver {
-    fn new(client: Client, settings: Settings, inbox: Arc<Inbox>) -> Self {
+    fn new(
+        client: Client,
+        settings: Settings,
+        inbox: Arc<Inbox>,
+        earlier: watch::Sender<Option<BTreeSet<ServiceKey>>>,
+    ) -> Self {
         let (sender, heard) = mpsc::channel(HEARD);
         let watches = Sort::ALL.map(|sort| follow(&client, &settings, sort, &sender));
         Self {
@@ -144,6 +162,7 @@ impl Driver {
             client,
             settings,
             inbox,
+            earlier,
             heard,
             _watches: watches.into(),
             pace: Pace::new(Instant::now(), RATE),
@@ -228,7 +247,8 @@ impl Driver {
             Heard::Listed {
                 objects, version, ..
             } => {
-                let objects = objects.into_iter().flatten().collect();
+                let objects: Vec<Seen> = objects.into_iter().flatten().collect();
+                self.note_earlier(sort, &objects);
                 self.ledger.list(sort, objects, number(&version));
                 self.complaints.retain(|(of, _)| *of != sort);
             }
@@ -240,10 +260,12 @@ impl Driver {
             }
             Heard::Failed(failure) => match failure.kind {
                 FailureKind::Missing => {
+                    self.note_earlier(sort, &[]);
                     self.ledger.miss(sort);
                     self.complain(sort, "there is no such kind", &failure.cause);
                 }
                 FailureKind::Forbidden => {
+                    self.note_earlier(sort, &[]);
                     self.complain(sort, "it may not be followed", &failure.cause);
                 }
                 // The source of the objects says so, too.
@@ -251,6 +273,22 @@ impl Driver {
             },
             Heard::Applied(None, _) | Heard::Deleted(None, _) => {}
             Heard::Reached(_) | Heard::Recovered => {}
+        }
+    }
+
+    /// The first list is what an earlier run has left.
+    fn note_earlier(&self, sort: Sort, objects: &[Seen]) {
+        let services = || {
+            let said = objects.iter().filter(|seen| seen.body.is_some());
+            let services = said.filter_map(|seen| Some(seen.key.service()?.0.clone()));
+            services.collect()
+        };
+        if sort == Sort::Layer2 {
+            self.earlier.send_if_modified(|earlier| {
+                let is_first = earlier.is_none();
+                earlier.get_or_insert_with(services);
+                is_first
+            });
         }
     }
 

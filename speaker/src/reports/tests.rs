@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use ferrolb_crds::validate::{ObjectRef, Problem};
 use serde_json::{Value, json};
 
@@ -179,6 +181,7 @@ mod of_plans {
         Layer2::Held(Holding {
             interfaces,
             missing: missing.iter().map(|name| (*name).to_owned()).collect(),
+            on: BTreeSet::new(),
         })
     }
 

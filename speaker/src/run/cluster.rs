@@ -11,6 +11,7 @@ use ferrolb_crds::model::{Neighbor, ServiceKey};
 use ferrolb_crds::serve::{Pages, Pulse, Server};
 use kube::Client;
 
+use super::memory::Memory;
 use super::source::Batch;
 use super::{Cluster, Settings, Speaker};
 use crate::bgp::{SessionState, SessionStatus};
@@ -67,6 +68,14 @@ impl ClusterLink {
             known,
             reports: client.map(|client| Reports::start(client, reports)),
             sessions: BTreeMap::new(),
+        }
+    }
+
+    /// What its own reports say that this node announced when it last ran.
+    pub(super) fn memory(&self) -> Memory {
+        match &self.reports {
+            Some(reports) => Memory::Services(reports.earlier()),
+            None => Memory::Spent,
         }
     }
 

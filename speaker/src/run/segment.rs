@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use tracing::warn;
 
 use super::{Heartbeat, Settings, Speaker};
-use crate::layer2::{self, Counters, Desired, Layer2, Report};
+use crate::layer2::{self, ClaimsByAddress, Counters, Desired, Layer2, Report};
 use crate::world;
 
 /// Layer 2, while it runs or is being started.
@@ -68,7 +68,7 @@ impl SegmentLink {
         };
         self.starting = Some(tokio::spawn(async move {
             if let Some(predecessor) = predecessor {
-                predecessor.leave().await;
+                drop(predecessor.leave().await);
             }
             let started = tokio::task::spawn_blocking(start).await;
             started.unwrap_or_else(|error| Err(error.to_string()))
@@ -122,6 +122,14 @@ impl SegmentLink {
     pub(super) fn counters(&self) -> Option<Counters> {
         let (layer2, _) = self.running.as_ref()?;
         Some(layer2.counters())
+    }
+
+    /// What others claim by now where that has changed.
+    pub(super) fn take_claims(&self) -> ClaimsByAddress {
+        let running = self.running.as_ref();
+        running
+            .map(|(layer2, _)| layer2.take_claims())
+            .unwrap_or_default()
     }
 
     /// Tells it what should be true, if it runs.
@@ -227,7 +235,8 @@ impl Speaker {
         if let Some(cluster) = &self.cluster {
             cluster.note_counters(None);
         }
-        let touched = self.world.hear(segment);
+        let mut touched = self.world.hear(segment);
+        touched.extend(self.world.drop_claims());
         self.replan(touched);
     }
 }

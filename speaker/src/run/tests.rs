@@ -159,7 +159,8 @@ fn an_interface_that_is_missing_or_down_is_named_with_what_a_station_reports() {
                 let said = not_held.detail.clone().unwrap_or_default();
                 assert!(said.contains(detail), "{said}");
                 let plan = &speaker.plan;
-                let desired = translate::layer2_desired(plan, plan.addresses.iter());
+                let all = plan.addresses.iter();
+                let desired = translate::layer2_desired(plan, &BTreeSet::new(), all);
                 station.handle(Instant::now(), Input::Want(desired));
             }
             speaker.stop().await;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use crate::plan::{self, AddressPlan, Plan};
-use crate::world::{LinkState, Segment};
+use crate::world::{Claim, Heard, LinkState, Segment, Standing};
 use crate::{bgp, layer2, nft};
 
 /// What layer 2 reports, as far as planning depends on it.
@@ -18,13 +18,42 @@ pub(super) fn segment(report: &layer2::Report) -> Segment {
         return Segment::Listening { links };
     }
     let nodes = report.nodes.iter();
-    let alive = nodes.filter(|(_, health)| !health.is_leaving && !health.heard_on.is_empty());
+    let staying = nodes.filter(|(_, health)| !health.is_leaving);
+    let (mut heard, mut waiting) = (Heard::new(), Heard::new());
+    let mut unknown = BTreeSet::new();
+    for (name, health) in staying {
+        if !health.is_known {
+            unknown.insert(name.clone());
+        }
+        if !health.heard_on.is_empty() {
+            heard.insert(name.clone(), health.heard_on.clone());
+        } else if !health.listens_on.is_empty() && report.is_new {
+            waiting.insert(name.clone(), health.listens_on.clone());
+        }
+    }
     Segment::Known {
         links,
-        heard: alive
-            .map(|(name, health)| (name.clone(), health.heard_on.clone()))
-            .collect(),
+        heard,
+        waiting,
+        unknown,
     }
+}
+
+/// What layer 2 has heard of claims.
+pub(super) fn claims(claims: layer2::ClaimsByAddress) -> BTreeMap<IpAddr, Vec<Claim>> {
+    let claims = claims.into_iter().map(|(address, claims)| {
+        let claims = claims.into_iter().map(|(source, standing)| Claim {
+            node: source.node,
+            interface: source.interface,
+            standing: match standing {
+                layer2::claims::Standing::Holds => Standing::Holds,
+                layer2::claims::Standing::Offers => Standing::Offers,
+                layer2::claims::Standing::Remembers => Standing::Remembers,
+            },
+        });
+        (address, claims.collect())
+    });
+    claims.collect()
 }
 
 /// The interfaces where somebody listens who may be about to take over.
@@ -32,7 +61,7 @@ pub(super) fn contested(report: &layer2::Report) -> BTreeSet<String> {
     let nodes = report.nodes.values();
     let staying = nodes.filter(|health| !health.is_leaving);
     staying
-        .flat_map(|health| &health.listens_on)
+        .flat_map(|health| health.listens_on.keys())
         .cloned()
         .collect()
 }
@@ -49,14 +78,19 @@ fn link_state(link: &layer2::Interface) -> LinkState {
 /// What layer 2 should do for these addresses of the plan.
 pub(super) fn layer2_desired<'a>(
     plan: &Plan,
+    remembered: &BTreeSet<IpAddr>,
     addresses: impl Iterator<Item = (&'a IpAddr, &'a AddressPlan)>,
 ) -> layer2::Desired {
     let owned = addresses.filter_map(|(address, plan)| match &plan.layer2 {
         plan::Layer2::Held(holding) => Some((*address, interfaces(&holding.interfaces))),
         plan::Layer2::NotHeld { .. } => None,
     });
+    let all = plan.addresses.iter();
+    let offered = all.filter(|(_, plan)| plan.layer2.has_another_holder());
     layer2::Desired {
         owned: owned.collect(),
+        offered: offered.map(|(address, _)| *address).collect(),
+        remembered: remembered.clone(),
         heartbeat: plan.heartbeat.as_ref().map(interfaces),
     }
 }
@@ -165,12 +199,14 @@ mod tests {
         };
         let health = |on: &[&str], is_leaving| layer2::NodeHealth {
             heard_on: on.iter().copied().map(way).collect(),
-            listens_on: BTreeSet::new(),
+            listens_on: BTreeMap::new(),
             is_leaving,
+            is_known: true,
             since: UNIX_EPOCH,
         };
         layer2::Report {
             listening,
+            is_new: false,
             interfaces: BTreeMap::from([
                 ("eth0".to_owned(), interface(true, true, true, None)),
                 (
@@ -185,6 +221,7 @@ mod tests {
                 ("down".to_owned(), health(&[], false)),
                 ("leaving".to_owned(), health(&["eth0"], true)),
             ]),
+            claims: 0,
         }
     }
 
@@ -203,6 +240,8 @@ mod tests {
             Segment::Known {
                 links: links.clone(),
                 heard: BTreeMap::from([("alive".to_owned(), BTreeMap::from([way("eth0")]))]),
+                waiting: BTreeMap::new(),
+                unknown: BTreeSet::new(),
             }
         );
         assert_eq!(segment(&report(true)), Segment::Listening { links });
@@ -214,7 +253,7 @@ mod tests {
         assert_eq!(contested(&report), BTreeSet::new());
         let mut listen = |node: &str| {
             let health = report.nodes.get_mut(node).unwrap();
-            health.listens_on = BTreeSet::from(["eth1".to_owned()]);
+            health.listens_on = BTreeMap::from([way("eth1")]);
             contested(&report)
         };
         assert_eq!(listen("leaving"), BTreeSet::new());

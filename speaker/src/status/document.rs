@@ -1,6 +1,9 @@
 //! What can be said about this speaker, as data: the one form behind `status -o json`, the text for
 //! people and the node's file in the state directory.
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
 use serde::{Deserialize, Serialize};
 
 /// Everything.
@@ -53,6 +56,9 @@ pub struct Layer2 {
     pub held: Vec<Held>,
     /// Addresses it does not answer for.
     pub not_held: Vec<NotHeld>,
+    /// Addresses that it held when it last ran, and of which it is not known who holds them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub remembered: Vec<String>,
     /// Other nodes ever heard.
     pub nodes: Vec<Node>,
     /// Interfaces fit for announcing.
@@ -243,6 +249,13 @@ pub struct ServiceAddress {
 }
 
 impl Document {
+    /// The addresses that a speaker that starts again is to come back to.
+    pub fn memory(&self) -> BTreeSet<IpAddr> {
+        let held = self.layer2.held.iter().map(|held| &held.address);
+        let all = held.chain(&self.layer2.remembered);
+        all.filter_map(|address| address.parse().ok()).collect()
+    }
+
     /// The document as a file keeps it: without what changes while nothing happens. A session that
     /// is not established keeps trying, so its steps are one state here.
     pub fn at_rest(mut self) -> Self {

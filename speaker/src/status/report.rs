@@ -79,6 +79,12 @@ fn layer2_part(facts: &Facts<'_>) -> Layer2 {
     let mut part = Layer2 {
         state: state.to_owned(),
         reason,
+        remembered: facts
+            .world
+            .remembered()
+            .iter()
+            .map(ToString::to_string)
+            .collect(),
         ..Layer2::default()
     };
     for (address, plan) in &facts.plan.addresses {

@@ -110,6 +110,8 @@ fn without_node_objects_the_candidates_are_this_node_and_those_heard() {
     let _ = world.hear(Segment::Known {
         links: BTreeMap::new(),
         heard: BTreeMap::from([("n7".to_owned(), BTreeMap::new())]),
+        waiting: BTreeMap::new(),
+        unknown: BTreeSet::new(),
     });
     assert_eq!(names(&world), ["n1", "n7"]);
     assert_eq!(world.node("n7").labels[HOSTNAME_LABEL], "n7");

@@ -136,6 +136,28 @@ fn a_burst_that_has_just_begun_is_not_begun_again() {
 }
 
 #[test]
+fn an_address_that_somebody_else_says_is_theirs_is_announced_again_but_not_for_every_packet() {
+    let mut bench = bench();
+    bench.own(LINK, addresses(2));
+    bench.run_to(milliseconds(10_000));
+    bench.said.clear();
+    let mut defend = |address| {
+        let input = Input::Defend {
+            link: LINK,
+            address,
+        };
+        bench.announcer.handle(bench.now, input);
+    };
+    for _ in 0..100 {
+        defend(address(1));
+    }
+    defend(address(9));
+    bench.run_to(milliseconds(11_500));
+    let expected = [50, 250, 1050].map(|at| (milliseconds(10_000 + at), LINK, address(1)));
+    assert_eq!(bench.said, expected);
+}
+
+#[test]
 fn many_addresses_are_spread() {
     let mut bench = bench();
     bench.own(LINK, addresses(10_000));

@@ -249,11 +249,29 @@ fn silent_about_addresses_that_are_not_ours() {
 }
 
 #[test]
+fn a_rival_is_who_says_that_an_address_of_ours_is_theirs() {
+    let owned = owned();
+    let [request, reply] = crate::wire::arp::announcements(VIP, CLIENT);
+    for frame in [&request, &reply] {
+        assert_eq!(rival(frame, &owned), Some((VIP.into(), CLIENT)));
+    }
+    let advertisement = ndisc::announcement(VIP6, CLIENT);
+    assert_eq!(rival(&advertisement, &owned), Some((VIP6.into(), CLIENT)));
+    let [other, _] = crate::wire::arp::announcements(Ipv4Addr::new(10, 0, 0, 9), CLIENT);
+    assert_eq!(rival(&other, &owned), None, "not ours");
+    let asking = self::request().emit(Mac::BROADCAST);
+    assert_eq!(rival(&asking, &owned), None, "asks on its own behalf");
+}
+
+#[test]
 fn no_bytes_panic_and_only_owned_addresses_are_ever_answered_for() {
     let seeds = [request().emit(Mac::BROADCAST), to_group(&solicitation())];
     let owned = owned();
     mutate(&seeds, |frame| {
         if let Verdict::Reply { address, .. } = respond(frame, OURS, &owned) {
+            assert!(owned.contains(&address));
+        }
+        if let Some((address, _)) = rival(frame, &owned) {
             assert!(owned.contains(&address));
         }
     });

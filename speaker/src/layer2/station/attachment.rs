@@ -1,12 +1,13 @@
 //! An interface, and how far a station has come with it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 
 use super::Farewell;
+use crate::layer2::claims::{Change, Holdings, Message, Standing, packets};
 use crate::layer2::{Desired, Interfaces};
 use crate::wire::ethernet::Mac;
 
@@ -36,7 +37,16 @@ pub(super) struct Attachment {
     /// Another speaker has been heard here. Remembered for as long as the interface exists: a cable
     /// pulled out and put in again leads to the same segment, perhaps a part of it without the other.
     pub(super) is_shared: bool,
+    /// What is answered for here.
     pub(super) owned: BTreeSet<IpAddr>,
+    /// What the others are told of it.
+    pub(super) holdings: Holdings,
+    /// What changed of it lately, to be said again with so many heartbeats.
+    pub(super) news: (Vec<IpAddr>, u8),
+    /// Who asked for all of it.
+    pub(super) askers: BTreeSet<Mac>,
+    /// When they may be told.
+    pub(super) tells_at: Instant,
     pub(super) next_beat: Option<Instant>,
     /// The others are still to be told that nothing is held here any more.
     pub(super) farewell: Option<Farewell>,
@@ -44,7 +54,7 @@ pub(super) struct Attachment {
 
 impl Attachment {
     /// Nothing is known of it yet but what it is.
-    pub(super) fn new(link: Link) -> Self {
+    pub(super) fn new(now: Instant, link: Link) -> Self {
         Self {
             link,
             problem: None,
@@ -53,6 +63,10 @@ impl Attachment {
             is_settled: false,
             is_shared: false,
             owned: BTreeSet::new(),
+            holdings: Holdings::default(),
+            news: (Vec::new(), 0),
+            askers: BTreeSet::new(),
+            tells_at: now,
             next_beat: None,
             farewell: None,
         }
@@ -94,11 +108,51 @@ impl Attachment {
         true
     }
 
+    /// Takes what is to be said of this interface, and gives the messages that say what changed.
+    pub(super) fn claim(&mut self, wanted: &BTreeMap<IpAddr, Standing>) -> Vec<Message> {
+        let changes = self.holdings.replace_with(wanted);
+        let pieces = packets(&changes, |(address, _)| *address);
+        // A loss among many is found by the digest.
+        if let [only] = pieces.as_slice() {
+            let addresses = only.iter().map(|(address, _)| *address);
+            self.news = (addresses.collect(), REPEATS);
+        }
+        let messages = pieces
+            .into_iter()
+            .map(|piece| Message::Changes(piece.to_vec()));
+        messages.collect()
+    }
+
+    /// What a heartbeat that is due anyway tells.
+    pub(super) fn retell(&mut self) -> Message {
+        let (addresses, left) = &mut self.news;
+        *left = left.saturating_sub(1);
+        if addresses.is_empty() {
+            return Message::Nothing;
+        }
+        let changes: Vec<Change> = addresses
+            .iter()
+            .map(|address| (*address, self.holdings.get(*address)))
+            .collect();
+        if *left == 0 {
+            addresses.clear();
+        }
+        Message::Changes(changes)
+    }
+
+    /// When those who asked may be told.
+    pub(super) fn tells_at(&self) -> Option<Instant> {
+        (!self.askers.is_empty()).then_some(self.tells_at)
+    }
+
     pub(super) fn settles_at(&self, listen_time: Duration) -> Option<Instant> {
         let since = self.listens_since.filter(|_| !self.is_settled)?;
         Some(since + listen_time)
     }
 }
+
+/// How often what changed is said again.
+const REPEATS: u8 = 2;
 
 impl Link {
     pub(super) fn ipv4(&self) -> Option<Ipv4Addr> {
@@ -110,7 +164,7 @@ impl Link {
 }
 
 impl Interfaces {
-    fn contains(&self, name: &str) -> bool {
+    pub(super) fn contains(&self, name: &str) -> bool {
         match self {
             Self::All => true,
             Self::Only(names) => names.contains(name),
@@ -125,6 +179,11 @@ impl Desired {
             .iter()
             .filter(|(_, interfaces)| interfaces.contains(name));
         here.map(|(address, _)| *address).collect()
+    }
+
+    /// Whether somebody else is to take the address.
+    pub(super) fn offers(&self, address: IpAddr) -> bool {
+        self.offered.contains(&address) && !self.owned.contains_key(&address)
     }
 
     pub(super) fn beats_on(&self, name: &str) -> bool {

@@ -30,16 +30,21 @@ impl Station {
             let (began, wall) = self.epoch;
             let health = NodeHealth {
                 heard_on: self.by_name(node.heard_on()),
-                listens_on: self.by_name(node.listens_on()).into_keys().collect(),
+                listens_on: self.by_name(node.listens_on()),
                 is_leaving: node.is_leaving(),
+                is_known: node
+                    .heard_on()
+                    .all(|way| self.claims.is_known(name, &way.from)),
                 since: wall + node.since().saturating_duration_since(began),
             };
             (name.to_owned(), health)
         });
         Report {
             listening: self.is_listening(),
+            is_new: self.is_new,
             interfaces: interfaces.collect(),
             nodes: nodes.collect(),
+            claims: self.claims_taken,
         }
     }
 

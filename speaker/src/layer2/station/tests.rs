@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::layer2::Interfaces;
+use crate::layer2::claims::{self, Source, Standing};
 use crate::layer2::heartbeat::{Authenticator, GROUP};
 use crate::mutator::mutate;
 use crate::wire::arp::{Operation, Packet};
@@ -44,6 +45,7 @@ fn wanted(interfaces: &Interfaces) -> Desired {
     Desired {
         owned: owned.into(),
         heartbeat: Some(Interfaces::All),
+        ..Desired::default()
     }
 }
 
@@ -107,6 +109,27 @@ impl Bench {
         self.hear_every(link, milliseconds(100), "peer", flags)
     }
 
+    /// A heartbeat of `peer` that says what changed of its claims.
+    fn hear_claims(&mut self, theirs: &claims::Holdings, changes: Vec<claims::Change>) {
+        self.sequence += 1;
+        let packet = Heartbeat {
+            flags: Flags::default(),
+            incarnation: 7,
+            sequence: self.sequence,
+            interval: milliseconds(100),
+            held: theirs.digest(),
+            node: "peer".to_owned(),
+            interface: "eth9".to_owned(),
+            claims: Message::Changes(changes),
+        }
+        .emit(&Authenticator::new(None));
+        let frame = heartbeat::frame(&packet, PEER, None, None);
+        self.handle(Input::Frame {
+            link: LINK,
+            frame: &frame,
+        });
+    }
+
     /// A heartbeat of a node that sends them at an interval.
     fn hear_every(
         &mut self,
@@ -124,6 +147,7 @@ impl Bench {
             held: [0; 16],
             node: node.to_owned(),
             interface: "eth9".to_owned(),
+            claims: Message::Nothing,
         }
         .emit(&Authenticator::new(None));
         let frame = heartbeat::frame(&packet, PEER, None, None);
@@ -197,7 +221,7 @@ fn who_listens_is_reported_until_it_comes_up_or_is_gone() {
     };
     let listens = |bench: &Bench| -> Vec<String> {
         let report = bench.station.report();
-        report.nodes["peer"].listens_on.iter().cloned().collect()
+        report.nodes["peer"].listens_on.keys().cloned().collect()
     };
     assert!(bench.hear(LINK, listening).contains(&Output::Changed));
     assert_eq!(listens(&bench), ["eth0"]);
@@ -320,6 +344,7 @@ fn each_interface_is_listened_to_by_itself_from_the_first_heartbeat_on() {
         heartbeat: Some(Interfaces::Only(
             names.iter().map(|name| (*name).to_owned()).collect(),
         )),
+        ..Desired::default()
     };
     let mut bench = bench_with(&settings("self"));
     bench.links(&[(LINK, link("eth0", 1)), (OTHER_LINK, link("eth1", 2))]);
@@ -345,6 +370,7 @@ fn an_address_that_is_lost_is_not_answered_for_any_more() {
     bench.handle(Input::Want(Desired {
         owned: BTreeMap::new(),
         heartbeat: Some(Interfaces::All),
+        ..Desired::default()
     }));
     assert!(!bench.answers(LINK));
     assert_eq!(
@@ -391,7 +417,8 @@ fn a_candidate_no_more_says_so_before_it_falls_silent() {
         .iter()
         .map(|(_, beat)| beat.flags)
         .collect();
-    assert_eq!(flags, [listening; 3]);
+    // What it holds no more, and three times that it is no candidate.
+    assert_eq!(flags, [listening; 4]);
     assert_eq!(bench.station.poll_timeout(), None);
 }
 
@@ -421,7 +448,8 @@ fn carrier_lost_and_returned_is_silence_listening_and_a_new_burst() {
     bench.links(&[(LINK, cut)]);
     assert!(!bench.is_settled("eth0") && !bench.answers(LINK));
     assert!(bench.station.report().nodes["peer"].heard_on.is_empty());
-    assert_eq!(bench.run_for(Duration::from_secs(10)), []);
+    let said = bench.run_for(Duration::from_secs(10));
+    assert_eq!(said, [Output::Changed], "it is not new any more");
     bench.links(&[(LINK, link("eth0", 1))]);
     let said = bench.run_for(milliseconds(324));
     assert!(
@@ -529,9 +557,10 @@ fn leaving_is_silence_and_three_farewells() {
 }
 
 #[test]
-fn leaving_ends_at_once_where_nobody_can_be_told() {
+fn leaving_ends_soon_where_nobody_can_be_told() {
     let mut bench = bench_with(&settings("self"));
-    assert_eq!(bench.handle(Input::Leave), [Output::Left]);
+    bench.handle(Input::Leave);
+    assert_eq!(bench.run_for(milliseconds(10)), [Output::Left]);
 }
 
 #[test]
@@ -551,6 +580,88 @@ fn somebody_with_another_key_is_complained_about_once() {
     };
     assert_eq!(complaints, [expected]);
     assert!(bench.station.report().nodes.is_empty());
+}
+
+#[test]
+fn i6_a_rival_that_is_only_seen_on_the_wire_counts_as_one_that_claims_the_address() {
+    let mut bench = settled_bench();
+    bench.hear(LINK, Flags::default());
+    bench.run_for(milliseconds(600));
+    bench.hear(LINK, Flags::default());
+    let [announcement, _] = crate::wire::arp::announcements(VIP, PEER);
+    let frame = Input::Frame {
+        link: LINK,
+        frame: &announcement,
+    };
+    let rival = |said: &[Output]| {
+        let rivals = said.iter().filter_map(|output| {
+            let Output::Rival { node, mac, .. } = output else {
+                return None;
+            };
+            Some((node.clone(), *mac))
+        });
+        rivals.collect::<Vec<_>>()
+    };
+    let said = bench.handle(frame.clone());
+    assert_eq!(rival(&said), [(Some("peer".to_owned()), PEER)]);
+    let claims = bench.station.take_claims();
+    let source = Source::of("peer", "eth9");
+    assert_eq!(claims[&VIP.into()], [(source, Standing::Holds)]);
+    let said = bench.handle(frame);
+    assert_eq!(rival(&said), [], "once");
+    let said = bench.run_for(milliseconds(90));
+    assert_eq!(announcements(&said).len(), 1, "it is said whose it is");
+    // It says that it holds nothing, and so it does not.
+    bench.hear(LINK, Flags::default());
+    assert_eq!(bench.station.take_claims()[&VIP.into()], []);
+
+    // Nobody that was ever heard: there is nobody to yield to.
+    let stranger = Mac([2, 0, 0, 0, 0, 0x77]);
+    let frame = ndisc::announcement(VIP6, stranger);
+    let said = bench.handle(Input::Frame {
+        link: LINK,
+        frame: &frame,
+    });
+    assert_eq!(rival(&said), [(None, stranger)]);
+    assert!(bench.station.take_claims().is_empty());
+    // What another interface of this node says is no rival's.
+    let frame = ndisc::announcement(VIP6, mac(1));
+    let said = bench.handle(Input::Frame {
+        link: LINK,
+        frame: &frame,
+    });
+    assert_eq!(rival(&said), []);
+}
+
+#[test]
+fn what_another_is_to_take_is_answered_for_until_it_has_or_has_had_the_time() {
+    for takes in [true, false] {
+        let mut bench = settled_bench();
+        bench.hear(LINK, Flags::default());
+        let mut desired = wanted(&Interfaces::All);
+        desired.offered = desired.owned.keys().copied().collect();
+        desired.owned.clear();
+        bench.handle(Input::Want(desired));
+        assert!(bench.answers(LINK));
+        if takes {
+            let mut theirs = claims::Holdings::default();
+            theirs.set(VIP.into(), Some(Standing::Holds));
+            bench.hear_claims(&theirs, vec![(VIP.into(), Some(Standing::Holds))]);
+            assert!(!bench.answers(LINK), "it has taken it");
+        } else {
+            bench.run_for(HAND_OVER - milliseconds(1));
+            assert!(bench.answers(LINK));
+            bench.run_for(milliseconds(1));
+            assert!(!bench.answers(LINK));
+        }
+    }
+    // What nobody is to take is given up at once.
+    let mut bench = settled_bench();
+    bench.hear(LINK, Flags::default());
+    let mut desired = wanted(&Interfaces::All);
+    desired.owned.clear();
+    bench.handle(Input::Want(desired));
+    assert!(!bench.answers(LINK));
 }
 
 #[test]
@@ -576,6 +687,7 @@ fn no_frame_panics_a_station() {
         held: [0; 16],
         node: "peer".to_owned(),
         interface: "eth9".to_owned(),
+        claims: Message::Nothing,
     }
     .emit(&Authenticator::new(None));
     let seeds = [arp_request(), heartbeat::frame(&packet, PEER, None, None)];

@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use crate::layer2::Settings;
-use crate::layer2::heartbeat::{self, Authenticator, Flags, Heartbeat, HeldDigest};
+use crate::layer2::claims::{Digest, Message};
+use crate::layer2::heartbeat::{Authenticator, Flags, Heartbeat};
 
 /// What our heartbeats are made from.
 #[derive(Debug)]
@@ -12,7 +13,6 @@ pub(super) struct Voice {
     pub(super) authenticator: Authenticator,
     incarnation: u64,
     sequence: u64,
-    pub(super) held: HeldDigest,
     rng: fastrand::Rng,
 }
 
@@ -23,7 +23,6 @@ impl Voice {
             authenticator: Authenticator::new(settings.key.as_ref()),
             incarnation,
             sequence: 0,
-            held: heartbeat::held_digest(std::iter::empty()),
             rng: fastrand::Rng::with_seed(incarnation),
         }
     }
@@ -33,16 +32,17 @@ impl Voice {
         heartbeat.node == self.node
     }
 
-    pub(super) fn speak(&mut self, interface: &str, interval: Duration, flags: Flags) -> Vec<u8> {
+    pub(super) fn speak(&mut self, interface: &str, interval: Duration, saying: Saying) -> Vec<u8> {
         self.sequence += 1;
         Heartbeat {
-            flags,
+            flags: saying.flags,
             incarnation: self.incarnation,
             sequence: self.sequence,
             interval,
-            held: self.held,
+            held: saying.held,
             node: self.node.clone(),
             interface: interface.to_owned(),
+            claims: saying.claims,
         }
         .emit(&self.authenticator)
     }
@@ -52,6 +52,14 @@ impl Voice {
     pub(super) fn pause(&mut self, interval: Duration) -> Duration {
         interval.mul_f64(0.9 + 0.1 * self.rng.f64())
     }
+}
+
+/// What a heartbeat is to say.
+#[derive(Debug, Default)]
+pub(super) struct Saying {
+    pub(super) flags: Flags,
+    pub(super) held: Digest,
+    pub(super) claims: Message,
 }
 
 /// So many last heartbeats are still to be sent, the next one then: one could be lost.
@@ -67,10 +75,6 @@ impl Farewell {
             left: FAREWELLS,
             next: now,
         }
-    }
-
-    pub(super) fn over(now: Instant) -> Self {
-        Self { left: 0, next: now }
     }
 
     pub(super) fn due(&self) -> Option<Instant> {

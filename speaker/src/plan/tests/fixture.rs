@@ -8,7 +8,7 @@ use ferrolb_crds::model::*;
 use ferrolb_crds::source::Change;
 use ipnet::IpNet;
 
-use crate::world::{Identity, LinkState, Segment, World};
+use crate::world::{Claim, Heard, Identity, LinkState, Segment, Standing, World};
 
 pub(super) const VIP: &str = "10.0.0.1";
 
@@ -26,6 +26,15 @@ pub(super) fn range(text: &str) -> AddressRange {
 
 pub(super) fn key(name: &str) -> ServiceKey {
     ServiceKey::new("default", name)
+}
+
+/// What another node says of an address, from its eth0.
+pub(super) fn claim(node: &str, standing: Standing) -> Claim {
+    Claim {
+        node: node.into(),
+        interface: "eth0".into(),
+        standing,
+    }
 }
 
 /// Interfaces on which a node is heard that has the same names for its own.
@@ -253,6 +262,8 @@ impl Fixture {
             heard: heard
                 .map(|(node, on)| ((*node).to_owned(), same_names(on)))
                 .collect(),
+            waiting: Heard::new(),
+            unknown: BTreeSet::new(),
         };
     }
 
@@ -262,6 +273,8 @@ impl Fixture {
         self.segment = Segment::Known {
             links: links(&[(on, true)]),
             heard: BTreeMap::from([(node.to_owned(), way)]),
+            waiting: Heard::new(),
+            unknown: BTreeSet::new(),
         };
     }
 

@@ -1,6 +1,7 @@
 //! Planning what a change touched equals planning everything, and the order of changes of different
 //! objects does not matter.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use ferrolb_crds::model::{Config, EndpointSlice, TrafficPolicy};
@@ -8,14 +9,16 @@ use ferrolb_crds::source::Change;
 use proptest::prelude::*;
 
 use super::fixture::*;
-use crate::plan::{Plan, heartbeat, peers, plan, plan_address};
-use crate::world::{Identity, Segment, World};
+use crate::plan::{Layer2, Plan, heartbeat, peers, plan, plan_address};
+use crate::world::{Claim, Heard, Identity, Segment, Standing, World};
 
 /// A change of the world, small enough that changes meet each other.
 #[derive(Debug, Clone)]
 enum Op {
     Objects(Change),
     Segment(Segment),
+    /// All that is claimed of an address.
+    Claims(&'static str, Vec<Claim>),
 }
 
 fn service_change() -> impl Strategy<Value = Change> {
@@ -105,8 +108,26 @@ fn segment() -> impl Strategy<Value = Op> {
                     .filter(|(_, is_heard)| *is_heard)
                     .map(|(name, _)| ((*name).to_owned(), same_names(&["eth0"])))
                     .collect(),
+                waiting: Heard::new(),
+                unknown: BTreeSet::new(),
             },
         })
+    })
+}
+
+fn claims() -> impl Strategy<Value = Op> {
+    let address = prop::sample::select(vec!["10.0.0.1", "10.0.0.2", "fc00::1", "10.0.1.1"]);
+    let standing = || {
+        prop::option::of(prop::sample::select(vec![
+            Standing::Holds,
+            Standing::Offers,
+            Standing::Remembers,
+        ]))
+    };
+    (address, [standing(), standing()]).prop_map(|(address, standings)| {
+        let claims = ["n2", "n3"].into_iter().zip(standings);
+        let claims = claims.filter_map(|(node, standing)| Some(claim(node, standing?)));
+        Op::Claims(address, claims.collect())
     })
 }
 
@@ -117,6 +138,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => node_change().prop_map(Op::Objects),
         1 => config_change().prop_map(Op::Objects),
         1 => segment(),
+        1 => claims(),
     ]
 }
 
@@ -127,14 +149,20 @@ fn empty() -> World {
     })
 }
 
-/// Feeds one change and plans only what it touched.
-fn step(world: &mut World, held: &mut Plan, op: Op) {
+/// Feeds one change and plans only what it touched; `keeps` what that makes this node hold.
+fn step(world: &mut World, held: &mut Plan, op: Op, keeps: bool) {
     let touched = match op {
         Op::Objects(change) => world.apply(change),
         Op::Segment(segment) => world.hear(segment),
+        Op::Claims(address, claims) => world.take_claims(BTreeMap::from([(ip(address), claims)])),
     };
     for address in touched {
-        match plan_address(world, address) {
+        let plan = plan_address(world, address);
+        if keeps {
+            let layer2 = plan.as_ref().map(|plan| &plan.layer2);
+            world.note_held(address, layer2.map(Layer2::held_on).unwrap_or_default());
+        }
+        match plan {
             Some(plan) => held.addresses.insert(address, plan),
             None => held.addresses.remove(&address),
         };
@@ -151,6 +179,7 @@ fn object(op: &Op) -> String {
         Op::Objects(Change::Node(name, _)) => format!("node {name}"),
         Op::Objects(_) => "config".to_owned(),
         Op::Segment(_) => "segment".to_owned(),
+        Op::Claims(address, _) => format!("claims {address}"),
     }
 }
 
@@ -162,7 +191,7 @@ proptest! {
         let mut world = empty();
         let mut held = plan(&world);
         for op in ops {
-            step(&mut world, &mut held, op);
+            step(&mut world, &mut held, op, true);
             prop_assert_eq!(&held, &plan(&world));
         }
     }
@@ -172,7 +201,7 @@ proptest! {
         ops in prop::collection::vec(op(), 1..20),
         seed in any::<u64>(),
     ) {
-        let mut last = std::collections::BTreeMap::new();
+        let mut last = BTreeMap::new();
         for op in ops {
             last.insert(object(&op), op);
         }
@@ -182,7 +211,7 @@ proptest! {
         let plans = [sorted, shuffled].map(|ops| {
             let (mut world, mut held) = (empty(), Plan::default());
             for op in ops {
-                step(&mut world, &mut held, op);
+                step(&mut world, &mut held, op, false);
             }
             held
         });

@@ -1,20 +1,41 @@
-//! Many stations on one virtual segment and one virtual clock, with loss, pauses and partitions.
+//! Many nodes on one virtual segment and one virtual clock, with loss, pauses and partitions. A node
+//! is what it is in the world: its knowledge, its plan and its station, without sockets.
 
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
-use std::time::Duration;
 
-use super::tests::{LINK, PEER, frames, link, milliseconds, settings};
+use ferrolb_crds::model::{
+    AddressRange, Config, Family, FamilyPolicy, L2Advertisement, Pool, PoolChoice, Requests,
+    Service, ServiceKey, TrafficPolicy,
+};
+
 use super::*;
-use crate::layer2::rank;
-use crate::layer2::{Interfaces, Report};
+use crate::layer2::station::{Input, Link, Output, Station};
+use crate::layer2::{Desired, LinkIndex, Report, Settings};
 use crate::wire::arp::{Operation, Packet};
+use crate::wire::ethernet::Mac;
 
-/// Virtual addresses that the stations share out among themselves by rank.
+/// Virtual addresses that the nodes share out among themselves.
 const ADDRESSES: u32 = 5;
+
+const LINK: LinkIndex = LinkIndex(2);
+const PEER: Mac = Mac([2, 0, 0, 0, 0, 0x0b]);
 
 fn address(n: u32) -> IpAddr {
     Ipv4Addr::from(0x0a00_0100 + n).into()
+}
+
+fn milliseconds(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+fn settings(node: &str) -> Settings {
+    Settings {
+        node: node.to_owned(),
+        key: None,
+        interval: milliseconds(100),
+        down_after: None,
+    }
 }
 
 fn name(n: usize) -> String {
@@ -23,6 +44,8 @@ fn name(n: usize) -> String {
 
 struct Host {
     station: Station,
+    world: World,
+    plan: Plan,
     mac: Mac,
     is_alive: bool,
     is_candidate: bool,
@@ -77,13 +100,16 @@ impl Segment {
         let seed = incarnation * 10_000 + n as u64;
         let mut station = Station::new(&settings(&name(n)), seed, self.now, SystemTime::UNIX_EPOCH);
         let eth0 = Link {
+            name: "eth0".to_owned(),
             mac,
-            ..link("eth0", 0)
+            has_carrier: true,
+            addresses: Vec::new(),
         };
         station.handle(self.now, Input::Links(BTreeMap::from([(LINK, eth0)])));
-        station.handle(self.now, Input::Want(decide(n, &station)));
-        Host {
+        let mut host = Host {
             station,
+            world: world(&name(n)),
+            plan: Plan::default(),
             mac,
             is_alive: true,
             is_candidate: true,
@@ -91,7 +117,9 @@ impl Segment {
             waiting: Vec::new(),
             side: 0,
             deadline: None,
-        }
+        };
+        host.hear(self.now);
+        host
     }
 
     /// One turn of a host's driver: frames, what is due, and what follows.
@@ -110,18 +138,8 @@ impl Segment {
                 has_changed |= output == Output::Changed;
                 said.push(output);
             }
-            let Host {
-                station,
-                is_candidate,
-                ..
-            } = &mut self.hosts[n];
             if has_changed {
-                let desired = match is_candidate {
-                    true => decide(n, station),
-                    false => Desired::default(),
-                };
-                station.handle(now, Input::Want(desired));
-                station.handle_timeout(now);
+                self.hosts[n].hear(now);
             }
         }
         for output in said {
@@ -132,6 +150,8 @@ impl Segment {
                     Some(_) => self.downs.push((now - self.start, n, node)),
                     None => self.ups += 1,
                 }
+            } else if output == Output::Left {
+                self.hosts[n].is_alive = false;
             }
         }
         self.plan(n);
@@ -216,14 +236,29 @@ impl Segment {
     /// The node is no candidate any more; the others are not told otherwise.
     fn retire(&mut self, n: usize) {
         self.hosts[n].is_candidate = false;
-        let desired = Input::Want(Desired::default());
-        self.hosts[n].station.handle(self.now, desired);
+        self.hosts[n].hear(self.now);
         self.turn(n, &[]);
     }
 
-    fn restart(&mut self, n: usize) {
-        self.hosts[n] = self.host(n, 2);
+    /// The node leaves in good order.
+    fn leave(&mut self, n: usize) {
+        self.hosts[n].station.handle(self.now, Input::Leave);
         self.turn(n, &[]);
+    }
+
+    /// A new process in the place of the old one, which remembers what that held.
+    fn restart(&mut self, n: usize) {
+        let held = self.hosts[n].held();
+        let incarnation = 2 + self.elapsed().as_micros() as u64;
+        self.hosts[n] = self.host(n, incarnation);
+        let _ = self.hosts[n].world.remember(held);
+        self.hosts[n].hear(self.now);
+        self.turn(n, &[]);
+    }
+
+    /// Who answers for each address, by number.
+    fn holders(&mut self) -> Vec<Vec<usize>> {
+        (0..ADDRESSES).map(|n| self.answering(n)).collect()
     }
 
     fn pause(&mut self, n: usize, time: Duration) {
@@ -257,7 +292,8 @@ impl Segment {
             };
             host.station.handle(self.now, input);
             let said: Vec<Output> = std::iter::from_fn(|| host.station.poll()).collect();
-            if frames(&said).any(|(_, frame)| frame[..6] == PEER.0) {
+            let answers = |output: &Output| matches!(output, Output::Send { frame, .. } if frame[..6] == PEER.0);
+            if said.iter().any(answers) {
                 answering.push(n);
             }
         }
@@ -287,25 +323,95 @@ impl Segment {
     }
 }
 
-/// What the composition root does: rank over those alive, once it knows who is.
-fn decide(n: usize, station: &Station) -> Desired {
-    let report = station.report();
-    let node = name(n);
-    let is_fit = !report.listening && report.interfaces.values().all(|link| link.is_settled);
-    let live = report
-        .nodes
-        .iter()
-        .filter(|(_, health)| !health.heard_on.is_empty());
-    let mut candidates: Vec<&str> = live.map(|(name, _)| name.as_str()).collect();
-    candidates.extend(is_fit.then_some(node.as_str()));
-    let owned = (0..ADDRESSES).map(address).filter(|address| {
-        let weighed = candidates.iter().map(|name| (*name, 0));
-        rank::first(*address, weighed) == Some(node.as_str())
-    });
-    Desired {
-        owned: owned.map(|address| (address, Interfaces::All)).collect(),
-        heartbeat: Some(Interfaces::All),
+impl Host {
+    /// What the composition root does when layer 2 has news.
+    fn hear(&mut self, now: Instant) {
+        let mut touched = self.world.hear(translate::segment(&self.station.report()));
+        let claims = translate::claims(self.station.take_claims());
+        touched.extend(self.world.take_claims(claims));
+        touched.extend(
+            (0..ADDRESSES)
+                .map(address)
+                .filter(|at| !self.plan.addresses.contains_key(at)),
+        );
+        for address in touched {
+            let plan = plan::plan_address(&self.world, address).unwrap();
+            self.world.note_held(address, plan.layer2.held_on());
+            if plan.layer2.is_decided() {
+                self.world.forget(address);
+            }
+            self.plan.addresses.insert(address, plan);
+        }
+        self.plan.heartbeat = plan::heartbeat(&self.world);
+        let desired = match self.is_candidate {
+            true => {
+                let addresses = self.plan.addresses.iter();
+                translate::layer2_desired(&self.plan, self.world.remembered(), addresses)
+            }
+            false => Desired::default(),
+        };
+        self.station.handle(now, Input::Want(desired));
+        self.station.handle_timeout(now);
     }
+
+    fn held(&self) -> BTreeSet<IpAddr> {
+        let held = self.plan.addresses.iter();
+        let held = held.filter(|(_, plan)| plan.layer2.is_held());
+        held.map(|(address, _)| *address).collect()
+    }
+}
+
+/// A world with the addresses in it, each that of a Service, and all of them announced by every node.
+fn world(node: &str) -> World {
+    let mut world = World::new(Identity {
+        node: node.to_owned(),
+        ..Identity::default()
+    });
+    let mut config = Config::default();
+    let pool = Pool {
+        name: "pool".to_owned(),
+        labels: BTreeMap::new(),
+        ranges: vec![AddressRange::from(
+            "10.0.0.0/8".parse::<ipnet::IpNet>().unwrap(),
+        )],
+        auto_assign: true,
+        avoid_buggy_ips: false,
+        allocation: None,
+    };
+    config.pools.insert("pool".to_owned(), pool);
+    let advertisement = L2Advertisement {
+        name: "all".to_owned(),
+        pools: PoolChoice::default(),
+        nodes: Vec::new(),
+        services: Vec::new(),
+        interfaces: BTreeSet::new(),
+        preferences: Vec::new(),
+    };
+    let advertisements = &mut config.l2_advertisements;
+    advertisements.insert("all".to_owned(), advertisement);
+    let _ = world.apply(Change::Config(Arc::new(config)));
+    for n in 0..ADDRESSES {
+        let key = ServiceKey::new("default", format!("web-{n}"));
+        let service = Service {
+            key: key.clone(),
+            labels: BTreeMap::new(),
+            created: None,
+            is_load_balancer: true,
+            class: None,
+            families: vec![Family::V4],
+            family_policy: FamilyPolicy::Single,
+            ports: Vec::new(),
+            traffic_policy: TrafficPolicy::Cluster,
+            selector: BTreeMap::new(),
+            source_ranges: Vec::new(),
+            bad_source_ranges: Vec::new(),
+            requests: Requests::default(),
+            ingress: vec![address(n)],
+            allocated_from: None,
+        };
+        let _ = world.apply(Change::Service(key, Some(Arc::new(service))));
+    }
+    world
 }
 
 #[test]
@@ -352,7 +458,7 @@ fn a_segment_carries_no_more_than_about_500_heartbeats_a_second() {
 #[test]
 fn no_false_downs_at_five_percent_loss() {
     // 380 pairs for 60 s: silence alone would be some 28 false alarms, probes leave 0.03.
-    let mut segment = Segment::new(20, 0.05, 4);
+    let mut segment = Segment::new(20, 0.05, 5);
     segment.run_for(Duration::from_secs(60));
     assert_eq!(segment.ups, 380);
     assert_eq!(segment.downs, []);
@@ -410,7 +516,8 @@ fn after_a_partition_heals_exactly_one_answers_for_each_address() {
 #[test]
 fn a_node_that_starts_again_at_once_leaves_no_address_unanswered_for_long() {
     let mut segment = Segment::new(4, 0.0, 7);
-    segment.run_for(milliseconds(1000));
+    // For so long that it is plain that the others were not started with it.
+    segment.run_for(milliseconds(4000));
     segment.restart(1);
     // It listens, says so, and the others take over at once.
     segment.run_for(milliseconds(5));
@@ -431,6 +538,149 @@ fn a_candidate_no_more_leaves_no_address_unanswered_for_long() {
     }
     let silence = segment.downs.iter().filter(|(_, n, _)| *n == 3);
     assert_eq!(silence.count(), 3, "and none is taken for dead later");
+}
+
+#[test]
+fn a_returning_node_takes_nothing_back() {
+    let mut segment = Segment::new(4, 0.02, 10);
+    segment.run_for(milliseconds(1000));
+    segment.kill(1);
+    segment.run_for(milliseconds(1000));
+    let after = segment.holders();
+    assert!(
+        after
+            .iter()
+            .all(|holders| holders.len() == 1 && holders[0] != 1)
+    );
+    segment.restart(1);
+    for _ in 0..20 {
+        segment.run_for(milliseconds(100));
+        assert_eq!(segment.holders(), after);
+    }
+}
+
+#[test]
+fn a_restart_of_all_at_once_leaves_every_address_where_it_was() {
+    let mut segment = Segment::new(6, 0.02, 11);
+    segment.run_for(milliseconds(1000));
+    // So that it is not the rank that brings them back.
+    segment.kill(0);
+    segment.run_for(milliseconds(1000));
+    segment.restart(0);
+    segment.run_for(milliseconds(1000));
+    let before = segment.holders();
+    for n in 0..6 {
+        segment.restart(n);
+        segment.run_for(milliseconds(15));
+    }
+    segment.run_for(milliseconds(1000));
+    assert_eq!(segment.holders(), before);
+}
+
+#[test]
+fn who_leaves_answers_until_somebody_else_does() {
+    let mut segment = Segment::new(4, 0.0, 12);
+    segment.run_for(milliseconds(1000));
+    for n in 0..3 {
+        segment.leave(n);
+        for _ in 0..100 {
+            segment.run_for(Duration::from_micros(500));
+            let holders = segment.holders();
+            assert!(
+                holders.iter().all(|holders| !holders.is_empty()),
+                "{holders:?}"
+            );
+        }
+        segment.exactly_one_answers_for_each_address();
+        assert!(!segment.hosts[n].is_alive, "it has not waited for longer");
+    }
+    let start = segment.elapsed();
+    segment.leave(3);
+    segment.run_for(milliseconds(50));
+    assert!(!segment.hosts[3].is_alive, "there is nobody to wait for");
+    assert!(segment.elapsed() - start <= milliseconds(50));
+    assert_eq!(segment.hosts[3].station.left_behind().len(), 5);
+}
+
+#[test]
+fn who_leaves_although_nobody_takes_over_ends_all_the_same() {
+    let mut segment = Segment::new(2, 0.0, 13);
+    segment.run_for(milliseconds(1000));
+    // The other is alive, and hears nothing any more.
+    segment.hosts[1].side = 1;
+    segment.leave(0);
+    segment.run_for(milliseconds(510));
+    assert!(!segment.hosts[0].is_alive);
+}
+
+#[test]
+fn i6_what_holds_is_told_again_to_whoever_missed_it() {
+    // Half of everything is lost: no news arrives for sure, and all is known in the end.
+    let mut segment = Segment::new(3, 0.0, 14);
+    segment.run_for(milliseconds(1000));
+    segment.loss = 0.3;
+    segment.kill(2);
+    segment.run_for(milliseconds(5000));
+    segment.loss = 0.0;
+    segment.run_for(milliseconds(1000));
+    segment.exactly_one_answers_for_each_address();
+    for n in 0..2 {
+        let other = name(1 - n);
+        let told: BTreeSet<IpAddr> = segment.hosts[1 - n].held();
+        let world = &segment.hosts[n].world;
+        let known = (0..ADDRESSES).map(address).filter(|address| {
+            let mut claims = world.claims_at(*address).iter();
+            claims.any(|claim| *claim.node == *other)
+        });
+        assert_eq!(known.collect::<BTreeSet<_>>(), told);
+    }
+}
+
+/// Whatever happens, in the end one node answers for each address, and no address moves unless its
+/// holder failed, was cut off or stalled, or comes back from where it was cut off and is ranked first.
+#[test]
+fn i6_after_random_events_exactly_one_holds_each_address_and_none_moves_without_a_cause() {
+    for seed in 0..40 {
+        let mut segment = Segment::new(7, 0.03, 100 + seed);
+        segment.run_for(milliseconds(1000));
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let mut before = segment.holders();
+        for _ in 0..12 {
+            let n = rng.usize(..7);
+            let is_alive = segment.hosts[n].is_alive;
+            let what = rng.u8(..4);
+            eprintln!(
+                "seed {seed} at {:?} node {n} alive {is_alive} what {what} before {before:?}",
+                segment.elapsed()
+            );
+            match what {
+                0 if is_alive => segment.kill(n),
+                1 if is_alive => segment.leave(n),
+                2 if is_alive => segment.pause(n, milliseconds(rng.u64(100..3000))),
+                _ if is_alive => segment.hosts[n].side = 1,
+                _ => segment.restart(n),
+            }
+            segment.run_for(milliseconds(rng.u64(500..2500)));
+            segment.hosts.iter_mut().for_each(|host| host.side = 0);
+            segment.run_for(milliseconds(1500));
+            if segment.hosts.iter().any(|host| host.paused_until.is_some()) {
+                segment.run_for(milliseconds(3000));
+            }
+            if !segment.hosts.iter().any(|host| host.is_alive) {
+                continue;
+            }
+            segment.exactly_one_answers_for_each_address();
+            let after = segment.holders();
+            for (old, new) in before.iter().zip(&after) {
+                let has_moved = old != new && !old.is_empty();
+                assert!(
+                    !has_moved || old == &[n] || new == &[n],
+                    "seed {seed}: {n} had no part in {old:?} to {new:?}"
+                );
+            }
+            before = after;
+        }
+    }
 }
 
 #[test]

@@ -1,0 +1,93 @@
+//! Telling the others what is claimed here, and hearing what they claim.
+
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use super::{Output, Station};
+use crate::layer2::LinkIndex;
+use crate::layer2::announcer;
+use crate::layer2::claims::{self, Source};
+use crate::layer2::heartbeat::Flags;
+use crate::wire::ethernet::Mac;
+
+impl Station {
+    /// Tells those who asked; several at once, all together.
+    pub(super) fn tell(&mut self, now: Instant) {
+        let due = self.links.iter_mut().filter_map(|(link, attachment)| {
+            attachment.tells_at().filter(|at| *at <= now)?;
+            attachment.tells_at = now + TELL_AGAIN;
+            let askers = std::mem::take(&mut attachment.askers);
+            let to = askers.first().copied().filter(|_| askers.len() == 1);
+            Some((*link, to, attachment.holdings.parts()))
+        });
+        let due: Vec<_> = due.collect();
+        for (link, to, parts) in due {
+            for part in parts {
+                self.send(link, to, Flags::default(), part);
+            }
+        }
+    }
+
+    pub(super) fn follow_claims(&mut self) {
+        while let Some(output) = self.claims.poll() {
+            match output {
+                claims::Output::Ask { link, to } => {
+                    let flags = Flags {
+                        asks: true,
+                        ..Flags::default()
+                    };
+                    self.send_to(link, to, flags);
+                }
+                claims::Output::Known => self.outputs.push_back(Output::Changed),
+            }
+        }
+        let changed = self.claims.take_changed();
+        if !changed.is_empty() {
+            self.claimed.extend(changed);
+            self.claims_taken += 1;
+            self.outputs.push_back(Output::Changed);
+        }
+    }
+
+    /// What another node answers for it claims, whether that was heard or not; else the caches are
+    /// to be put right.
+    pub(super) fn note_rival(&mut self, now: Instant, link: LinkIndex, address: IpAddr, mac: Mac) {
+        let mut own = self.links.values().map(|attachment| attachment.link.mac);
+        if own.any(|own| own == mac) {
+            return;
+        }
+        // It was offered, and is taken.
+        let is_offered = self.offers.contains_key(&address);
+        let rival = self.liveness.node_at(link, mac);
+        let node = rival.map(|(node, _)| node.to_owned());
+        if let Some((node, from)) = rival {
+            self.claims
+                .note_answer(now, &Source::of(node, from), address);
+        }
+        if is_offered {
+            return;
+        }
+        let defend = announcer::Input::Defend { link, address };
+        self.announcer.handle(now, defend);
+        if self.rivals.len() >= MAX_RIVALS {
+            self.rivals.clear();
+        }
+        let interface = self.name_of(link);
+        if let Some(interface) = interface
+            && self.rivals.insert((address, mac))
+        {
+            self.outputs.push_back(Output::Rival {
+                interface,
+                address,
+                mac,
+                node,
+            });
+        }
+    }
+}
+
+/// Time between two answers to those who ask what is claimed.
+const TELL_AGAIN: Duration = Duration::from_millis(50);
+
+/// Then it is said again.
+const MAX_RIVALS: usize = 1024;
