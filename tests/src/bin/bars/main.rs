@@ -407,7 +407,7 @@ fn fresh_clone() -> Result<Vec<Figure>> {
 fn head() -> Result<String> {
     Ok(format!(
         "# Figures\n\nWritten by `make bars`, each row with the day and the commit it was measured at.\n\
-         Machine: {}.\n\n\
+         Machine of the latest rows: {}. Older ones can be another machine's: compare factors, not seconds.\n\n\
          | measure | what | measured | bar | held | when |\n|---|---|---|---|---|---|\n",
         machine()?
     ))
