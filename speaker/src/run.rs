@@ -40,7 +40,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use crate::plan::{self, AddressPlan, Layer2, Plan};
+use crate::plan::{self, AddressPlan, Plan};
 use crate::status::{self, Document, Facts, Listener, NodeFile, Since};
 use crate::world::{Identity, Segment, World};
 use changes::Differences;
@@ -384,12 +384,9 @@ impl Speaker {
 
     /// The next plan depends on what this one makes this node hold.
     fn note_decided(&mut self, address: IpAddr, plan: Option<&AddressPlan>) {
-        let layer2 = plan.map(|plan| &plan.layer2);
-        self.world
-            .note_held(address, layer2.map(Layer2::held_on).unwrap_or_default());
-        let is_open = layer2.is_some_and(|layer2| !layer2.is_decided());
-        if !is_open {
-            self.world.forget(address);
+        match plan.map(|plan| plan.layer2.decision()) {
+            Some(decision) => self.world.note_decision(address, decision),
+            None => self.world.forget(address),
         }
     }
 
@@ -545,7 +542,7 @@ impl Speaker {
         }
         self.plan = Plan::default();
         // Whoever takes an address remembers it; what nobody took this node comes back to.
-        let _ = self.world.remember(left_behind);
+        let _ = self.world.remember(&left_behind | self.world.remembered());
         let _ = self
             .world
             .hear(Segment::Off("this speaker has stopped".to_owned()));

@@ -81,6 +81,25 @@ pub enum Standing {
     Remembers,
 }
 
+/// What was decided about an address, as far as the next decision depends on it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decision {
+    /// This node holds it.
+    Held {
+        /// On these interfaces.
+        on: BTreeSet<String>,
+    },
+    /// It does not, for a reason that waiting does not change.
+    NotHeld {
+        /// Who is to, as far as is known.
+        holder: Option<String>,
+    },
+    /// No interface chosen is up.
+    Failed,
+    /// It is not known who holds what.
+    Open,
+}
+
 /// How this node holds an address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Held {
@@ -119,6 +138,8 @@ pub struct World {
     /// What the others say, by address.
     claims: BTreeMap<IpAddr, Vec<Claim>>,
     held: BTreeMap<IpAddr, Held>,
+    /// Who else is to hold an address.
+    others: BTreeMap<IpAddr, Box<str>>,
     /// Held before this speaker was started anew, and not decided on since.
     remembered: BTreeSet<IpAddr>,
     /// Grows when what nodes are preferred may have changed.
@@ -143,6 +164,7 @@ impl World {
             segment: Segment::Off("layer 2 has not been started".to_owned()),
             claims: BTreeMap::new(),
             held: BTreeMap::new(),
+            others: BTreeMap::new(),
             remembered: BTreeSet::new(),
             preferences: 0,
             ranges: BTreeMap::new(),
@@ -180,12 +202,16 @@ impl World {
         };
         // Another node's address is nobody else's business as long as nothing happens to that node.
         let is_settled = |address: &IpAddr| {
-            let mut claims = self.claims_at(*address).iter();
-            !self.held.contains_key(address)
-                && claims.any(|claim| {
-                    claim.standing == Standing::Holds && self.segment.hears(&claim.node)
-                })
-                && !claims_of(&nodes, self.claims_at(*address))
+            let holder = self.others.get(address);
+            holder.is_some_and(|holder| {
+                let mut claims = self.claims_at(*address).iter();
+                !nodes.contains(&**holder)
+                    && claims.any(|claim| {
+                        claim.node.as_ref() == holder.as_ref()
+                            && claim.standing == Standing::Holds
+                            && self.segment.hears(claim)
+                    })
+            })
         };
         self.addresses()
             .filter(|address| !is_settled(address))
@@ -220,13 +246,32 @@ impl World {
         self.claims.get(&address).map_or(&[], Vec::as_slice)
     }
 
-    /// It was decided that this node holds the address on these interfaces, or on none.
-    pub fn note_held(&mut self, address: IpAddr, on: BTreeSet<String>) {
-        let preferences = self.preferences;
-        match on.is_empty() {
-            true => drop(self.held.remove(&address)),
-            false => drop(self.held.insert(address, Held { on, preferences })),
+    /// Notes what was decided about an address: the next decision depends on it.
+    pub fn note_decision(&mut self, address: IpAddr, decision: Decision) {
+        let was_held = self.held.remove(&address).is_some();
+        self.others.remove(&address);
+        match decision {
+            Decision::Held { on } => {
+                let preferences = self.preferences;
+                self.held.insert(address, Held { on, preferences });
+                self.remembered.remove(&address);
+            }
+            Decision::NotHeld { holder } => {
+                let holder = holder.map(|holder| (address, holder.into()));
+                self.others.extend(holder);
+                self.remembered.remove(&address);
+            }
+            // What a dead switch took comes back with it.
+            Decision::Failed if was_held => drop(self.remembered.insert(address)),
+            Decision::Failed | Decision::Open => {}
         }
+    }
+
+    /// No Service holds the address any more.
+    pub fn forget(&mut self, address: IpAddr) {
+        self.held.remove(&address);
+        self.others.remove(&address);
+        self.remembered.remove(&address);
     }
 
     /// Whether this node holds the address on an interface.
@@ -246,11 +291,6 @@ impl World {
     pub fn remember(&mut self, addresses: BTreeSet<IpAddr>) -> BTreeSet<IpAddr> {
         self.remembered = addresses;
         self.remembered.clone()
-    }
-
-    /// It was decided who holds the address: what was before does not matter any more.
-    pub fn forget(&mut self, address: IpAddr) -> bool {
-        self.remembered.remove(&address)
     }
 
     /// The addresses that this node held before it was started anew, as far as nothing has been decided
@@ -521,12 +561,14 @@ impl Segment {
         Some(nodes)
     }
 
-    /// Whether a node lives and is not leaving.
-    fn hears(&self, node: &str) -> bool {
-        match self {
-            Self::Known { heard, .. } => heard.contains_key(node),
-            Self::Off(_) | Self::Listening { .. } => false,
-        }
+    /// Whether the node that claims something is heard from the interface that it claims it for.
+    fn hears(&self, claim: &Claim) -> bool {
+        let Self::Known { heard, .. } = self else {
+            return false;
+        };
+        let ways = heard.get(&*claim.node).into_iter().flatten();
+        let mut from = ways.flat_map(|(_, from)| from);
+        from.any(|from| **from == *claim.interface)
     }
 
     /// Interfaces fit for announcing, by name; none while layer 2 is off.
@@ -542,10 +584,6 @@ fn unlike<'a>(heard: &'a Heard, before: &'a Heard) -> BTreeSet<&'a str> {
     let names = heard.keys().chain(before.keys());
     let unlike = names.filter(|name| heard.get(*name) != before.get(*name));
     unlike.map(String::as_str).collect()
-}
-
-fn claims_of(nodes: &BTreeSet<&str>, claims: &[Claim]) -> bool {
-    claims.iter().any(|claim| nodes.contains(&*claim.node))
 }
 
 fn implied(name: &str) -> Node {

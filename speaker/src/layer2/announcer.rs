@@ -79,6 +79,8 @@ struct Schedule {
     began: Instant,
     step: usize,
     due: Instant,
+    /// When somebody was last told that it is ours after all.
+    defended: Option<Instant>,
 }
 
 impl Announcer {
@@ -159,10 +161,22 @@ impl Announcer {
         }
     }
 
-    /// The same for one address. It is said at once that it is ours, but not for each of many packets.
+    /// What is due anyway is said soon; once in a while at most, or two who defend the same address
+    /// would never end (RFC 5227 §2.4).
     fn defend(&mut self, now: Instant, place: Place) {
-        if self.schedules.contains_key(&place) && !self.has_just_begun(now, &place) {
-            self.schedule(place, Schedule::begin(now, now + YIELD_FIRST));
+        let Some(schedule) = self.schedules.get(&place).copied() else {
+            return;
+        };
+        let has_defended = schedule
+            .defended
+            .is_some_and(|at| now < at + DEFEND_INTERVAL);
+        if !has_defended {
+            let defence = Schedule {
+                due: schedule.due.min(now + YIELD_FIRST),
+                defended: Some(now),
+                ..schedule
+            };
+            self.schedule(place, defence);
         }
     }
 
@@ -194,6 +208,7 @@ impl Announcer {
             began: schedule.began,
             step: schedule.step.saturating_add(1),
             due: now + wait,
+            defended: schedule.defended,
         };
         self.schedule(place, next);
     }
@@ -217,6 +232,7 @@ impl Schedule {
             began,
             step: 0,
             due,
+            defended: None,
         }
     }
 }
@@ -242,6 +258,9 @@ const REST: Duration = Duration::from_secs(60);
 
 /// On a refresh others are to stop announcing before we begin.
 const YIELD_FIRST: Duration = Duration::from_millis(50);
+
+/// Time between two defences of an address (RFC 5227 §1.1).
+const DEFEND_INTERVAL: Duration = Duration::from_secs(10);
 
 /// How long a burst is too young to begin again.
 const JUST_BEGUN: Duration = Duration::from_millis(500);

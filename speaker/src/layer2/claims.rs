@@ -126,6 +126,8 @@ pub struct Claims {
     accounts: BTreeMap<Arc<str>, BTreeMap<Arc<str>, Account>>,
     by_address: BTreeMap<IpAddr, Vec<(Source, Standing)>>,
     changed: BTreeSet<IpAddr>,
+    /// How many claims there are in all.
+    count: usize,
     /// No deadline is earlier.
     wake: Option<Instant>,
     outputs: VecDeque<Output>,
@@ -157,9 +159,10 @@ impl Claims {
             digest,
             message,
         } = heard;
-        let known = self.account(&source.node, &source.interface);
-        if known.is_some_and(|known| known.incarnation != incarnation) {
-            self.clear(&source);
+        // What it said of any interface before it was started anew holds no more.
+        let mut known = self.accounts.get(&source.node).into_iter().flatten();
+        if known.any(|(_, known)| known.incarnation != incarnation) {
+            self.forget(&source.node);
         }
         if self.account(&source.node, &source.interface).is_none() && !self.has_room(&source.node) {
             return;
@@ -251,10 +254,11 @@ impl Claims {
         self.by_address.get(&address).map_or(&[], Vec::as_slice)
     }
 
-    /// Whether all is known that a source has to say, or has been waited for long enough.
+    /// Whether all is known that a source has to say, or has been waited for long enough. One that
+    /// nothing is kept of, for want of room, is not waited for.
     pub fn is_known(&self, node: &str, interface: &str) -> bool {
         let account = self.account(node, interface);
-        account.is_some_and(|account| account.is_known)
+        account.is_none_or(|account| account.is_known)
     }
 
     /// The addresses of which something else is said than when this was last asked.
@@ -284,12 +288,14 @@ impl Claims {
             return;
         };
         for (address, standing) in changes {
-            let is_full = account.holdings.len() >= MAX_ADDRESSES;
+            let is_full = self.count >= MAX_CLAIMS || account.holdings.len() >= MAX_ADDRESSES;
             let is_new = account.holdings.get(address).is_none();
             if is_full && is_new && standing.is_some() {
                 continue;
             }
+            let before = account.holdings.len();
             if account.holdings.set(address, standing) {
+                self.count = self.count + account.holdings.len() - before;
                 self.changed.insert(address);
                 index(&mut self.by_address, source, (address, standing));
             }
@@ -305,6 +311,7 @@ impl Claims {
             self.accounts.remove(&source.node);
         }
         if let Some(account) = account {
+            self.count -= account.holdings.len();
             for (address, _) in account.holdings.iter() {
                 self.changed.insert(address);
                 index(&mut self.by_address, source, (address, None));
@@ -400,7 +407,10 @@ pub const PATIENCE: Duration = Duration::from_secs(1);
 const MAX_NODES: usize = 1024;
 
 /// More than the interfaces that a node has there.
-const MAX_INTERFACES: usize = 16;
+const MAX_INTERFACES: usize = 64;
+
+/// More than all nodes of a segment hold.
+const MAX_CLAIMS: usize = 262_144;
 
 /// More than a node can hold; without a key anybody can say anything.
 const MAX_ADDRESSES: usize = 65_536;

@@ -271,11 +271,11 @@ impl Liveness {
         self.settings.down_after(longest)
     }
 
-    /// Whether a node is up, heard on an interface of ours from one of its own.
-    pub fn is_up(&self, node: &str, link: LinkIndex, from: &str) -> bool {
+    /// Whether a node is up, heard from an interface of its own on one of ours, or on any.
+    pub fn is_up(&self, node: &str, from: &str, link: Option<LinkIndex>) -> bool {
         let node = self.nodes.get(node);
         let mut ways = node.into_iter().flat_map(Node::heard_on);
-        ways.any(|way| way.link == link && way.from == from)
+        ways.any(|way| link.is_none_or(|link| way.link == link) && way.from == from)
     }
 
     /// The node behind a hardware address on an interface, and the interface of its own: the last

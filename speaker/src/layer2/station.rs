@@ -160,6 +160,10 @@ pub struct Station {
     /// How often there was something to tell.
     claims_taken: u64,
     offers: BTreeMap<IpAddr, Offer>,
+    /// No offer ends earlier.
+    offers_end: Option<Instant>,
+    /// Somebody may have taken what is offered.
+    may_hand_over: bool,
     /// Offered to the end, when this node left.
     left_behind: BTreeSet<IpAddr>,
     announcer: Announcer,
@@ -197,6 +201,8 @@ impl Station {
             claimed: BTreeSet::new(),
             claims_taken: 0,
             offers: BTreeMap::new(),
+            offers_end: None,
+            may_hand_over: false,
             left_behind: BTreeSet::new(),
             announcer: Announcer::new(now, incarnation.rotate_left(32)),
             new_until: None,
@@ -241,7 +247,7 @@ impl Station {
         let settles = self.settling().into_iter();
         let grows = self.new_until.filter(|_| self.is_new);
         let tells = self.links.values().filter_map(Attachment::tells_at);
-        let offers = self.offers.values().map(|offer| offer.until);
+        let offers = self.offers_end.into_iter();
         let farewells = self.links.values().map(|attachment| attachment.farewell);
         let farewells = farewells.chain([self.leaving]).flatten();
         beats
@@ -321,7 +327,7 @@ impl Station {
         let before = std::mem::replace(&mut self.desired, desired);
         for (address, interfaces) in before.owned {
             if self.desired.offers(address) {
-                self.offers.insert(address, Offer::of(now, interfaces));
+                self.offer(now, address, interfaces);
             }
         }
         let desired = &self.desired;
@@ -391,7 +397,9 @@ impl Station {
             let name = &attachment.link.name;
             let mut offered = self.offers.iter().filter(|(address, offer)| {
                 let is_answered = attachment.owned.contains(address);
-                let is_taken = || is_taken(&self.claims, &self.liveness, *index, **address);
+                // Nobody else is on a container's link to take it there.
+                let at = attachment.is_shared.then_some(*index);
+                let is_taken = || is_taken(&self.claims, &self.liveness, at, **address);
                 is_answered && offer.interfaces.contains(name) && !is_taken()
             });
             let mut owned: BTreeSet<IpAddr> =
@@ -423,7 +431,8 @@ impl Station {
                 self.announcer.handle(now, own);
             }
             attachment.next_beat = match attachment.next_beat {
-                _ if !attachment.beats() || is_leaving => None,
+                _ if !attachment.beats() => None,
+                _ if is_leaving && self.offers.is_empty() => None,
                 None => Some(now),
                 planned => planned,
             };
@@ -570,6 +579,9 @@ impl Station {
     /// Ends listening where it has lasted long enough, and says so to the others at once.
     fn settle(&mut self, now: Instant) {
         let mut has_settled = false;
+        let mut links = self.links.values();
+        // After the whole switch was gone all others begin anew, too.
+        let was_settled = links.any(|link| link.is_settled && link.is_shared);
         for (link, _) in self.settling().into_iter().filter(|(_, at)| *at <= now) {
             if let Some(attachment) = self.links.get_mut(&link) {
                 attachment.is_settled = true;
@@ -578,7 +590,10 @@ impl Station {
             }
         }
         if has_settled {
-            self.new_until.get_or_insert(now + NEW);
+            if !was_settled {
+                self.new_until = Some(now + NEW);
+                self.is_new = true;
+            }
             self.apply(now);
             self.outputs.push_back(Output::Changed);
         }
@@ -637,6 +652,7 @@ impl Station {
     fn follow_liveness(&mut self, now: Instant, output: liveness::Output) {
         match output {
             liveness::Output::Up { node, way } => {
+                self.may_hand_over = true;
                 self.claims.expect(now, &node, &way.from);
                 self.log_node(node, way, None);
             }

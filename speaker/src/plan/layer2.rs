@@ -26,7 +26,7 @@ use ferrolb_crds::model::{L2Advertisement, Labels, Node};
 
 use super::eligibility::{Claim, Endpoints, Reason, node_is_fit};
 use crate::layer2::rank;
-use crate::world::{LinkState, Segment, Standing, World};
+use crate::world::{Decision, LinkState, Segment, Standing, World};
 
 /// On which interfaces.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,9 +90,24 @@ impl Layer2 {
         }
     }
 
-    /// Whether it was known who else is there when this was decided.
-    pub fn is_decided(&self) -> bool {
-        !matches!(self.reason(), Some(Reason::Listening | Reason::Layer2Off))
+    /// What the next decision depends on.
+    pub fn decision(&self) -> Decision {
+        match self {
+            Self::Held(holding) => Decision::Held {
+                on: holding.on.clone(),
+            },
+            Self::NotHeld {
+                reason: Reason::Listening | Reason::Layer2Off,
+                ..
+            } => Decision::Open,
+            Self::NotHeld {
+                reason: Reason::AnnounceFailed,
+                ..
+            } => Decision::Failed,
+            Self::NotHeld { holder, .. } => Decision::NotHeld {
+                holder: holder.clone(),
+            },
+        }
     }
 
     /// Whether this node is silent and another is to answer.
@@ -104,14 +119,6 @@ impl Layer2 {
                 ..
             }
         )
-    }
-
-    /// The interfaces in use on which the address is this node's.
-    pub fn held_on(&self) -> BTreeSet<String> {
-        match self {
-            Self::Held(holding) => holding.on.clone(),
-            Self::NotHeld { .. } => BTreeSet::new(),
-        }
     }
 
     /// Interfaces that an advertisement names and that cannot be used, where the address is held.
@@ -454,7 +461,11 @@ impl Ballot<'_> {
         if is_this {
             let world = self.world;
             candidate.alive_on = up(&interfaces, links).collect();
+            // On a link of its own nobody contradicts it: that does not make it the holder elsewhere.
+            let is_shared = |link: &&str| !self.is_alone_on(link);
+            let has_shared = candidate.alive_on.iter().any(is_shared);
             let held = candidate.alive_on.iter().copied();
+            let held = held.filter(|link| !has_shared || is_shared(link));
             candidate.holds_on = held
                 .filter(|link| world.holds_on(self.address, link))
                 .collect();

@@ -1,8 +1,10 @@
 //! The link to layer 2. It is started off the loop: a key file can lie on a file system that hangs,
 //! and the kernel is to list its interfaces first. Until then layer 2 is silent and all else goes on.
 
+use std::collections::BTreeSet;
 use std::future::pending;
 use std::io::Read;
+use std::net::IpAddr;
 use std::path::Path;
 
 use ferrolb_crds::api;
@@ -235,7 +237,13 @@ impl Speaker {
         if let Some(cluster) = &self.cluster {
             cluster.note_counters(None);
         }
-        let mut touched = self.world.hear(segment);
+        // When it runs again, it is to come back to that.
+        let held = self.plan.addresses.iter();
+        let held = held.filter(|(_, plan)| plan.layer2.is_held());
+        let mut memory: BTreeSet<IpAddr> = held.map(|(address, _)| *address).collect();
+        memory.extend(self.world.remembered());
+        let mut touched = self.world.remember(memory);
+        touched.extend(self.world.hear(segment));
         touched.extend(self.world.drop_claims());
         self.replan(touched);
     }

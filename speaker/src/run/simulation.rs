@@ -336,10 +336,7 @@ impl Host {
         );
         for address in touched {
             let plan = plan::plan_address(&self.world, address).unwrap();
-            self.world.note_held(address, plan.layer2.held_on());
-            if plan.layer2.is_decided() {
-                self.world.forget(address);
-            }
+            self.world.note_decision(address, plan.layer2.decision());
             self.plan.addresses.insert(address, plan);
         }
         self.plan.heartbeat = plan::heartbeat(&self.world);

@@ -251,6 +251,46 @@ fn i7_what_is_remembered_is_bounded() {
     }
     let known = (0..too_many).filter(|n| !bench.claims.at(address(*n)).is_empty());
     assert_eq!(known.count(), MAX_ADDRESSES);
+    assert_eq!(bench.claims.count, MAX_ADDRESSES);
+    bench.claims.forget("n2");
+    assert_eq!(bench.claims.count, 0);
+}
+
+#[test]
+fn a_source_that_there_is_no_room_for_is_not_waited_for() {
+    let mut bench = Bench::new();
+    drop(bench.hold(0..3));
+    for n in 0..100 {
+        let heard = Heard {
+            link: LINK,
+            sender: MAC,
+            source: Source::of("n2", &format!("eth{n}")),
+            incarnation: 1,
+            digest: bench.theirs.digest(),
+            message: Message::Nothing,
+        };
+        bench.claims.handle(bench.now, heard);
+    }
+    assert!(!bench.claims.is_known("n2", "eth0"));
+    assert!(bench.claims.is_known("n2", "eth99"));
+}
+
+#[test]
+fn what_a_node_said_of_any_interface_is_gone_when_it_is_started_anew() {
+    let mut bench = Bench::new();
+    for message in bench.hold(0..3) {
+        bench.say(message);
+    }
+    let heard = Heard {
+        link: LINK,
+        sender: MAC,
+        source: Source::of("n2", "renamed"),
+        incarnation: 2,
+        digest: Holdings::default().digest(),
+        message: Message::Nothing,
+    };
+    bench.claims.handle(bench.now, heard);
+    assert_eq!(bench.known(), []);
 }
 
 fn standing() -> impl Strategy<Value = Option<Standing>> {

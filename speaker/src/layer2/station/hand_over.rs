@@ -20,7 +20,9 @@ pub(super) struct Offer {
 impl Station {
     /// Ends hand-overs that have come to their end.
     pub(super) fn hand_over(&mut self, now: Instant) {
-        if self.offers.is_empty() {
+        let is_due = self.offers_end.is_some_and(|end| end <= now);
+        let may_hand_over = std::mem::take(&mut self.may_hand_over);
+        if self.offers.is_empty() || !(is_due || may_hand_over) {
             return;
         }
         let over = self.offers.iter().filter(|(_, offer)| offer.until <= now);
@@ -34,6 +36,15 @@ impl Station {
             let mut links = links.values();
             links.any(|attachment| attachment.owned.contains(address))
         });
+        self.offers_end = self.offers.values().map(|offer| offer.until).min();
+    }
+
+    /// Somebody else is to take this.
+    pub(super) fn offer(&mut self, now: Instant, address: IpAddr, interfaces: Interfaces) {
+        let until = now + HAND_OVER;
+        self.offers.insert(address, Offer { interfaces, until });
+        self.offers_end = self.offers_end.into_iter().chain([until]).min();
+        self.may_hand_over = true;
     }
 
     pub(super) fn leave(&mut self, now: Instant) {
@@ -44,14 +55,17 @@ impl Station {
         self.is_new = false;
         let owned = std::mem::take(&mut self.desired.owned);
         let mut nodes = self.liveness.nodes();
-        let is_accompanied = nodes.any(|(_, node)| node.heard_on().next().is_some());
+        let is_accompanied = nodes.any(|(_, node)| {
+            let mut ways = node.heard_on().chain(node.listens_on());
+            ways.next().is_some()
+        });
         drop(nodes);
         // Where nobody else is, there is nobody to wait for.
         match is_accompanied {
             true => {
-                let offers = owned.into_iter();
-                let offers = offers.map(|(address, on)| (address, Offer::of(now, on)));
-                self.offers.extend(offers);
+                for (address, interfaces) in owned {
+                    self.offer(now, address, interfaces);
+                }
             }
             false => self.left_behind = owned.into_keys().collect(),
         }
@@ -83,25 +97,16 @@ impl Station {
     }
 }
 
-impl Offer {
-    pub(super) fn of(now: Instant, interfaces: Interfaces) -> Self {
-        Self {
-            interfaces,
-            until: now + HAND_OVER,
-        }
-    }
-}
-
-/// Whether somebody who is up there says that it holds the address.
+/// Whether somebody who is up there, or anywhere, says that it holds the address.
 pub(super) fn is_taken(
     claims: &Claims,
     liveness: &Liveness,
-    link: LinkIndex,
+    link: Option<LinkIndex>,
     address: IpAddr,
 ) -> bool {
     let mut claimants = claims.at(address).iter();
     claimants.any(|(source, standing)| {
-        *standing == Standing::Holds && liveness.is_up(&source.node, link, &source.interface)
+        *standing == Standing::Holds && liveness.is_up(&source.node, &source.interface, link)
     })
 }
 

@@ -14,7 +14,8 @@ impl Station {
     /// Tells those who asked; several at once, all together.
     pub(super) fn tell(&mut self, now: Instant) {
         let due = self.links.iter_mut().filter_map(|(link, attachment)| {
-            attachment.tells_at().filter(|at| *at <= now)?;
+            let due = attachment.tells_at().filter(|at| *at <= now);
+            due.filter(|_| attachment.beats())?;
             attachment.tells_at = now + TELL_AGAIN;
             let askers = std::mem::take(&mut attachment.askers);
             let to = askers.first().copied().filter(|_| askers.len() == 1);
@@ -45,6 +46,7 @@ impl Station {
         if !changed.is_empty() {
             self.claimed.extend(changed);
             self.claims_taken += 1;
+            self.may_hand_over = true;
             self.outputs.push_back(Output::Changed);
         }
     }
@@ -69,11 +71,9 @@ impl Station {
         }
         let defend = announcer::Input::Defend { link, address };
         self.announcer.handle(now, defend);
-        if self.rivals.len() >= MAX_RIVALS {
-            self.rivals.clear();
-        }
         let interface = self.name_of(link);
         if let Some(interface) = interface
+            && self.rivals.len() < MAX_RIVALS
             && self.rivals.insert((address, mac))
         {
             self.outputs.push_back(Output::Rival {
@@ -89,5 +89,5 @@ impl Station {
 /// Time between two answers to those who ask what is claimed.
 const TELL_AGAIN: Duration = Duration::from_millis(50);
 
-/// Then it is said again.
+/// More are worth no log lines.
 const MAX_RIVALS: usize = 1024;

@@ -9,7 +9,7 @@ use ferrolb_crds::source::Change;
 use proptest::prelude::*;
 
 use super::fixture::*;
-use crate::plan::{Layer2, Plan, heartbeat, peers, plan, plan_address};
+use crate::plan::{Plan, heartbeat, peers, plan, plan_address};
 use crate::world::{Claim, Heard, Identity, Segment, Standing, World};
 
 /// A change of the world, small enough that changes meet each other.
@@ -124,9 +124,15 @@ fn claims() -> impl Strategy<Value = Op> {
             Standing::Remembers,
         ]))
     };
-    (address, [standing(), standing()]).prop_map(|(address, standings)| {
+    (address, [standing(), standing()], any::<bool>()).prop_map(|(address, standings, renamed)| {
         let claims = ["n2", "n3"].into_iter().zip(standings);
         let claims = claims.filter_map(|(node, standing)| Some(claim(node, standing?)));
+        let claims = claims.map(|mut claim| {
+            if renamed {
+                claim.interface = "old0".into();
+            }
+            claim
+        });
         Op::Claims(address, claims.collect())
     })
 }
@@ -158,9 +164,10 @@ fn step(world: &mut World, held: &mut Plan, op: Op, keeps: bool) {
     };
     for address in touched {
         let plan = plan_address(world, address);
-        if keeps {
-            let layer2 = plan.as_ref().map(|plan| &plan.layer2);
-            world.note_held(address, layer2.map(Layer2::held_on).unwrap_or_default());
+        match &plan {
+            Some(plan) if keeps => world.note_decision(address, plan.layer2.decision()),
+            Some(_) => {}
+            None => world.forget(address),
         }
         match plan {
             Some(plan) => held.addresses.insert(address, plan),

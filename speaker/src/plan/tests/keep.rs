@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::fixture::*;
 use super::holder;
 use crate::plan::{Layer2, plan_address};
-use crate::world::{Heard, Segment, Standing, World};
+use crate::world::{Decision, Heard, LinkState, Segment, Standing, World};
 
 /// A node among n1, n2 and n3, which all hear each other; ranked first for the address is `first`.
 fn world_of(this: &str, first: &str) -> World {
@@ -30,7 +30,7 @@ fn claim_it(world: &mut World, claims: &[(&str, Standing)]) {
 /// Decides, and notes what that makes this node hold, as the composition root does.
 fn decide(world: &mut World) -> String {
     let plan = plan_address(world, ip(VIP)).unwrap();
-    world.note_held(ip(VIP), plan.layer2.held_on());
+    world.note_decision(ip(VIP), plan.layer2.decision());
     holder(world).unwrap()
 }
 
@@ -52,7 +52,8 @@ fn a_live_holder_keeps_it_from_whoever_comes_before_it_in_rank() {
 #[test]
 fn of_two_that_hold_it_the_later_in_rank_yields() {
     let mut world = world_of("n2", "n1");
-    world.note_held(ip(VIP), names(&["eth0"]));
+    let on = names(&["eth0"]);
+    world.note_decision(ip(VIP), Decision::Held { on });
     assert_eq!(decide(&mut world), "n2");
     claim_it(&mut world, &[("n1", Standing::Holds)]);
     assert_eq!(decide(&mut world), "n1");
@@ -116,7 +117,7 @@ fn who_starts_again_together_with_all_others_comes_back_to_what_it_held() {
     let _ = world.remember(BTreeSet::from([ip(VIP)]));
     claim_it(&mut world, &[("n3", Standing::Holds)]);
     assert_eq!(decide(&mut world), "n3");
-    assert!(world.forget(ip(VIP)));
+    assert!(world.remembered().is_empty());
 }
 
 #[test]
@@ -168,4 +169,37 @@ fn i11_another_nodes_address_is_not_planned_again_for_what_happens_to_a_third() 
     assert_eq!(decide(&mut world), "n1");
     let held = plan_address(&world, ip(VIP)).unwrap().layer2;
     assert!(matches!(held, Layer2::Held(_)));
+}
+
+#[test]
+fn what_a_dead_switch_took_is_remembered_until_it_is_known_who_holds_it() {
+    let mut fixture = Fixture::new();
+    let mut world = fixture.world();
+    assert_eq!(decide(&mut world), "n1");
+    for (links, is_remembered) in [
+        (links(&[("eth0", false)]), true),
+        (links(&[("eth0", true)]), false),
+    ] {
+        fixture.hear_on(links, &[]);
+        let _ = world.hear(fixture.segment.clone());
+        let plan = plan_address(&world, ip(VIP)).unwrap();
+        world.note_decision(ip(VIP), plan.layer2.decision());
+        assert_eq!(world.remembered().contains(&ip(VIP)), is_remembered);
+    }
+}
+
+#[test]
+fn i6_what_is_held_on_a_link_of_its_own_makes_a_node_no_holder_where_others_are() {
+    let mut fixture = Fixture::new();
+    fixture.add_node("n2");
+    fixture.prefer("n1");
+    let states = [("eth0", LinkState::Up), ("cni0", LinkState::Alone)];
+    let states = states.map(|(name, state)| (name.to_owned(), state));
+    fixture.hear_on(states, &[("n2", &["eth0"])]);
+    let mut world = fixture.world();
+    // While eth0 was gone: n2 has taken it there.
+    let on = names(&["cni0"]);
+    world.note_decision(ip(VIP), Decision::Held { on });
+    claim_it(&mut world, &[("n2", Standing::Holds)]);
+    assert_eq!(decide(&mut world), "n2");
 }
