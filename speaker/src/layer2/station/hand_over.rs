@@ -20,9 +20,14 @@ pub(super) struct Offer {
 impl Station {
     /// Ends hand-overs that have come to their end.
     pub(super) fn hand_over(&mut self, now: Instant) {
-        let is_due = self.offers_end.is_some_and(|end| end <= now);
         let may_hand_over = std::mem::take(&mut self.may_hand_over);
-        if self.offers.is_empty() || !(is_due || may_hand_over) {
+        if self.offers.is_empty() {
+            // What was offered is wanted here again.
+            self.offers_end = None;
+            return;
+        }
+        let is_due = self.offers_end.is_some_and(|end| end <= now);
+        if !is_due && !may_hand_over {
             return;
         }
         let over = self.offers.iter().filter(|(_, offer)| offer.until <= now);

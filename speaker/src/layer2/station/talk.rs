@@ -14,12 +14,12 @@ impl Station {
     /// Tells those who asked; several at once, all together.
     pub(super) fn tell(&mut self, now: Instant) {
         let due = self.links.iter_mut().filter_map(|(link, attachment)| {
-            let due = attachment.tells_at().filter(|at| *at <= now);
-            due.filter(|_| attachment.beats())?;
+            attachment.tells_at().filter(|at| *at <= now)?;
             attachment.tells_at = now + TELL_AGAIN;
             let askers = std::mem::take(&mut attachment.askers);
             let to = askers.first().copied().filter(|_| askers.len() == 1);
-            Some((*link, to, attachment.holdings.parts()))
+            let answer = || (*link, to, attachment.holdings.parts());
+            attachment.beats().then(answer)
         });
         let due: Vec<_> = due.collect();
         for (link, to, parts) in due {

@@ -665,6 +665,46 @@ fn what_another_is_to_take_is_answered_for_until_it_has_or_has_had_the_time() {
 }
 
 #[test]
+fn what_was_offered_and_is_wanted_again_leaves_no_deadline_behind() {
+    let mut bench = settled_bench();
+    bench.hear(LINK, Flags::default());
+    let mut desired = wanted(&Interfaces::All);
+    desired.offered = desired.owned.keys().copied().collect();
+    desired.owned.clear();
+    bench.handle(Input::Want(desired));
+    bench.handle(Input::Want(wanted(&Interfaces::All)));
+    bench.now += HAND_OVER;
+    bench.station.handle_timeout(bench.now);
+    let (next, timer) = bench.station.poll_timeout().unwrap();
+    assert!(next > bench.now, "{timer:?} would be due for ever");
+    assert!(bench.answers(LINK));
+}
+
+#[test]
+fn who_asks_is_told_where_heartbeats_go_out_and_nowhere_else() {
+    let asking = Flags {
+        asks: true,
+        ..Flags::default()
+    };
+    let parts = |said: &[Output]| {
+        let beats = heartbeats(said);
+        let mut beats = beats.iter();
+        beats.any(|(_, beat)| matches!(beat.claims, Message::Part(_)))
+    };
+    let mut bench = settled_bench();
+    assert!(parts(&bench.hear(LINK, asking)));
+
+    bench.handle(Input::Want(Desired::default()));
+    bench.run_for(milliseconds(100));
+    assert!(!parts(&bench.hear(LINK, asking)));
+    let next = bench.station.poll_timeout();
+    assert!(
+        next.is_none_or(|(at, _)| at > bench.now),
+        "{next:?} would be due for ever"
+    );
+}
+
+#[test]
 fn the_report_says_since_when() {
     let mut bench = settled_bench();
     bench.hear(LINK, Flags::default());
