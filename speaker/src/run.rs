@@ -270,6 +270,7 @@ impl Speaker {
         match event {
             Event::Batch(batch) => self.take(batch),
             Event::Layer2(News::Started(outcome)) => self.begin_layer2(outcome),
+            Event::Layer2(News::Key(key)) => self.take_key_file(key),
             Event::Layer2(News::Report) => self.hear(),
             Event::Layer2(News::Ended) => self.lose_layer2(),
             Event::Memory => self.begin(),

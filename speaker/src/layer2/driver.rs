@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
+use ferrolb_crds::model::Secret;
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -48,6 +49,7 @@ type Done = oneshot::Sender<BTreeSet<IpAddr>>;
 #[derive(Debug)]
 pub struct Layer2 {
     desired: watch::Sender<Desired>,
+    key: watch::Sender<Option<Secret>>,
     report: watch::Receiver<Report>,
     leave: mpsc::Sender<Done>,
     counters: Counters,
@@ -87,6 +89,7 @@ impl Layer2 {
             listening: true,
             ..Report::default()
         });
+        let (key, keys) = watch::channel(None);
         let (leave, leaving) = mpsc::channel(1);
         let (started, outcome) = std::sync::mpsc::channel();
         let counters = Counters::default();
@@ -96,13 +99,19 @@ impl Layer2 {
             counters: counters.clone(),
             claims: Arc::clone(&claims),
         };
-        let work = move || serve(&settings, wanted, outside, leaving, &started);
+        let orders = Orders {
+            wanted,
+            keys,
+            leaving,
+        };
+        let work = move || serve(&settings, orders, outside, &started);
         let thread = thread::Builder::new().name("layer2".to_owned());
         thread.spawn(work).map_err(StartError::Thread)?;
         let gone = |_| StartError::Thread(io::ErrorKind::BrokenPipe.into());
         outcome.recv().map_err(gone)??;
         Ok(Self {
             desired,
+            key,
             report,
             leave,
             counters,
@@ -117,6 +126,11 @@ impl Layer2 {
             *current = desired;
             differs
         });
+    }
+
+    /// Goes over to another key; for a time the one so far is good, too.
+    pub fn rekey(&self, key: Secret) {
+        self.key.send_replace(Some(key));
     }
 
     /// What layer 2 knows; an error of `changed` means that it has ended.
@@ -155,6 +169,13 @@ impl Layer2 {
     }
 }
 
+/// What the thread is told.
+struct Orders {
+    wanted: watch::Receiver<Desired>,
+    keys: watch::Receiver<Option<Secret>>,
+    leaving: mpsc::Receiver<Done>,
+}
+
 /// Whom the thread tells what it knows.
 struct Outside {
     reporter: watch::Sender<Report>,
@@ -165,13 +186,7 @@ struct Outside {
 type Started = std::sync::mpsc::Sender<Result<(), StartError>>;
 
 /// The thread: its own reactor, and one task.
-fn serve(
-    settings: &Settings,
-    wanted: watch::Receiver<Desired>,
-    outside: Outside,
-    leaving: mpsc::Receiver<Done>,
-    started: &Started,
-) {
+fn serve(settings: &Settings, orders: Orders, outside: Outside, started: &Started) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
@@ -183,7 +198,7 @@ fn serve(
         match Driver::open(settings, outside).await {
             Ok(driver) => {
                 report_start(started, Ok(()));
-                driver.run(wanted, leaving).await;
+                driver.run(orders).await;
             }
             Err(error) => report_start(started, Err(error.into())),
         }
@@ -210,6 +225,7 @@ struct Driver {
 /// What woke the task.
 enum Event {
     Wanted(Result<(), watch::error::RecvError>),
+    Key(Result<(), watch::error::RecvError>),
     Leave(Option<Done>),
     Links(Result<(), InterfacesError>),
     Frames,
@@ -238,23 +254,20 @@ impl Driver {
         Ok(driver)
     }
 
-    async fn run(
-        mut self,
-        mut wanted: watch::Receiver<Desired>,
-        mut leaving: mpsc::Receiver<Done>,
-    ) {
+    async fn run(mut self, mut orders: Orders) {
         let mut farewell = None;
         while !self.has_left {
-            match self.next_event(&mut wanted, &mut leaving).await {
-                Event::Wanted(Ok(())) => self.want(&mut wanted),
+            match self.next_event(&mut orders).await {
+                Event::Wanted(Ok(())) => self.want(&mut orders.wanted),
+                Event::Key(Ok(())) => self.rekey(&mut orders.keys),
                 // The handle is gone, and with it everybody who could want something.
-                Event::Wanted(Err(_)) | Event::Leave(None) => return,
+                Event::Wanted(Err(_)) | Event::Key(Err(_)) | Event::Leave(None) => return,
                 Event::Leave(Some(done)) => {
                     farewell = Some(done);
                     self.station.handle(Instant::now(), Input::Leave);
                 }
                 Event::Links(outcome) => self.note_links(outcome),
-                Event::Frames => self.want_if_changed(&mut wanted),
+                Event::Frames => self.want_if_changed(&mut orders.wanted),
                 Event::Deadline => self.retry_if_due(),
             }
             self.turn();
@@ -264,11 +277,7 @@ impl Driver {
         }
     }
 
-    async fn next_event(
-        &mut self,
-        wanted: &mut watch::Receiver<Desired>,
-        leaving: &mut mpsc::Receiver<Done>,
-    ) -> Event {
+    async fn next_event(&mut self, orders: &mut Orders) -> Event {
         let deadline = self.deadline();
         let (watch, ports, station) = (&mut self.watch, &mut self.ports, &mut self.station);
         let links = async {
@@ -284,8 +293,9 @@ impl Driver {
         let (links, frames) = (pin!(links), pin!(frames));
         tokio::select! {
             biased;
-            changed = wanted.changed() => Event::Wanted(changed),
-            done = leaving.recv() => Event::Leave(done),
+            changed = orders.wanted.changed() => Event::Wanted(changed),
+            changed = orders.keys.changed() => Event::Key(changed),
+            done = orders.leaving.recv() => Event::Leave(done),
             outcome = links => Event::Links(outcome),
             () = frames => Event::Frames,
             () = tokio::time::sleep_until(deadline.into()) => Event::Deadline,
@@ -311,6 +321,12 @@ impl Driver {
         let counters = &self.outside.counters;
         counters.change(|all| all.retain(|address, _| station.is_owned(*address)));
         self.sync_groups();
+    }
+
+    fn rekey(&mut self, keys: &mut watch::Receiver<Option<Secret>>) {
+        if let Some(key) = keys.borrow_and_update().clone() {
+            self.station.handle(Instant::now(), Input::Key(key));
+        }
     }
 
     /// What is owned no more is not answered for, whatever else is waiting.

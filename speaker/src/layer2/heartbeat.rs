@@ -2,15 +2,15 @@
 //!
 //! ```text
 //!  0       4         5       6        8             16         24         28
-//!  "FLHB"  version   flags   length   incarnation   sequence   interval   digest   node   interface  claims  more…  tag
-//!  4       1         1       2        8             8          4 (µs)     16       1 + n  1 + n      1 + n          32
+//!  "FLHB"  version   flags   length   incarnation   sequence   interval   digest   node   interface  claims  more…  tags
+//!  4       1         1       2        8             8          4 (µs)     16       1 + n  1 + n      1 + n          n × 32
 //! ```
 //!
 //! All numbers are big-endian; the length is that of the whole packet. Digest and claims concern
 //! the interface that it was sent from (`claims.rs`). What follows them is for later versions of
-//! this program and skipped. The tag is HMAC-SHA256 over all that precedes
-//! it, present exactly if the flag says so. A new version number means that older speakers must
-//! not read on.
+//! this program and skipped. A tag is HMAC-SHA256 over all that precedes the
+//! tags; the flags say whether there are none, one or, while the key is changed, two. A new version
+//! number means that older speakers must not read on.
 //!
 //! Sent as UDP to an IPv4 group that every switch must flood, in frames of our own making: see
 //! `docs/decisions/0002-heartbeat-transport.md`.
@@ -120,51 +120,73 @@ impl From<Truncated> for HeartbeatError {
 }
 
 /// Makes and checks tags; without a key anybody is believed.
+///
+/// The nodes do not learn at the same moment that the key has changed. For a time, therefore, packets
+/// bear a tag of either key, and a tag of either is believed.
 #[derive(Clone)]
 pub struct Authenticator {
     key: Option<hmac::Key>,
+    former: Option<hmac::Key>,
 }
 
 impl Authenticator {
     /// Derives the key from the shared secret (HKDF, RFC 5869).
     pub fn new(secret: Option<&Secret>) -> Self {
-        let derive = |secret: &Secret| {
-            let salt = hkdf::Salt::new(hkdf::HKDF_SHA256, b"ferrolb heartbeat");
-            let material = salt.extract(secret.expose().as_bytes());
-            let key = material.expand(&[b"v1"], hmac::HMAC_SHA256).map(Into::into);
-            key.expect("the output of HKDF is as long as its hash")
-        };
         Self {
             key: secret.map(derive),
+            former: None,
         }
     }
 
-    fn tag(&self, message: &[u8]) -> Option<hmac::Tag> {
-        self.key.as_ref().map(|key| hmac::sign(key, message))
+    /// Goes over to another key; the present one is good until it is retired.
+    pub fn rotate(&mut self, secret: &Secret) {
+        self.former = self.key.replace(derive(secret));
     }
 
-    /// Splits off the tag, if the flags announce one, and checks it.
-    fn verify<'a>(&self, packet: &'a [u8], has_tag: bool) -> Result<&'a [u8], HeartbeatError> {
-        let split = match has_tag {
-            true => packet.len().checked_sub(TAG).ok_or(Truncated)?,
-            false => packet.len(),
-        };
-        let (message, tag) = packet.split_at_checked(split).ok_or(Truncated)?;
-        let Some(key) = &self.key else {
+    /// The former key is good no more.
+    pub fn retire(&mut self) {
+        self.former = None;
+    }
+
+    fn keys(&self) -> impl Iterator<Item = &hmac::Key> {
+        self.key.iter().chain(&self.former)
+    }
+
+    /// Splits off the tags that the flags announce, and looks for one that is right.
+    fn verify<'a>(&self, packet: &'a [u8], tags: usize) -> Result<&'a [u8], HeartbeatError> {
+        let split = packet.len().checked_sub(tags * TAG).ok_or(Truncated)?;
+        let (message, found) = packet.split_at_checked(split).ok_or(Truncated)?;
+        if self.key.is_none() {
             return Ok(message);
-        };
-        if !has_tag {
+        }
+        if tags == 0 {
             return Err(HeartbeatError::Unauthenticated);
         }
-        hmac::verify(key, message, tag).map_err(|_| HeartbeatError::Forged)?;
-        Ok(message)
+        let mut found = found.chunks_exact(TAG);
+        let is_right = |tag: &[u8]| {
+            self.keys()
+                .any(|key| hmac::verify(key, message, tag).is_ok())
+        };
+        match found.any(is_right) {
+            true => Ok(message),
+            false => Err(HeartbeatError::Forged),
+        }
     }
+}
+
+fn derive(secret: &Secret) -> hmac::Key {
+    let salt = hkdf::Salt::new(hkdf::HKDF_SHA256, b"ferrolb heartbeat");
+    let material = salt.extract(secret.expose().as_bytes());
+    let key = material.expand(&[b"v1"], hmac::HMAC_SHA256).map(Into::into);
+    key.expect("the output of HKDF is as long as its hash")
 }
 
 impl fmt::Debug for Authenticator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let key = self.key.as_ref().map(|_| "…");
-        f.debug_struct("Authenticator").field("key", &key).finish()
+        let keys = self.keys().count();
+        f.debug_struct("Authenticator")
+            .field("keys", &keys)
+            .finish()
     }
 }
 
@@ -183,7 +205,12 @@ impl Heartbeat {
         if usize::from(reader.u16()?) != packet.len() {
             return Err(HeartbeatError::Length);
         }
-        let message = authenticator.verify(packet, flags & AUTHENTICATED != 0)?;
+        let tags = match (flags & AUTHENTICATED != 0, flags & TWICE != 0) {
+            (false, _) => 0,
+            (true, false) => 1,
+            (true, true) => 2,
+        };
+        let message = authenticator.verify(packet, tags)?;
         Self::parse_verified(message, flags)
     }
 
@@ -191,13 +218,17 @@ impl Heartbeat {
     pub fn emit(&self, authenticator: &Authenticator) -> Vec<u8> {
         let node = at_most(MAX_NODE, &self.node);
         let interface = at_most(MAX_INTERFACE, &self.interface);
-        let tag_length = authenticator.key.as_ref().map_or(0, |_| TAG);
+        let tags = authenticator.keys().count();
         let mut claims = Writer::default();
         self.claims.emit(&mut claims);
         let claims = claims.finish();
         let names = 1 + node.len() + 1 + interface.len();
-        let length = HEADER + names + claims.len() + tag_length;
-        let authenticated = if tag_length > 0 { AUTHENTICATED } else { 0 };
+        let length = HEADER + names + claims.len() + tags * TAG;
+        let authenticated = match tags {
+            0 => 0,
+            1 => AUTHENTICATED,
+            _ => AUTHENTICATED | TWICE,
+        };
         let mut writer = Writer::with_capacity(length);
         writer
             .bytes(&MAGIC)
@@ -213,7 +244,8 @@ impl Heartbeat {
             writer.u8(length).bytes(name);
         }
         writer.bytes(&claims);
-        if let Some(tag) = authenticator.tag(writer.as_slice()) {
+        let signed = |key| hmac::sign(key, writer.as_slice());
+        for tag in authenticator.keys().map(signed).collect::<Vec<_>>() {
             writer.bytes(tag.as_ref());
         }
         writer.finish()
@@ -354,6 +386,8 @@ const LISTENING: u8 = 1 << 2;
 const PROBE: u8 = 1 << 3;
 const MISSED: u8 = 1 << 4;
 const ASKS: u8 = 1 << 5;
+/// A second tag follows the first.
+const TWICE: u8 = 1 << 7;
 
 #[cfg(test)]
 mod tests;

@@ -14,6 +14,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::{Duration, Instant, SystemTime};
 
+use ferrolb_crds::model::Secret;
+
 use crate::layer2::announcer::{self, Announcer};
 use crate::layer2::claims::{Claims, Message};
 use crate::layer2::heartbeat::{self, Flags, Heartbeat, HeartbeatError};
@@ -56,6 +58,8 @@ pub enum Input<'a> {
         /// The whole frame.
         frame: &'a [u8],
     },
+    /// The key of the heartbeats is another one from now on.
+    Key(Secret),
     /// Stop answering, tell the others, and end.
     Leave,
 }
@@ -140,6 +144,8 @@ pub enum Timer {
     HandOver,
     /// Announce something.
     Announce,
+    /// The former key of the heartbeats ends.
+    Key,
     /// Say again that we are leaving, or hold nothing on an interface any more.
     Leave,
 }
@@ -225,6 +231,7 @@ impl Station {
             Input::Links(links) => self.follow(now, links),
             Input::Problem { link, problem } => self.note_problem(now, link, problem),
             Input::Frame { link, frame } => self.receive(now, link, frame),
+            Input::Key(secret) => self.voice.rekey(now, &secret),
             Input::Leave => self.leave(now),
         }
         self.drain(now);
@@ -248,6 +255,7 @@ impl Station {
         let grows = self.new_until.filter(|_| self.is_new);
         let tells = self.links.values().filter_map(Attachment::tells_at);
         let offers = self.offers_end.into_iter();
+        let former_key = self.voice.former_until().into_iter();
         let farewells = self.links.values().map(|attachment| attachment.farewell);
         let farewells = farewells.chain([self.leaving]).flatten();
         beats
@@ -258,6 +266,7 @@ impl Station {
             .chain(grows.map(|at| (at, Timer::Grow)))
             .chain(tells.map(|at| (at, Timer::Tell)))
             .chain(offers.map(|at| (at, Timer::HandOver)))
+            .chain(former_key.map(|at| (at, Timer::Key)))
             .chain(
                 self.announcer
                     .poll_timeout()
@@ -273,6 +282,7 @@ impl Station {
 
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.voice.retire(now);
         self.liveness.handle_timeout(now);
         self.claims.handle_timeout(now);
         self.drain(now);

@@ -5,13 +5,14 @@ use std::collections::BTreeSet;
 use std::future::pending;
 use std::io::Read;
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use ferrolb_crds::api;
 use ferrolb_crds::model::Secret;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::{Heartbeat, Settings, Speaker};
 use crate::layer2::{self, ClaimsByAddress, Counters, Desired, Layer2, Report};
@@ -21,25 +22,41 @@ use crate::world;
 #[derive(Default)]
 pub(super) struct SegmentLink {
     running: Option<(Layer2, watch::Receiver<Report>)>,
-    starting: Option<JoinHandle<Result<Layer2, String>>>,
+    starting: Option<JoinHandle<Result<Started, String>>>,
     secret: Key,
+    /// The file that the key is in, if it is in one.
+    key_file: Option<KeyFile>,
 }
+
+/// Layer 2, and the key that it goes by.
+type Started = (Layer2, Option<Secret>);
 
 /// The key that comes with the objects.
 #[derive(Debug, Default)]
 struct Key {
     /// As it is at present.
     present: Option<Secret>,
-    /// As it was when layer 2 was last started.
+    /// The one that layer 2 goes by.
     used: Option<Secret>,
     /// Whether it is known if there is one.
     is_known: bool,
+}
+
+/// A file that is read again and again: nobody says when a key in it is changed.
+struct KeyFile {
+    path: PathBuf,
+    next: Instant,
+    /// Off the loop: the file system can hang.
+    reading: Option<JoinHandle<Result<Secret, String>>>,
+    problem: Option<String>,
 }
 
 /// What the link waits for.
 pub(super) enum News {
     /// What came of starting layer 2.
     Started(Result<Layer2, String>),
+    /// The key in the file is that.
+    Key(Secret),
     /// It has something to report.
     Report,
     /// It has ended.
@@ -47,18 +64,17 @@ pub(super) enum News {
 }
 
 impl SegmentLink {
-    /// Begins to start it, once one that runs has taken its leave.
+    /// Begins to start it.
     fn start(&mut self, settings: &Settings) {
-        let (key_file, secret) = match &settings.heartbeat {
+        let (key_file, key) = match &settings.heartbeat {
             Heartbeat::KeyFile(path) => (Some(path.clone()), None),
             Heartbeat::Secret(_) => (None, self.secret.present.clone()),
             Heartbeat::Insecure | Heartbeat::NoKey => (None, None),
         };
-        self.secret.used.clone_from(&secret);
-        let predecessor = self.take();
+        self.key_file = key_file.clone().map(KeyFile::new);
         let mut settings = layer2::Settings {
             node: settings.identity.node.clone(),
-            key: secret,
+            key,
             interval: settings.heartbeat_interval,
             down_after: settings.heartbeat_down_after,
         };
@@ -66,30 +82,41 @@ impl SegmentLink {
             if let Some(key_file) = &key_file {
                 settings.key = Some(read_key(key_file)?);
             }
-            Layer2::start(settings).map_err(|error| format!("{:#}", anyhow::Error::from(error)))
+            let key = settings.key.clone();
+            let started = Layer2::start(settings);
+            let started = started.map_err(|error| format!("{:#}", anyhow::Error::from(error)))?;
+            Ok((started, key))
         };
-        self.starting = Some(tokio::spawn(async move {
-            if let Some(predecessor) = predecessor {
-                drop(predecessor.leave().await);
-            }
-            let started = tokio::task::spawn_blocking(start).await;
-            started.unwrap_or_else(|error| Err(error.to_string()))
-        }));
+        self.starting = Some(tokio::task::spawn_blocking(start));
     }
 
-    /// Waits for news; for ever while it is idle.
+    /// Waits for news; for ever while it is idle. Cancel-safe.
     pub(super) async fn next(&mut self) -> News {
         if let Some(starting) = &mut self.starting {
             let outcome = starting.await;
             self.starting = None;
-            return News::Started(outcome.unwrap_or_else(|error| Err(error.to_string())));
+            let outcome = outcome.unwrap_or_else(|error| Err(error.to_string()));
+            return News::Started(outcome.map(|(layer2, key)| {
+                self.secret.used = key;
+                layer2
+            }));
         }
         let Some((_, report)) = &mut self.running else {
             return pending().await;
         };
-        match report.changed().await {
-            Ok(()) => News::Report,
-            Err(_) => News::Ended,
+        let key_file = &mut self.key_file;
+        let key = async {
+            match key_file {
+                Some(key_file) => key_file.next().await,
+                None => pending().await,
+            }
+        };
+        tokio::select! {
+            changed = report.changed() => match changed {
+                Ok(()) => News::Report,
+                Err(_) => News::Ended,
+            },
+            key = key => News::Key(key),
         }
     }
 
@@ -189,17 +216,31 @@ impl Speaker {
         // What is being started is looked at when it has been.
         if self.segment.is_idle() {
             self.start_layer2();
-        } else if self.segment.running.is_some() {
+        } else {
             self.renew_key();
         }
     }
 
-    /// Starts layer 2 anew if it runs with another key than the present one.
+    /// Takes in what the file of the key says.
+    pub(super) fn take_key_file(&mut self, key: Secret) {
+        self.segment.secret.present = Some(key);
+        self.renew_key();
+    }
+
+    /// Has layer 2 go by the present key.
     fn renew_key(&mut self) {
-        let secret = &self.segment.secret;
-        if secret.present != secret.used {
-            self.segment.start(&self.settings);
-            self.silence_layer2("the heartbeat key has changed: starting anew".to_owned());
+        let SegmentLink {
+            running, secret, ..
+        } = &mut self.segment;
+        let Some((layer2, _)) = running else {
+            return;
+        };
+        if let Some(present) = &secret.present
+            && secret.used.as_ref() != Some(present)
+        {
+            info!("the heartbeat key has changed: the former one is good for some minutes more");
+            layer2.rekey(present.clone());
+            secret.used = Some(present.clone());
         }
     }
 
@@ -248,6 +289,49 @@ impl Speaker {
         self.replan(touched);
     }
 }
+
+impl KeyFile {
+    fn new(path: PathBuf) -> Self {
+        Self {
+            path,
+            next: Instant::now() + KEY_FILE_EVERY,
+            reading: None,
+            problem: None,
+        }
+    }
+
+    /// What is in it, the next time that it can be read. Cancel-safe.
+    async fn next(&mut self) -> Secret {
+        loop {
+            let reading = match &mut self.reading {
+                Some(reading) => reading,
+                None => {
+                    tokio::time::sleep_until(self.next.into()).await;
+                    let path = self.path.clone();
+                    let read = tokio::task::spawn_blocking(move || read_key(&path));
+                    self.reading.insert(read)
+                }
+            };
+            let outcome = reading.await;
+            self.reading = None;
+            self.next = Instant::now() + KEY_FILE_EVERY;
+            let outcome = outcome.unwrap_or_else(|error| Err(error.to_string()));
+            let problem = outcome.as_ref().err().cloned();
+            if let Some(reason) = &problem
+                && self.problem != problem
+            {
+                warn!(reason, "going on with the heartbeat key read last");
+            }
+            self.problem = problem;
+            if let Ok(key) = outcome {
+                return key;
+            }
+        }
+    }
+}
+
+/// How often the file is looked at: well within the time that a former key is good.
+const KEY_FILE_EVERY: Duration = Duration::from_secs(10);
 
 /// More than any key; the rest of a larger file is not read.
 const LONGEST_KEY: u64 = 64 * 1024;
@@ -300,5 +384,26 @@ mod tests {
         assert_eq!(secret_of(b"open sesame\n").unwrap().expose(), "open sesame");
         assert!(secret_of(b" \n").is_err());
         assert!(secret_of(b"\xff").is_err());
+    }
+
+    #[tokio::test]
+    #[expect(clippy::disallowed_methods, reason = "the file is read for real")]
+    async fn a_file_is_read_again_and_one_that_cannot_be_read_changes_nothing() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("key");
+        let mut file = KeyFile::new(path.clone());
+        let mut soon = async || {
+            file.next = Instant::now();
+            let next = tokio::time::timeout(Duration::from_secs(2), file.next()).await;
+            (next.ok(), file.problem.clone())
+        };
+        let (key, problem) = soon().await;
+        assert_eq!(key, None);
+        assert!(problem.is_some_and(|problem| problem.contains("No such file")));
+        for text in ["one", "two"] {
+            std::fs::write(&path, text).unwrap();
+            let key = Some(Secret::new(text.to_owned()));
+            assert_eq!(soon().await, (key, None));
+        }
     }
 }

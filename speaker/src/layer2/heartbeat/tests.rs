@@ -88,6 +88,31 @@ fn another_key_and_no_key_are_refused() {
 }
 
 #[test]
+fn while_the_key_is_changed_either_is_believed_and_either_is_used() {
+    let (old, new) = (with_key("old"), with_key("new"));
+    let mut both = old.clone();
+    both.rotate(&Secret::new("new".to_owned()));
+    let packet = heartbeat().emit(&both);
+    for receiver in [&old, &new, &both, &anybody()] {
+        assert_eq!(Heartbeat::parse(&packet, receiver), Ok(heartbeat()));
+    }
+    for sender in [&old, &new] {
+        assert_eq!(
+            Heartbeat::parse(&heartbeat().emit(sender), &both),
+            Ok(heartbeat())
+        );
+    }
+    let third = with_key("third");
+    let forged = Err(HeartbeatError::Forged);
+    assert_eq!(Heartbeat::parse(&packet, &third), forged);
+    assert_eq!(Heartbeat::parse(&heartbeat().emit(&third), &both), forged);
+
+    both.retire();
+    assert_eq!(heartbeat().emit(&both), heartbeat().emit(&new));
+    assert_eq!(Heartbeat::parse(&heartbeat().emit(&old), &both), forged);
+}
+
+#[test]
 fn without_a_key_anybody_is_believed() {
     let tagged = heartbeat().emit(&with_key("key"));
     assert_eq!(Heartbeat::parse(&tagged, &anybody()), Ok(heartbeat()));

@@ -130,6 +130,27 @@ impl Bench {
         });
     }
 
+    /// A heartbeat of a node with a key.
+    fn hear_by(&mut self, node: &str, authenticator: &Authenticator) {
+        self.sequence += 1;
+        let packet = Heartbeat {
+            flags: Flags::default(),
+            incarnation: 7,
+            sequence: self.sequence,
+            interval: milliseconds(100),
+            held: [0; 16],
+            node: node.to_owned(),
+            interface: "eth9".to_owned(),
+            claims: Message::Nothing,
+        }
+        .emit(authenticator);
+        let frame = heartbeat::frame(&packet, PEER, None, None);
+        self.handle(Input::Frame {
+            link: LINK,
+            frame: &frame,
+        });
+    }
+
     /// A heartbeat of a node that sends them at an interval.
     fn hear_every(
         &mut self,
@@ -566,7 +587,7 @@ fn leaving_ends_soon_where_nobody_can_be_told() {
 #[test]
 fn somebody_with_another_key_is_complained_about_once() {
     let mut bench = bench_with(&Settings {
-        key: Some(ferrolb_crds::model::Secret::new("key".to_owned())),
+        key: Some(Secret::new("key".to_owned())),
         ..settings("self")
     });
     bench.links(&[(LINK, link("eth0", 1))]);
@@ -580,6 +601,44 @@ fn somebody_with_another_key_is_complained_about_once() {
     };
     assert_eq!(complaints, [expected]);
     assert!(bench.station.report().nodes.is_empty());
+}
+
+#[test]
+fn a_key_is_changed_without_a_gap_and_the_former_one_ends() {
+    let secret = |text: &str| Secret::new(text.to_owned());
+    let with = |text: &str| Authenticator::new(Some(&secret(text)));
+    let mut bench = bench_with(&Settings {
+        key: Some(secret("old")),
+        ..settings("self")
+    });
+    bench.links(&[(LINK, link("eth0", 1))]);
+    bench.handle(Input::Want(wanted(&Interfaces::All)));
+    bench.run_for(milliseconds(400));
+    let speaks = |said: &[Output], key: &str| {
+        let packets = said.iter().filter_map(|output| {
+            let Output::Send { frame, .. } = output else {
+                return None;
+            };
+            heartbeat::unframe(frame, PEER).ok()
+        });
+        let mut packets = packets.map(|(_, packet)| Heartbeat::parse(packet, &with(key)).is_ok());
+        let first = packets.next().unwrap();
+        assert!(packets.all(|is_believed| is_believed == first));
+        first
+    };
+    let said = bench.handle(Input::Key(secret("new")));
+    assert_eq!(said, [], "nothing is given up");
+    let said = bench.run_for(milliseconds(300));
+    assert!(speaks(&said, "old") && speaks(&said, "new"));
+    for key in ["old", "new"] {
+        bench.hear_by(key, &with(key));
+        assert!(bench.station.report().nodes.contains_key(key));
+    }
+    bench.run_for(voice::ROTATION);
+    let said = bench.run_for(milliseconds(300));
+    assert!(!speaks(&said, "old") && speaks(&said, "new"));
+    bench.hear_by("late", &with("old"));
+    assert!(!bench.station.report().nodes.contains_key("late"));
 }
 
 #[test]

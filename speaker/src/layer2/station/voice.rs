@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use ferrolb_crds::model::Secret;
+
 use crate::layer2::Settings;
 use crate::layer2::claims::{Digest, Message};
 use crate::layer2::heartbeat::{Authenticator, Flags, Heartbeat};
@@ -11,6 +13,8 @@ use crate::layer2::heartbeat::{Authenticator, Flags, Heartbeat};
 pub(super) struct Voice {
     node: String,
     pub(super) authenticator: Authenticator,
+    /// Until when a former key is good.
+    former_until: Option<Instant>,
     incarnation: u64,
     sequence: u64,
     rng: fastrand::Rng,
@@ -21,9 +25,29 @@ impl Voice {
         Self {
             node: settings.node.clone(),
             authenticator: Authenticator::new(settings.key.as_ref()),
+            former_until: None,
             incarnation,
             sequence: 0,
             rng: fastrand::Rng::with_seed(incarnation),
+        }
+    }
+
+    /// Goes over to another key, when every node has had the time to do the same.
+    pub(super) fn rekey(&mut self, now: Instant, secret: &Secret) {
+        self.authenticator.rotate(secret);
+        self.former_until = Some(now + ROTATION);
+    }
+
+    /// When the former key ends.
+    pub(super) fn former_until(&self) -> Option<Instant> {
+        self.former_until
+    }
+
+    /// Ends the former key if it is time.
+    pub(super) fn retire(&mut self, now: Instant) {
+        if self.former_until.is_some_and(|until| until <= now) {
+            self.former_until = None;
+            self.authenticator.retire();
         }
     }
 
@@ -91,6 +115,10 @@ impl Farewell {
         true
     }
 }
+
+/// How long a former key is good: the kubelet may take two minutes to bring a changed Secret into a
+/// file, and who copies files from node to node is not faster.
+pub(super) const ROTATION: Duration = Duration::from_secs(300);
 
 /// How often the others are told that this node leaves, or holds nothing any more.
 const FAREWELLS: u8 = 3;
