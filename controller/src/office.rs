@@ -123,10 +123,38 @@ struct Active {
     events: Events,
     /// Patches under way.
     patching: usize,
-    /// Before this the log is not written again: what else is decided meanwhile goes along.
-    next_log: Instant,
-    /// Something waits for that time, and for nothing else.
+    gathering: Gathering,
+    /// Something waits until the log is written again, and for nothing else.
     is_gathering: bool,
+}
+
+/// When the log is written again: what else is decided meanwhile goes along.
+///
+/// The first Service of many waits for nothing. The longer one log follows on the other the longer
+/// they gather: thousands of Services cost few writes, however slowly they come.
+#[derive(Debug)]
+struct Gathering {
+    next: Instant,
+    time: Duration,
+}
+
+impl Gathering {
+    fn new(now: Instant) -> Self {
+        Self {
+            next: now,
+            time: Duration::ZERO,
+        }
+    }
+
+    /// The log is written now.
+    fn begin(&mut self, now: Instant) {
+        let follows = now < self.next + self.time;
+        self.time = match follows {
+            true => (self.time * 2).min(LONGEST_GATHERING),
+            false => GATHERING,
+        };
+        self.next = now + self.time;
+    }
 }
 
 impl Office {
@@ -266,7 +294,7 @@ impl Office {
         let active = self.active();
         let publication = active.and_then(|active| active.publication.poll_timeout());
         let gathering = active.filter(|active| active.is_gathering);
-        let log = gathering.map(|active| active.next_log);
+        let log = gathering.map(|active| active.gathering.next);
         election.into_iter().chain(publication).chain(log).min()
     }
 
@@ -276,7 +304,7 @@ impl Office {
         if let State::Active(active) = &mut self.state {
             active.publication.handle_timeout(now);
             active.events.handle_timeout(now);
-            active.is_gathering &= now < active.next_log;
+            active.is_gathering &= now < active.gathering.next;
         }
         self.go_on(now);
     }
@@ -398,16 +426,16 @@ impl Office {
         if !self.election.is_sure(now) {
             return;
         }
-        if active.next_log <= now
+        if active.gathering.next <= now
             && let Some(log) = active.publication.poll_log(LOGGED)
         {
             let number = self.election.log(log);
             active.publication.set_number(number);
-            active.next_log = now + GATHERING;
+            active.gathering.begin(now);
         }
         let room = CONCURRENT - active.patching.min(CONCURRENT);
         let patches = active.publication.poll(room);
-        active.is_gathering = now < active.next_log && active.publication.awaits_log();
+        active.is_gathering = now < active.gathering.next && active.publication.awaits_log();
         active.patching += patches.len();
         if !patches.is_empty() {
             active.events.work(now);
@@ -427,7 +455,7 @@ impl Active {
             events: Events::new(now),
             publication,
             patching: 0,
-            next_log: now,
+            gathering: Gathering::new(now),
             is_gathering: false,
         }
     }
@@ -500,9 +528,11 @@ impl Active {
     }
 }
 
-/// How long after one log the next is written at the earliest. The first Service of many waits for
-/// nothing, and all the others cost few writes.
+/// How long after a log that followed on none the next is written at the earliest.
 const GATHERING: Duration = Duration::from_millis(25);
+
+/// The same after many: five writes a second.
+const LONGEST_GATHERING: Duration = Duration::from_millis(200);
 
 /// Outputs that there is always room for.
 const ROOM: usize = 256;

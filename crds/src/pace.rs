@@ -68,7 +68,7 @@ impl Pace {
 const BURST: f64 = 20.0;
 
 /// How many a second while there is work.
-const BUSY_RATE: f64 = 5.0;
+const BUSY_RATE: f64 = 2.0;
 
 /// How long nothing is to be done until there is a rest.
 const LULL: Duration = Duration::from_millis(300);
@@ -109,9 +109,9 @@ mod tests {
     fn while_there_is_work_only_a_few() {
         let start = Instant::now();
         let mut pace = Pace::new(start, 50);
-        assert_eq!(written(&mut pace, start, true), 24);
+        assert_eq!(written(&mut pace, start, true), 21);
         let later = start + Duration::from_secs(1);
-        assert_eq!(written(&mut pace, later, true), 5);
+        assert_eq!(written(&mut pace, later, true), 2);
         // Work for good does not silence it, and a rest brings the rate back.
         let later = later + Duration::from_secs(1) + LULL;
         assert!(written(&mut pace, later, false) >= 50);

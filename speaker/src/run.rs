@@ -43,7 +43,7 @@ use tracing::{info, warn};
 use crate::plan::{self, AddressPlan, Plan};
 use crate::status::{self, Document, Facts, Listener, NodeFile, Since};
 use crate::world::{Identity, Segment, World};
-use changes::Differences;
+use changes::{Differences, Owed};
 use cluster::ClusterLink;
 use hand_off::HandOffLink;
 use memory::Memory;
@@ -166,6 +166,7 @@ struct Speaker {
     recall_by: Option<Instant>,
     world: World,
     plan: Plan,
+    owed: Owed,
     since: Since,
     segment: SegmentLink,
     /// Interfaces on which other nodes listen.
@@ -213,6 +214,7 @@ impl Speaker {
             recall_by: None,
             world: World::new(settings.identity.clone()),
             plan: Plan::default(),
+            owed: Owed::default(),
             since: Since {
                 start: SystemTime::now(),
                 held: BTreeMap::new(),
@@ -243,6 +245,7 @@ impl Speaker {
         let deadlines = [
             pulse,
             self.retry_at,
+            self.owed.deadline(),
             self.status.due,
             self.hand_off.deadline(),
             self.recall_by,
@@ -376,11 +379,11 @@ impl Speaker {
         let heartbeat = plan::heartbeat(&self.world);
         differs.layer2 |= self.plan.heartbeat != heartbeat;
         self.plan.heartbeat = heartbeat;
-        if differs.routes {
-            changes::note_advertised(&mut self.since, now, &self.plan);
-            self.sessions.forget_routes();
+        if self.hand_off.is_to_hear(&differs) {
+            self.owed.hurry();
         }
-        self.apply(differs, fresh);
+        self.owed.add(differs);
+        self.apply(fresh);
     }
 
     /// The next plan depends on what this one makes this node hold.
@@ -391,11 +394,20 @@ impl Speaker {
         }
     }
 
-    /// Tells the machines what differs; `fresh` was not handed off before, and waits for that.
-    fn apply(&mut self, differs: Differences, fresh: BTreeSet<IpAddr>) {
+    /// Tells the machines what differs, if it is time; `fresh` was not handed off before, and waits
+    /// for that.
+    fn apply(&mut self, fresh: BTreeSet<IpAddr>) {
+        let addresses = self.plan.addresses.len();
+        let Some(differs) = self.owed.take(Instant::now(), addresses) else {
+            return;
+        };
+        if differs.routes {
+            changes::note_advertised(&mut self.since, SystemTime::now(), &self.plan);
+            self.sessions.forget_routes();
+        }
         // What an earlier run left stands until it is known what layer 2 may need of it.
         let is_first = !self.hand_off.is_told() && !self.segment.is_starting();
-        if differs.hand_off || is_first {
+        if self.hand_off.is_to_hear(&differs) || is_first {
             let desired = translate::hand_off_desired(&self.plan);
             self.hand_off.want(Instant::now(), desired, fresh);
         }
@@ -487,6 +499,9 @@ impl Speaker {
         }
         if self.recall_by.is_some_and(|at| at <= now) {
             self.begin();
+        }
+        if self.owed.deadline().is_some_and(|at| at <= now) {
+            self.apply(BTreeSet::new());
         }
         if self.retry_at.is_some_and(|at| at <= now) {
             self.retry();

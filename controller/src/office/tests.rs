@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use simulation::Simulation;
 
-use super::{Input, Office, Output};
+use super::{GATHERING, Gathering, Input, LONGEST_GATHERING, Office, Output};
 use crate::fixture::{key, pool, service};
 use crate::lease::{self, DURATION, Lease};
 use crate::reconcile::Settings;
@@ -97,4 +97,24 @@ fn i1_i2_i4_whatever_becomes_of_controllers_and_requests() {
         seed += 1;
     }
     println!("seeds {first} to {}", seed - 1);
+}
+
+#[test]
+fn logs_that_follow_one_another_gather_longer_and_longer_and_after_a_pause_none_waits() {
+    let start = Instant::now();
+    let mut gathering = Gathering::new(start);
+    let mut now = start;
+    let mut pause = |now: Instant| {
+        gathering.begin(now);
+        gathering.next - now
+    };
+    for wait in [25, 50, 100, 200, 200, 200] {
+        let wait = Duration::from_millis(wait);
+        assert_eq!(pause(now), wait);
+        now += wait;
+    }
+    now += LONGEST_GATHERING;
+    assert_eq!(pause(now), GATHERING);
+    now += 2 * GATHERING;
+    assert_eq!(pause(now), GATHERING);
 }

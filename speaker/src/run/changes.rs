@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use ipnet::IpNet;
 use tracing::{debug, info, warn};
@@ -28,6 +28,55 @@ impl Differences {
         self.hand_off |= old.map(hand_off) != new.map(hand_off);
     }
 }
+
+/// What the machines are still to be told.
+///
+/// To tell them is a pass over all addresses. A change by itself is told at once; those right behind
+/// it are told together, so that however fast they come the passes take a share of the time only.
+#[derive(Debug, Default)]
+pub(super) struct Owed {
+    differs: Option<Differences>,
+    next: Option<Instant>,
+}
+
+impl Owed {
+    /// They are to be told that, too.
+    pub(super) fn add(&mut self, more: Differences) {
+        let differs = self.differs.get_or_insert_default();
+        differs.layer2 |= more.layer2;
+        differs.routes |= more.routes;
+        differs.hand_off |= more.hand_off;
+    }
+
+    /// When they are to be told.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.next.filter(|_| self.differs.is_some())
+    }
+
+    /// What they are to be told now, which is a pass over so many addresses.
+    pub(super) fn take(&mut self, now: Instant, addresses: usize) -> Option<Differences> {
+        if self.next.is_some_and(|next| now < next) {
+            return None;
+        }
+        let differs = self.differs.take()?;
+        if differs != Differences::default() {
+            let addresses = u32::try_from(addresses).unwrap_or(u32::MAX);
+            self.next = Some(now + PER_ADDRESS.saturating_mul(addresses).min(LONGEST));
+        }
+        Some(differs)
+    }
+
+    /// They are told now whatever is the time: somebody waits for it.
+    pub(super) fn hurry(&mut self) {
+        self.next = None;
+    }
+}
+
+/// A pass takes about a microsecond of it.
+const PER_ADDRESS: Duration = Duration::from_micros(20);
+
+/// Nobody notices in a withdrawal.
+const LONGEST: Duration = Duration::from_millis(100);
 
 /// Logs how the plan of an address changed.
 pub(super) fn log(address: IpAddr, old: Option<&AddressPlan>, new: Option<&AddressPlan>) {
@@ -164,3 +213,44 @@ const NODE_ASSIGNED: &str = "nodeAssigned";
 
 /// The withdraw reason of a Service that is no more, or no longer holds the address.
 const SERVICE_DELETED: &str = "serviceDeleted";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "where virtual time begins")]
+    fn a_change_is_told_at_once_and_those_right_behind_it_together() {
+        let routes = Differences {
+            routes: true,
+            ..Differences::default()
+        };
+        let layer2 = Differences {
+            layer2: true,
+            ..Differences::default()
+        };
+        let mut owed = Owed::default();
+        let start = Instant::now();
+        assert_eq!((owed.deadline(), owed.take(start, 1000)), (None, None));
+        owed.add(routes);
+        assert_eq!(owed.take(start, 1000), Some(routes));
+        assert_eq!(owed.deadline(), None);
+
+        owed.add(routes);
+        owed.add(layer2);
+        let later = owed.deadline().unwrap();
+        assert_eq!(later - start, Duration::from_millis(20));
+        assert_eq!(owed.take(later - Duration::from_micros(1), 1000), None);
+        let both = Differences {
+            routes: true,
+            layer2: true,
+            hand_off: false,
+        };
+        assert_eq!(owed.take(later, 1_000_000), Some(both));
+
+        owed.add(layer2);
+        assert_eq!(owed.deadline(), Some(later + LONGEST));
+        owed.hurry();
+        assert_eq!(owed.take(later, 1), Some(layer2));
+    }
+}

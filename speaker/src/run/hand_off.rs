@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tracing::{error, warn};
 
+use super::changes::Differences;
 use crate::nft::{Desired, HandOff, Report};
 
 /// The hand-off.
@@ -58,6 +59,11 @@ impl HandOffLink {
     /// Whether it was ever told anything, or never will be.
     pub(super) fn is_told(&self) -> bool {
         self.is_told || self.machine.is_none()
+    }
+
+    /// Whether it is to be told of that.
+    pub(super) fn is_to_hear(&self, differs: &Differences) -> bool {
+        self.machine.is_some() && differs.hand_off
     }
 
     /// Tells it what should be true; `fresh` are addresses that were not handed off before.
