@@ -195,15 +195,17 @@ impl Claims {
         }
     }
 
-    /// Somebody answers for an address without having said so, or more than was heard of it.
+    /// Somebody answers for an address without having said so, or more than was heard of it: it is
+    /// asked what it holds. Anybody can send what is seen on the wire; what it says bears the key.
     pub fn note_answer(&mut self, now: Instant, source: &Source, address: IpAddr) {
         let Some(account) = self.account_mut(&source.node, &source.interface) else {
             return;
         };
         if account.holdings.get(address) != Some(Standing::Holds) {
-            account.ask_at = Some(now);
-            self.wake = Some(now);
-            self.change(source, vec![(address, Some(Standing::Holds))]);
+            let again = account.asked.map_or(now, |asked| asked + ASK_AGAIN);
+            let at = again.max(now);
+            account.ask_at = Some(account.ask_at.map_or(at, |planned| planned.min(at)));
+            self.wake = self.wake.into_iter().chain([at]).min();
         }
     }
 

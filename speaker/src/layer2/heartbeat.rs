@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!  0       4         5       6        8             16         24         28
-//!  "FLHB"  version   flags   length   incarnation   sequence   interval   digest   node   interface  claims  more…  tags
-//!  4       1         1       2        8             8          4 (µs)     16       1 + n  1 + n      1 + n          n × 32
+//!  "FLHB"  version   flags   length   incarnation   sequence   nonce   interval   digest   node   interface  claims  more…  tags
+//!  4       1         1       2        8             8          8       4 (µs)     16       1 + n  1 + n      1 + n          n × 32
 //! ```
 //!
 //! All numbers are big-endian; the length is that of the whole packet. Digest and claims concern
@@ -43,8 +43,10 @@ pub struct Flags {
     pub is_leaving: bool,
     /// The sender only listens yet: it lives, but holds nothing.
     pub is_listening: bool,
-    /// The sender has not heard from you: answer at once.
+    /// The sender has not heard from you, or does not believe it yet: answer at once.
     pub is_probe: bool,
+    /// The answer to a probe, with its number.
+    pub is_answer: bool,
     /// The sender had taken you for dead; others may have held your addresses.
     pub was_missed: bool,
     /// The sender does not know all that you hold: tell it.
@@ -60,6 +62,8 @@ pub struct Heartbeat {
     pub incarnation: u64,
     /// Grows with each packet of an incarnation.
     pub sequence: u64,
+    /// Of a probe: what the answer is to bear, if not zero. Of an answer: that.
+    pub nonce: u64,
     /// At most so long until the next one.
     pub interval: Duration,
     /// Digest of all that it claims on the interface.
@@ -237,6 +241,7 @@ impl Heartbeat {
             .u16(u16::try_from(length).unwrap_or(u16::MAX))
             .u64(self.incarnation)
             .u64(self.sequence)
+            .u64(self.nonce)
             .u32(u32::try_from(self.interval.as_micros()).unwrap_or(u32::MAX))
             .bytes(&self.held);
         for name in [node, interface] {
@@ -254,7 +259,7 @@ impl Heartbeat {
     fn parse_verified(message: &[u8], flags: u8) -> Result<Self, HeartbeatError> {
         let mut reader = Reader::new(message);
         let _checked = reader.take(8)?;
-        let (incarnation, sequence) = (reader.u64()?, reader.u64()?);
+        let (incarnation, sequence, nonce) = (reader.u64()?, reader.u64()?, reader.u64()?);
         let interval = Duration::from_micros(reader.u32()?.into());
         let held = reader.array()?;
         let length = reader.u8()?;
@@ -275,6 +280,7 @@ impl Heartbeat {
             flags: Flags::from_bits(flags),
             incarnation,
             sequence,
+            nonce,
             interval,
             held,
             node,
@@ -290,6 +296,7 @@ impl Flags {
         bit(self.is_leaving, LEAVING)
             | bit(self.is_listening, LISTENING)
             | bit(self.is_probe, PROBE)
+            | bit(self.is_answer, ANSWER)
             | bit(self.was_missed, MISSED)
             | bit(self.asks, ASKS)
     }
@@ -300,6 +307,7 @@ impl Flags {
             is_leaving: bits & LEAVING != 0,
             is_listening: bits & LISTENING != 0,
             is_probe: bits & PROBE != 0,
+            is_answer: bits & ANSWER != 0,
             was_missed: bits & MISSED != 0,
             asks: bits & ASKS != 0,
         }
@@ -367,9 +375,9 @@ fn at_most(length: usize, name: &str) -> &[u8] {
 }
 
 const MAGIC: [u8; 4] = *b"FLHB";
-const VERSION: u8 = 3;
+const VERSION: u8 = 4;
 /// Bytes before the length of the first name.
-const HEADER: usize = 44;
+const HEADER: usize = 52;
 /// Bytes of a tag.
 const TAG: usize = 32;
 /// A Kubernetes node's name is no longer.
@@ -386,6 +394,7 @@ const LISTENING: u8 = 1 << 2;
 const PROBE: u8 = 1 << 3;
 const MISSED: u8 = 1 << 4;
 const ASKS: u8 = 1 << 5;
+const ANSWER: u8 = 1 << 6;
 /// A second tag follows the first.
 const TWICE: u8 = 1 << 7;
 

@@ -1,7 +1,7 @@
 //! Which nodes of a segment are up, by their heartbeats: VRRP's way (RFC 9568 §6), once per node.
 //!
 //! ```text
-//!             heartbeat                  5/8 of down-after, 6/8, 7/8
+//!        heartbeat, answer             5/8 of down-after, 6/8, 7/8
 //!   Down ───────────────────▶ Up ──▶ probe the speaker by unicast ──▶ Down
 //!    ▲                        │ ▲                  │            8/8
 //!    │ leaving, link lost     │ └── any heartbeat ─┘
@@ -16,8 +16,14 @@
 //! minutes and pair of nodes (0.05³ for each of ten windows a second); three probes, each lost
 //! with its answer once in ten, make that once in ten days.
 //!
+//! Nobody is up whom this node has not asked and who has not answered (`challenges.rs`): a recording
+//! of another node's heartbeats, played to whoever has just started, would keep that node's addresses
+//! from being taken.
+//!
 //! Silence is counted in time in which this process was awake: what was missed in a stall cannot
 //! be held against the others. A stalled process hears, probes and waits again before it judges.
+
+mod challenges;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -26,6 +32,7 @@ use crate::layer2::LinkIndex;
 use crate::layer2::claims;
 use crate::layer2::heartbeat::Heartbeat;
 use crate::wire::ethernet::Mac;
+use challenges::{Challenges, Question};
 
 /// What the machine is started with.
 #[derive(Debug, Clone)]
@@ -140,10 +147,12 @@ pub enum Output {
 /// Why a heartbeat goes to one node alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unicast {
+    /// It was not believed so far: it shall answer with this number.
+    Challenge(u64),
     /// It has been silent for long: it shall answer.
     Probe,
-    /// It probed us.
-    Answer,
+    /// It probed us, with this number if it does not believe us yet.
+    Answer(u64),
     /// It is back, and shall know that it was missed.
     Missed,
 }
@@ -189,6 +198,7 @@ pub struct Liveness {
     settings: Settings,
     incarnation: u64,
     nodes: BTreeMap<String, Node>,
+    challenges: Challenges,
     /// No deadline is earlier.
     wake: Option<Instant>,
     outputs: VecDeque<Output>,
@@ -201,6 +211,7 @@ impl Liveness {
             settings,
             incarnation,
             nodes: BTreeMap::new(),
+            challenges: Challenges::new(incarnation.rotate_left(16)),
             wake: None,
             outputs: VecDeque::new(),
         }
@@ -243,11 +254,18 @@ impl Liveness {
         for name in names {
             self.judge(now, &name);
         }
+        for question in self.challenges.again(now) {
+            self.ask(question);
+        }
+        self.set_wake();
+    }
+
+    fn set_wake(&mut self) {
         let deadlines = self.nodes.values().flat_map(|node| {
             let presences = node.presences.values();
             presences.filter_map(|presence| presence.deadline(&self.settings))
         });
-        self.wake = deadlines.min();
+        self.wake = deadlines.chain(self.challenges.deadline()).min();
     }
 
     /// Nodes ever heard, by name.
@@ -310,6 +328,18 @@ impl Liveness {
             }
             return;
         }
+        let way = Way {
+            link,
+            from: heartbeat.interface.clone(),
+        };
+        let node = self.nodes.get(&heartbeat.node);
+        if node.is_some_and(|node| node.is_old(&way, &heartbeat)) {
+            return;
+        }
+        let is_trusted = node.is_some_and(|node| node.trusts(&way, &heartbeat));
+        if !is_trusted && !self.has_answered(&way, &heartbeat) {
+            return self.doubt(now, way, sender, &heartbeat);
+        }
         if !self.nodes.contains_key(&heartbeat.node) && !self.make_room() {
             return;
         }
@@ -317,11 +347,7 @@ impl Liveness {
             .nodes
             .entry(heartbeat.node.clone())
             .or_insert_with(|| Node::new(now, heartbeat.incarnation));
-        let way = Way {
-            link,
-            from: heartbeat.interface.clone(),
-        };
-        if node.is_old(&way, &heartbeat) || !node.make_room(&way) {
+        if !node.make_room(&way) {
             return;
         }
         let (name, flags) = (heartbeat.node.clone(), heartbeat.flags);
@@ -336,7 +362,7 @@ impl Liveness {
             self.outputs.push_back(Output::Missed { link });
         }
         if flags.is_probe {
-            self.unicast(link, sender, Unicast::Answer);
+            self.unicast(link, sender, Unicast::Answer(heartbeat.nonce));
         }
         if flags.asks {
             self.outputs.push_back(Output::Asked { link, by: sender });
@@ -350,6 +376,41 @@ impl Liveness {
             digest: heartbeat.held,
             message: heartbeat.claims,
         }));
+    }
+
+    fn has_answered(&mut self, way: &Way, heartbeat: &Heartbeat) -> bool {
+        let suspect = (heartbeat.node.clone(), way.clone(), heartbeat.incarnation);
+        let has = heartbeat.flags.is_answer && self.challenges.settle(&suspect, heartbeat.nonce);
+        if has {
+            // Being called late for what is settled would be taken for a stall.
+            self.set_wake();
+        }
+        has
+    }
+
+    /// Asks who it is that is heard, and lets itself be asked.
+    fn doubt(&mut self, now: Instant, way: Way, sender: Mac, heartbeat: &Heartbeat) {
+        if heartbeat.flags.is_probe && self.challenges.may_answer(now) {
+            self.unicast(way.link, sender, Unicast::Answer(heartbeat.nonce));
+        }
+        // Who goes, and was not known, need not be known any more.
+        if heartbeat.flags.is_leaving {
+            return;
+        }
+        let suspect = (heartbeat.node.clone(), way, heartbeat.incarnation);
+        if let Some(question) = self.challenges.begin(now, suspect, sender) {
+            self.ask(question);
+        }
+        self.wake = self
+            .wake
+            .into_iter()
+            .chain(self.challenges.deadline())
+            .min();
+    }
+
+    fn ask(&mut self, question: Question) {
+        let Question { link, to, nonce } = question;
+        self.unicast(link, to, Unicast::Challenge(nonce));
     }
 
     /// A node that was silent and is back learns that others may have held its addresses.
@@ -370,6 +431,7 @@ impl Liveness {
     }
 
     fn lose_link(&mut self, now: Instant, link: LinkIndex) {
+        self.challenges.lose_link(link);
         let mut changes = Vec::new();
         for (name, node) in &mut self.nodes {
             let ways: Vec<Way> = node.presences.keys().cloned().collect();
@@ -508,6 +570,17 @@ impl Node {
     /// When it last came up or went down.
     pub fn since(&self) -> Instant {
         self.since
+    }
+
+    /// Whether it has shown that it speaks now, and has not been silent since.
+    fn trusts(&self, way: &Way, heartbeat: &Heartbeat) -> bool {
+        let is_trusted = |presence: &Presence| match presence.standing {
+            Standing::Up | Standing::Listening => true,
+            // It says so more than once.
+            Standing::Down(DownReason::Leaving) => heartbeat.flags.is_leaving,
+            Standing::Down(_) => false,
+        };
+        self.incarnation == heartbeat.incarnation && self.presences.get(way).is_some_and(is_trusted)
     }
 
     /// A packet that came twice, or was overtaken.

@@ -17,8 +17,8 @@ use std::time::{Duration, Instant, SystemTime};
 use ferrolb_crds::model::Secret;
 
 use crate::layer2::announcer::{self, Announcer};
-use crate::layer2::claims::{Claims, Message};
-use crate::layer2::heartbeat::{self, Flags, Heartbeat, HeartbeatError};
+use crate::layer2::claims::Claims;
+use crate::layer2::heartbeat::{self, Heartbeat, HeartbeatError};
 use crate::layer2::liveness::{self, DownReason, Liveness, Unicast, Way};
 use crate::layer2::responder::{self, Reason, Verdict};
 use crate::layer2::{ClaimsByAddress, Counts, Desired, LinkIndex, Settings};
@@ -448,7 +448,7 @@ impl Station {
             };
         }
         for (link, message) in news {
-            self.send(link, None, Flags::default(), message);
+            self.send(link, None, message.into());
         }
     }
 
@@ -539,7 +539,7 @@ impl Station {
         });
         let due: Vec<LinkIndex> = due.collect();
         for link in due {
-            self.send(link, None, Flags::default(), Message::Nothing);
+            self.send(link, None, Saying::default());
         }
     }
 
@@ -558,7 +558,7 @@ impl Station {
         for link in due {
             let attachment = self.links.get_mut(&link);
             let news = attachment.map(Attachment::retell).unwrap_or_default();
-            self.send(link, None, Flags::default(), news);
+            self.send(link, None, news.into());
             let pause = self.voice.pause(self.liveness.interval(link));
             if let Some(attachment) = self.links.get_mut(&link) {
                 attachment.next_beat = Some(now + pause);
@@ -566,21 +566,14 @@ impl Station {
         }
     }
 
-    fn send(&mut self, link: LinkIndex, to: Option<Mac>, flags: Flags, claims: Message) {
+    fn send(&mut self, link: LinkIndex, to: Option<Mac>, mut saying: Saying) {
         let Some(attachment) = self.links.get(&link) else {
             return;
         };
-        let flags = Flags {
-            is_leaving: self.leaving.is_some(),
-            is_listening: !attachment.is_settled,
-            ..flags
-        };
+        saying.flags.is_leaving = self.leaving.is_some();
+        saying.flags.is_listening = !attachment.is_settled;
+        saying.held = attachment.holdings.digest();
         let interval = self.liveness.interval(link);
-        let saying = Saying {
-            flags,
-            held: attachment.holdings.digest(),
-            claims,
-        };
         let packet = self.voice.speak(&attachment.link.name, interval, saying);
         let frame = heartbeat::frame(&packet, attachment.link.mac, attachment.link.ipv4(), to);
         self.outputs.push_back(Output::Send { link, frame });
@@ -670,14 +663,7 @@ impl Station {
                 self.log_node(node, way, Some(reason));
             }
             liveness::Output::Listening => self.outputs.push_back(Output::Changed),
-            liveness::Output::Unicast { link, to, why } => {
-                let flags = Flags {
-                    is_probe: why == Unicast::Probe,
-                    was_missed: why == Unicast::Missed,
-                    ..Flags::default()
-                };
-                self.send_to(link, to, flags);
-            }
+            liveness::Output::Unicast { link, to, why } => self.say_to(link, to, why),
             liveness::Output::Asked { link, by } => {
                 if let Some(attachment) = self.links.get_mut(&link)
                     && attachment.askers.len() < MAX_ASKERS
@@ -696,9 +682,24 @@ impl Station {
     }
 
     /// Says something to one node alone, where heartbeats go out.
-    fn send_to(&mut self, link: LinkIndex, to: Mac, flags: Flags) {
-        if self.links.get(&link).is_some_and(Attachment::beats) {
-            self.send(link, Some(to), flags, Message::Nothing);
+    fn say_to(&mut self, link: LinkIndex, to: Mac, why: Unicast) {
+        let mut saying = Saying::default();
+        match why {
+            Unicast::Challenge(nonce) => {
+                saying.flags.is_probe = true;
+                saying.nonce = nonce;
+            }
+            Unicast::Probe => saying.flags.is_probe = true,
+            Unicast::Answer(nonce) => {
+                saying.flags.is_answer = true;
+                saying.nonce = nonce;
+            }
+            Unicast::Missed => saying.flags.was_missed = true,
+        }
+        // Who sends none wants to know all the same who is there.
+        let is_challenge = matches!(why, Unicast::Challenge(_));
+        if is_challenge || self.links.get(&link).is_some_and(Attachment::beats) {
+            self.send(link, Some(to), saying);
         }
     }
 

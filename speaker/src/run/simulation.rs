@@ -65,6 +65,8 @@ struct Segment {
     wire: BTreeMap<(Instant, u64), (usize, Vec<u8>)>,
     deadlines: BTreeSet<(Instant, usize)>,
     sent: u64,
+    /// What was sent so far, where somebody records it.
+    tape: Option<Vec<Vec<u8>>>,
     /// When whom took whom for down.
     downs: Vec<(Duration, usize, String)>,
     ups: usize,
@@ -83,6 +85,7 @@ impl Segment {
             wire: BTreeMap::new(),
             deadlines: BTreeSet::new(),
             sent: 0,
+            tape: None,
             downs: Vec::new(),
             ups: 0,
         };
@@ -172,6 +175,9 @@ impl Segment {
 
     fn send(&mut self, from: usize, frame: Vec<u8>) {
         self.sent += 1;
+        if let Some(tape) = &mut self.tape {
+            tape.push(frame.clone());
+        }
         let to = Mac(frame[..6].try_into().unwrap());
         for n in 0..self.hosts.len() {
             let host = &self.hosts[n];
@@ -183,6 +189,20 @@ impl Segment {
             let at = self.now + delay;
             let order = self.sent * 1000 + n as u64;
             self.wire.insert((at, order), (n, frame.clone()));
+        }
+    }
+
+    /// Somebody plays everything that was recorded, in any order, to everybody.
+    fn replay(&mut self, tape: &[Vec<u8>], time: Duration) {
+        let turns = 2000;
+        for _ in 0..turns {
+            let frame = self.rng.choice(tape).unwrap().clone();
+            for n in 0..self.hosts.len() {
+                if self.hosts[n].is_alive && self.hosts[n].paused_until.is_none() {
+                    self.turn(n, std::slice::from_ref(&frame));
+                }
+            }
+            self.run_for(time / turns);
         }
     }
 
@@ -696,4 +716,38 @@ fn reports(segment: &Segment) -> Vec<Report> {
         .iter()
         .map(|host| host.station.report())
         .collect()
+}
+
+#[test]
+fn i6_a_recording_of_a_segment_played_to_it_moves_nothing_and_brings_nobody_back() {
+    let mut segment = Segment::new(5, 0.0, 77);
+    segment.tape = Some(Vec::new());
+    segment.run_for(milliseconds(4000));
+    segment.leave(4);
+    segment.run_for(milliseconds(1000));
+    segment.restart(4);
+    segment.run_for(milliseconds(4000));
+    let before = segment.holders();
+    let tape = segment.tape.take().unwrap();
+    segment.replay(&tape, milliseconds(2000));
+    assert_eq!(segment.holders(), before);
+    let downs = segment.downs.len();
+
+    // Who is dead stays dead: its addresses are taken in time, also by one that has just started.
+    segment.kill(0);
+    segment.replay(&tape, milliseconds(400));
+    assert_eq!(segment.downs.len(), downs + 4);
+    segment.exactly_one_answers_for_each_address();
+    let before = segment.holders();
+    segment.restart(1);
+    segment.replay(&tape, milliseconds(2000));
+    segment.exactly_one_answers_for_each_address();
+    assert_eq!(
+        segment.downs.len(),
+        downs + 4 + 3,
+        "the one that started anew"
+    );
+    let moved = segment.holders().into_iter().zip(before);
+    let moved = moved.filter(|(after, before)| before != after && *before != [1]);
+    assert_eq!(moved.count(), 0);
 }

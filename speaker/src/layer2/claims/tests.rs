@@ -223,17 +223,27 @@ fn a_node_that_was_started_anew_holds_what_it_says_and_nothing_else() {
 fn who_answers_without_having_said_so_is_asked_at_once() {
     let mut bench = Bench::new();
     bench.say(Message::Nothing);
-    bench
-        .claims
-        .note_answer(bench.now, &source("n2"), address(1));
+    let answer = |bench: &mut Bench| {
+        let now = bench.now;
+        bench.claims.note_answer(now, &source("n2"), address(1));
+    };
+    answer(&mut bench);
+    assert_eq!(
+        bench.claims.at(address(1)),
+        [],
+        "anybody could have sent it"
+    );
+    assert!(bench.is_asked_within(Duration::ZERO));
+    // However often that is seen.
+    answer(&mut bench);
+    assert!(!bench.is_asked_within(ASK_AGAIN / 2));
+    bench.theirs.set(address(1), Some(Standing::Holds));
+    let holds = vec![(address(1), Some(Standing::Holds))];
+    bench.say(Message::Changes(holds));
     assert_eq!(
         bench.claims.at(address(1)),
         [(source("n2"), Standing::Holds)]
     );
-    assert!(bench.is_asked_within(Duration::ZERO));
-    // It has just given it up, and says so.
-    bench.say(Message::Nothing);
-    assert_eq!(bench.claims.at(address(1)), []);
     assert!(bench.is_alike());
 }
 

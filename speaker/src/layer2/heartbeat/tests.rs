@@ -10,6 +10,7 @@ fn heartbeat() -> Heartbeat {
         flags: Flags::default(),
         incarnation: 0x0102_0304_0506_0708,
         sequence: 9,
+        nonce: 0,
         interval: Duration::from_millis(100),
         held: [0xaa; 16],
         node: "node-1".to_owned(),
@@ -27,9 +28,9 @@ fn anybody() -> Authenticator {
 }
 
 /// `heartbeat()` with "key": the tag is what Python's hmac and a hand-written HKDF give.
-const GOLDEN: &str = "464c4842 03 01 0059 0102030405060708 0000000000000009 000186a0 \
+const GOLDEN: &str = "464c4842 04 01 0061 0102030405060708 0000000000000009 0000000000000000 000186a0 \
     aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa 06 6e6f64652d31 04 65746830 00 \
-    e6ed02607d2c692d5eaa26930331223c13feb11322d946390dd9200c61c5d7e4";
+    24af30669847d58a9af23e13f9d8b7d707760b1c5a638304847304021e87e8ed";
 
 #[test]
 fn golden_both_ways() {
@@ -42,16 +43,18 @@ fn golden_both_ways() {
 
 #[test]
 fn every_flag_survives() {
-    for bits in 0..32u8 {
+    for bits in 0..64u8 {
         let flags = Flags {
             is_leaving: bits & 1 != 0,
             is_listening: bits & 2 != 0,
             is_probe: bits & 4 != 0,
             was_missed: bits & 8 != 0,
             asks: bits & 16 != 0,
+            is_answer: bits & 32 != 0,
         };
         let sent = Heartbeat {
             flags,
+            nonce: u64::from(bits) << 40,
             ..heartbeat()
         };
         for authenticator in [anybody(), with_key("key")] {
@@ -146,17 +149,17 @@ fn other_formats_are_refused_with_their_reason() {
     };
     assert_eq!(parse(0, b'X'), Err(HeartbeatError::Magic));
     assert_eq!(parse(4, 2), Err(HeartbeatError::Version(2)));
-    assert_eq!(parse(7, 0x5a), Err(HeartbeatError::Length));
-    assert_eq!(parse(24, 0xff), Err(HeartbeatError::Interval));
-    assert_eq!(parse(44, 0), Err(HeartbeatError::Truncated));
-    assert_eq!(parse(44, 5), Err(HeartbeatError::Truncated));
-    assert_eq!(parse(44, 200), Err(HeartbeatError::Truncated));
+    assert_eq!(parse(7, 0x5b), Err(HeartbeatError::Length));
+    assert_eq!(parse(32, 0xff), Err(HeartbeatError::Interval));
+    assert_eq!(parse(52, 0), Err(HeartbeatError::Truncated));
+    assert_eq!(parse(52, 5), Err(HeartbeatError::Truncated));
+    assert_eq!(parse(52, 200), Err(HeartbeatError::Truncated));
     for byte in [b'/', 0xff, b'-'] {
-        assert_eq!(parse(45, byte), Err(HeartbeatError::Node));
+        assert_eq!(parse(53, byte), Err(HeartbeatError::Node));
     }
-    assert_eq!(parse(51, 0), Err(HeartbeatError::Interface));
+    assert_eq!(parse(59, 0), Err(HeartbeatError::Interface));
     for byte in [b'/', 0xff, b' ', 0] {
-        assert_eq!(parse(52, byte), Err(HeartbeatError::Interface));
+        assert_eq!(parse(60, byte), Err(HeartbeatError::Interface));
     }
 }
 

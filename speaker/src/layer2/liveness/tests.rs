@@ -44,6 +44,7 @@ impl Bench {
             flags: Flags::default(),
             incarnation: 1,
             sequence: self.sequence,
+            nonce: 0,
             interval: BEAT,
             held: [0; 16],
             node: "other".to_owned(),
@@ -53,6 +54,34 @@ impl Bench {
     }
 
     fn hear_on(&mut self, link: LinkIndex, heartbeat: Heartbeat) -> Vec<Output> {
+        let said = self.hear_recording(link, heartbeat.clone());
+        // The other node is really there, and answers.
+        let asked = nonces(&said).first().copied();
+        let Some(nonce) = asked else {
+            return said;
+        };
+        self.sequence = self.sequence.max(heartbeat.sequence) + 1;
+        let flags = Flags {
+            is_answer: true,
+            is_probe: false,
+            ..heartbeat.flags
+        };
+        let answer = Heartbeat {
+            flags,
+            nonce,
+            sequence: self.sequence,
+            ..heartbeat
+        };
+        let mut said: Vec<Output> = said
+            .into_iter()
+            .filter(|output| !is_challenge(output))
+            .collect();
+        said.extend(self.hear_recording(link, answer));
+        said
+    }
+
+    /// What is heard, and nobody is there.
+    fn hear_recording(&mut self, link: LinkIndex, heartbeat: Heartbeat) -> Vec<Output> {
         let sender = MAC;
         let heard = Input::Heard {
             link,
@@ -125,6 +154,13 @@ fn down(link: LinkIndex, reason: DownReason) -> Output {
     Output::Down { node, way, reason }
 }
 
+fn is_challenge(output: &Output) -> bool {
+    let Output::Unicast { why, .. } = output else {
+        return false;
+    };
+    matches!(why, Unicast::Challenge(_))
+}
+
 fn unicast(why: Unicast) -> Output {
     let (link, to) = (LINK, MAC);
     Output::Unicast { link, to, why }
@@ -134,6 +170,7 @@ const LISTENING: Flags = Flags {
     is_leaving: false,
     is_listening: true,
     is_probe: false,
+    is_answer: false,
     was_missed: false,
     asks: false,
 };
@@ -142,6 +179,7 @@ const LEAVING: Flags = Flags {
     is_leaving: true,
     is_listening: false,
     is_probe: false,
+    is_answer: false,
     was_missed: false,
     asks: false,
 };
@@ -256,6 +294,7 @@ fn a_packet_that_comes_twice_does_not_count() {
 #[test]
 fn a_farewell_that_is_overtaken_is_not_revoked() {
     let mut bench = bench();
+    bench.hear();
     let late = bench.beat();
     bench.hear_with(LEAVING);
     assert_eq!(bench.hear_on(LINK, late), []);
@@ -293,7 +332,7 @@ fn a_probe_is_answered_and_a_miss_is_passed_on() {
         is_probe: true,
         ..Flags::default()
     };
-    assert_eq!(bench.hear_with(probe), [unicast(Unicast::Answer)]);
+    assert_eq!(bench.hear_with(probe), [unicast(Unicast::Answer(0))]);
     let missed = Flags {
         was_missed: true,
         ..Flags::default()
@@ -441,4 +480,117 @@ fn invented_names_do_not_fill_the_memory_and_displace_only_the_gone() {
     bench.run_for(milliseconds(1000));
     assert!(!hear(&mut bench, MAX_NODES).is_empty());
     assert_eq!(bench.liveness.nodes().count(), MAX_NODES);
+}
+
+/// The numbers that somebody was asked for.
+fn nonces(said: &[Output]) -> Vec<u64> {
+    let asked = said.iter().filter_map(|output| {
+        let Output::Unicast {
+            why: Unicast::Challenge(nonce),
+            to: MAC,
+            ..
+        } = output
+        else {
+            return None;
+        };
+        Some(*nonce)
+    });
+    asked.collect()
+}
+
+fn answer(heartbeat: Heartbeat, nonce: u64) -> Heartbeat {
+    let flags = Flags {
+        is_answer: true,
+        ..heartbeat.flags
+    };
+    Heartbeat {
+        flags,
+        nonce,
+        ..heartbeat
+    }
+}
+
+#[test]
+fn who_does_not_answer_is_a_recording_and_is_asked_three_times_for_one() {
+    let mut bench = bench();
+    let heartbeat = bench.beat();
+    let [nonce] = nonces(&bench.hear_recording(LINK, heartbeat.clone()))[..] else {
+        panic!("it is asked once");
+    };
+    assert_eq!(bench.hear_recording(LINK, heartbeat.clone()), []);
+    let said = bench.run_for(milliseconds(1000));
+    let again = || unicast(Unicast::Challenge(nonce));
+    assert_eq!(
+        said,
+        [(milliseconds(15), again()), (milliseconds(30), again())]
+    );
+    assert_eq!(bench.liveness.poll_timeout(), None);
+    assert_eq!(bench.liveness.nodes().count(), 0);
+
+    // Another time the number is another one.
+    let [other] = nonces(&bench.hear_recording(LINK, heartbeat))[..] else {
+        panic!("it is asked anew");
+    };
+    assert_ne!(nonce, other);
+    let wrong = answer(bench.beat(), nonce);
+    assert_eq!(bench.hear_recording(LINK, wrong), []);
+    let right = answer(bench.beat(), other);
+    assert_eq!(bench.hear_recording(LINK, right), [up(LINK)]);
+}
+
+#[test]
+fn no_recording_brings_back_who_is_gone_or_was_there_before() {
+    let mut bench = bench();
+    let mut tape = vec![bench.beat(), bench.beat()];
+    bench.hear();
+    let again = Heartbeat {
+        incarnation: 2,
+        ..bench.beat()
+    };
+    bench.hear_on(LINK, again.clone());
+    // One that never arrived, and one of the first incarnation after the second.
+    let unheard = Heartbeat {
+        sequence: again.sequence + 100,
+        ..again.clone()
+    };
+    for heartbeat in &tape {
+        let said = bench.hear_recording(LINK, heartbeat.clone());
+        assert!(said.iter().all(is_challenge), "{said:?}");
+    }
+    assert!(bench.is_up());
+    bench.run_for(milliseconds(1000));
+    assert!(!bench.is_up());
+    tape.extend([again, unheard]);
+    for heartbeat in tape {
+        for link in [LINK, SECOND] {
+            let said = bench.hear_recording(link, heartbeat.clone());
+            assert!(said.iter().all(is_challenge), "{said:?}");
+        }
+    }
+    assert!(!bench.is_up());
+}
+
+#[test]
+fn a_recording_played_fast_costs_little() {
+    let mut bench = bench();
+    let probe = Flags {
+        is_probe: true,
+        ..Flags::default()
+    };
+    let tape: Vec<Heartbeat> = (0..2 * MAX_NODES)
+        .map(|n| Heartbeat {
+            flags: probe,
+            node: format!("node-{n}"),
+            ..bench.beat()
+        })
+        .collect();
+    let mut sent = 0;
+    for _ in 0..50 {
+        for heartbeat in &tape {
+            sent += bench.hear_recording(LINK, heartbeat.clone()).len();
+        }
+        bench.run_for(milliseconds(1));
+    }
+    assert_eq!(bench.liveness.nodes().count(), 0);
+    assert!(sent < 512 + 3 * MAX_NODES, "{sent} in 50 ms");
 }

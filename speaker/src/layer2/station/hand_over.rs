@@ -4,9 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use super::{Farewell, Output, Station};
-use crate::layer2::claims::{Claims, Message, Standing};
-use crate::layer2::heartbeat::Flags;
+use super::{Farewell, Output, Saying, Station};
+use crate::layer2::claims::{Claims, Standing};
 use crate::layer2::liveness::Liveness;
 use crate::layer2::{Interfaces, LinkIndex};
 
@@ -89,7 +88,7 @@ impl Station {
         if farewell.take(now) {
             let links: Vec<LinkIndex> = self.beating().collect();
             for link in links {
-                self.send(link, None, Flags::default(), Message::Nothing);
+                self.send(link, None, Saying::default());
             }
         }
         let is_said = self

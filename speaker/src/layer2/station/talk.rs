@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use super::{Output, Station};
+use super::{Attachment, Output, Saying, Station};
 use crate::layer2::LinkIndex;
 use crate::layer2::announcer;
 use crate::layer2::claims::{self, Source};
@@ -24,7 +24,7 @@ impl Station {
         let due: Vec<_> = due.collect();
         for (link, to, parts) in due {
             for part in parts {
-                self.send(link, to, Flags::default(), part);
+                self.send(link, to, part.into());
             }
         }
     }
@@ -37,7 +37,13 @@ impl Station {
                         asks: true,
                         ..Flags::default()
                     };
-                    self.send_to(link, to, flags);
+                    if self.links.get(&link).is_some_and(Attachment::beats) {
+                        let saying = Saying {
+                            flags,
+                            ..Saying::default()
+                        };
+                        self.send(link, Some(to), saying);
+                    }
                 }
                 claims::Output::Known => self.outputs.push_back(Output::Changed),
             }

@@ -3,8 +3,8 @@ use std::time::Duration;
 
 use super::*;
 use crate::layer2::Interfaces;
-use crate::layer2::claims::{self, Source, Standing};
-use crate::layer2::heartbeat::{Authenticator, GROUP};
+use crate::layer2::claims::{self, Message, Source, Standing};
+use crate::layer2::heartbeat::{Authenticator, Flags, GROUP};
 use crate::mutator::mutate;
 use crate::wire::arp::{Operation, Packet};
 
@@ -111,44 +111,17 @@ impl Bench {
 
     /// A heartbeat of `peer` that says what changed of its claims.
     fn hear_claims(&mut self, theirs: &claims::Holdings, changes: Vec<claims::Change>) {
-        self.sequence += 1;
-        let packet = Heartbeat {
-            flags: Flags::default(),
-            incarnation: 7,
-            sequence: self.sequence,
-            interval: milliseconds(100),
+        let heartbeat = Heartbeat {
             held: theirs.digest(),
-            node: "peer".to_owned(),
-            interface: "eth9".to_owned(),
             claims: Message::Changes(changes),
-        }
-        .emit(&Authenticator::new(None));
-        let frame = heartbeat::frame(&packet, PEER, None, None);
-        self.handle(Input::Frame {
-            link: LINK,
-            frame: &frame,
-        });
+            ..beat("peer")
+        };
+        self.deliver(LINK, heartbeat, &Authenticator::new(None));
     }
 
     /// A heartbeat of a node with a key.
     fn hear_by(&mut self, node: &str, authenticator: &Authenticator) {
-        self.sequence += 1;
-        let packet = Heartbeat {
-            flags: Flags::default(),
-            incarnation: 7,
-            sequence: self.sequence,
-            interval: milliseconds(100),
-            held: [0; 16],
-            node: node.to_owned(),
-            interface: "eth9".to_owned(),
-            claims: Message::Nothing,
-        }
-        .emit(authenticator);
-        let frame = heartbeat::frame(&packet, PEER, None, None);
-        self.handle(Input::Frame {
-            link: LINK,
-            frame: &frame,
-        });
+        self.deliver(LINK, beat(node), authenticator);
     }
 
     /// A heartbeat of a node that sends them at an interval.
@@ -159,18 +132,58 @@ impl Bench {
         node: &str,
         flags: Flags,
     ) -> Vec<Output> {
+        let heartbeat = Heartbeat {
+            flags,
+            interval,
+            ..beat(node)
+        };
+        self.deliver(link, heartbeat, &Authenticator::new(None))
+    }
+
+    /// A heartbeat of somebody who is really there, and answers when asked for that.
+    fn deliver(
+        &mut self,
+        link: LinkIndex,
+        heartbeat: Heartbeat,
+        authenticator: &Authenticator,
+    ) -> Vec<Output> {
+        let mut said = self.deliver_alone(link, &heartbeat, authenticator);
+        let asked = frames(&said).find_map(|(_, frame)| nonce_of(frame, authenticator));
+        let Some(nonce) = asked else {
+            return said;
+        };
+        said.retain(|output| {
+            let Output::Send { frame, .. } = output else {
+                return true;
+            };
+            nonce_of(frame, authenticator).is_none()
+        });
+        let flags = Flags {
+            is_answer: true,
+            is_probe: false,
+            ..heartbeat.flags
+        };
+        let answer = Heartbeat {
+            flags,
+            nonce,
+            ..heartbeat
+        };
+        said.extend(self.deliver_alone(link, &answer, authenticator));
+        said
+    }
+
+    fn deliver_alone(
+        &mut self,
+        link: LinkIndex,
+        heartbeat: &Heartbeat,
+        authenticator: &Authenticator,
+    ) -> Vec<Output> {
         self.sequence += 1;
         let packet = Heartbeat {
-            flags,
-            incarnation: 7,
             sequence: self.sequence,
-            interval,
-            held: [0; 16],
-            node: node.to_owned(),
-            interface: "eth9".to_owned(),
-            claims: Message::Nothing,
+            ..heartbeat.clone()
         }
-        .emit(&Authenticator::new(None));
+        .emit(authenticator);
         let frame = heartbeat::frame(&packet, PEER, None, None);
         self.handle(Input::Frame {
             link,
@@ -190,6 +203,28 @@ impl Bench {
     fn is_settled(&self, name: &str) -> bool {
         self.station.report().interfaces[name].is_settled
     }
+}
+
+fn beat(node: &str) -> Heartbeat {
+    Heartbeat {
+        flags: Flags::default(),
+        incarnation: 7,
+        sequence: 0,
+        nonce: 0,
+        interval: milliseconds(100),
+        held: [0; 16],
+        node: node.to_owned(),
+        interface: "eth9".to_owned(),
+        claims: Message::Nothing,
+    }
+}
+
+/// What is to be sent back, if the frame asks for that.
+fn nonce_of(frame: &[u8], authenticator: &Authenticator) -> Option<u64> {
+    let (_, packet) = heartbeat::unframe(frame, PEER).ok()?;
+    let heartbeat = Heartbeat::parse(packet, authenticator).ok()?;
+    let is_asked = heartbeat.flags.is_probe && heartbeat.nonce > 0;
+    is_asked.then_some(heartbeat.nonce)
 }
 
 fn arp_request() -> Vec<u8> {
@@ -642,7 +677,7 @@ fn a_key_is_changed_without_a_gap_and_the_former_one_ends() {
 }
 
 #[test]
-fn i6_a_rival_that_is_only_seen_on_the_wire_counts_as_one_that_claims_the_address() {
+fn i6_a_rival_that_is_only_seen_on_the_wire_is_asked_what_it_holds() {
     let mut bench = settled_bench();
     bench.hear(LINK, Flags::default());
     bench.run_for(milliseconds(600));
@@ -661,18 +696,24 @@ fn i6_a_rival_that_is_only_seen_on_the_wire_counts_as_one_that_claims_the_addres
         });
         rivals.collect::<Vec<_>>()
     };
+    let asks = |said: &[Output]| {
+        let mut beats = heartbeats(said).into_iter();
+        beats.any(|(_, beat)| beat.flags.asks)
+    };
     let said = bench.handle(frame.clone());
     assert_eq!(rival(&said), [(Some("peer".to_owned()), PEER)]);
-    let claims = bench.station.take_claims();
-    let source = Source::of("peer", "eth9");
-    assert_eq!(claims[&VIP.into()], [(source, Standing::Holds)]);
+    assert!(asks(&said) && bench.station.take_claims().is_empty());
     let said = bench.handle(frame);
     assert_eq!(rival(&said), [], "once");
     let said = bench.run_for(milliseconds(90));
     assert_eq!(announcements(&said).len(), 1, "it is said whose it is");
-    // It says that it holds nothing, and so it does not.
-    bench.hear(LINK, Flags::default());
-    assert_eq!(bench.station.take_claims()[&VIP.into()], []);
+    // Asked, it says that it does hold it.
+    let mut theirs = claims::Holdings::default();
+    theirs.set(VIP.into(), Some(Standing::Holds));
+    bench.hear_claims(&theirs, vec![(VIP.into(), Some(Standing::Holds))]);
+    let source = Source::of("peer", "eth9");
+    let claims = bench.station.take_claims();
+    assert_eq!(claims[&VIP.into()], [(source, Standing::Holds)]);
 
     // Nobody that was ever heard: there is nobody to yield to.
     let stranger = Mac([2, 0, 0, 0, 0, 0x77]);
@@ -778,17 +819,7 @@ fn the_report_says_since_when() {
 #[test]
 fn no_frame_panics_a_station() {
     let mut bench = settled_bench();
-    let packet = Heartbeat {
-        flags: Flags::default(),
-        incarnation: 7,
-        sequence: 1,
-        interval: milliseconds(100),
-        held: [0; 16],
-        node: "peer".to_owned(),
-        interface: "eth9".to_owned(),
-        claims: Message::Nothing,
-    }
-    .emit(&Authenticator::new(None));
+    let packet = beat("peer").emit(&Authenticator::new(None));
     let seeds = [arp_request(), heartbeat::frame(&packet, PEER, None, None)];
     mutate(&seeds, |frame| {
         bench.now += Duration::from_micros(100);

@@ -62,6 +62,7 @@ impl Voice {
             flags: saying.flags,
             incarnation: self.incarnation,
             sequence: self.sequence,
+            nonce: saying.nonce,
             interval,
             held: saying.held,
             node: self.node.clone(),
@@ -82,8 +83,18 @@ impl Voice {
 #[derive(Debug, Default)]
 pub(super) struct Saying {
     pub(super) flags: Flags,
+    pub(super) nonce: u64,
     pub(super) held: Digest,
     pub(super) claims: Message,
+}
+
+impl From<Message> for Saying {
+    fn from(claims: Message) -> Self {
+        Self {
+            claims,
+            ..Self::default()
+        }
+    }
 }
 
 /// So many last heartbeats are still to be sent, the next one then: one could be lost.
