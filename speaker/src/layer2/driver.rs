@@ -348,6 +348,7 @@ impl Driver {
                 Output::Left => self.has_left = true,
                 said @ (Output::Node { .. }
                 | Output::Rejected { .. }
+                | Output::Mute { .. }
                 | Output::Namesake { .. }
                 | Output::Rival { .. }
                 | Output::Silent { .. }) => log(said),
@@ -530,6 +531,10 @@ fn log(output: Output) {
         } => {
             let error: &dyn std::error::Error = &error;
             tracing::warn!(%interface, %sender, error, "heartbeat not believed");
+        }
+        Output::Mute { interface, node } => {
+            let reason = "it is heard and does not answer: is unicast between the nodes blocked?";
+            tracing::warn!(%interface, %node, reason, "heartbeat not believed");
         }
         Output::Namesake { interface, sender } => {
             tracing::warn!(%interface, %sender, "another speaker uses this node's name");

@@ -1,7 +1,7 @@
 //! The packet by which speakers of one segment know that they live.
 //!
 //! ```text
-//!  0       4         5       6        8             16         24         28
+//!  0       4         5       6        8             16         24      32         36
 //!  "FLHB"  version   flags   length   incarnation   sequence   nonce   interval   digest   node   interface  claims  more…  tags
 //!  4       1         1       2        8             8          8       4 (µs)     16       1 + n  1 + n      1 + n          n × 32
 //! ```
@@ -142,9 +142,11 @@ impl Authenticator {
         }
     }
 
-    /// Goes over to another key; the present one is good until it is retired.
+    /// Goes over to another key; the present one is good until it is retired. If there is a former
+    /// one still, that stays in its place: it is the one that all others have.
     pub fn rotate(&mut self, secret: &Secret) {
-        self.former = self.key.replace(derive(secret));
+        let present = self.key.replace(derive(secret));
+        self.former = self.former.take().or(present);
     }
 
     /// The former key is good no more.

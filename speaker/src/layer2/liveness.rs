@@ -130,6 +130,13 @@ pub enum Output {
         /// Where.
         link: LinkIndex,
     },
+    /// A node that is heard does not answer: what is heard is a recording, or it cannot hear us.
+    Mute {
+        /// Who.
+        node: String,
+        /// Where.
+        way: Way,
+    },
     /// Another speaker uses this node's name.
     Namesake {
         /// Where.
@@ -170,6 +177,8 @@ pub struct Node {
 #[derive(Debug, Clone)]
 struct Presence {
     standing: Standing,
+    /// It has answered here, in its present incarnation.
+    is_proven: bool,
     sequence: u64,
     sender: Mac,
     interval: Duration,
@@ -239,10 +248,20 @@ impl Liveness {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.wake
+            .into_iter()
+            .chain(self.challenges.deadline())
+            .min()
     }
 
-    /// Probes and judges those who are silent.
+    /// Asks again, probes and judges those who are silent.
     pub fn handle_timeout(&mut self, now: Instant) {
+        let (questions, mute) = self.challenges.again(now);
+        for question in questions {
+            self.ask(question);
+        }
+        let mute = mute.into_iter();
+        self.outputs
+            .extend(mute.map(|(node, way, _)| Output::Mute { node, way }));
         let Some(wake) = self.wake.filter(|wake| *wake <= now) else {
             return;
         };
@@ -254,18 +273,16 @@ impl Liveness {
         for name in names {
             self.judge(now, &name);
         }
-        for question in self.challenges.again(now) {
-            self.ask(question);
-        }
-        self.set_wake();
-    }
-
-    fn set_wake(&mut self) {
         let deadlines = self.nodes.values().flat_map(|node| {
             let presences = node.presences.values();
             presences.filter_map(|presence| presence.deadline(&self.settings))
         });
-        self.wake = deadlines.chain(self.challenges.deadline()).min();
+        self.wake = deadlines.min();
+    }
+
+    /// Whether it is not known yet of somebody who is heard on an interface whether it is there.
+    pub fn is_asking_on(&self, link: LinkIndex) -> bool {
+        self.challenges.is_pending_on(link)
     }
 
     /// Nodes ever heard, by name.
@@ -380,17 +397,12 @@ impl Liveness {
 
     fn has_answered(&mut self, way: &Way, heartbeat: &Heartbeat) -> bool {
         let suspect = (heartbeat.node.clone(), way.clone(), heartbeat.incarnation);
-        let has = heartbeat.flags.is_answer && self.challenges.settle(&suspect, heartbeat.nonce);
-        if has {
-            // Being called late for what is settled would be taken for a stall.
-            self.set_wake();
-        }
-        has
+        heartbeat.flags.is_answer && self.challenges.settle(&suspect, heartbeat.nonce)
     }
 
     /// Asks who it is that is heard, and lets itself be asked.
     fn doubt(&mut self, now: Instant, way: Way, sender: Mac, heartbeat: &Heartbeat) {
-        if heartbeat.flags.is_probe && self.challenges.may_answer(now) {
+        if heartbeat.flags.is_probe && self.challenges.may_send(now) {
             self.unicast(way.link, sender, Unicast::Answer(heartbeat.nonce));
         }
         // Who goes, and was not known, need not be known any more.
@@ -398,14 +410,9 @@ impl Liveness {
             return;
         }
         let suspect = (heartbeat.node.clone(), way, heartbeat.incarnation);
-        if let Some(question) = self.challenges.begin(now, suspect, sender) {
+        if let Some(question) = self.challenges.ask(now, suspect, sender) {
             self.ask(question);
         }
-        self.wake = self
-            .wake
-            .into_iter()
-            .chain(self.challenges.deadline())
-            .min();
     }
 
     fn ask(&mut self, question: Question) {
@@ -580,7 +587,9 @@ impl Node {
             Standing::Down(DownReason::Leaving) => heartbeat.flags.is_leaving,
             Standing::Down(_) => false,
         };
-        self.incarnation == heartbeat.incarnation && self.presences.get(way).is_some_and(is_trusted)
+        let presence = self.presences.get(way);
+        self.incarnation == heartbeat.incarnation
+            && presence.is_some_and(|presence| presence.is_proven && is_trusted(presence))
     }
 
     /// A packet that came twice, or was overtaken.
@@ -606,6 +615,7 @@ impl Node {
         if is_restart {
             self.incarnation = heartbeat.incarnation;
             for presence in self.presences.values_mut() {
+                presence.is_proven = false;
                 presence.sequence = 0;
                 presence.to_tell = 0;
             }
@@ -613,6 +623,7 @@ impl Node {
         self.is_leaving = flags.is_leaving;
         let presence = self.presences.entry(way.clone()).or_insert(Presence {
             standing: Standing::Down(DownReason::Silence),
+            is_proven: true,
             sequence: 0,
             sender,
             interval: heartbeat.interval,
@@ -620,6 +631,7 @@ impl Node {
             probes: 0,
             to_tell: 0,
         });
+        presence.is_proven = true;
         presence.sequence = heartbeat.sequence;
         presence.sender = sender;
         presence.interval = heartbeat.interval;

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant, SystemTime};
 use ferrolb_crds::model::Secret;
 
 use crate::layer2::announcer::{self, Announcer};
-use crate::layer2::claims::Claims;
+use crate::layer2::claims::{Claims, PATIENCE};
 use crate::layer2::heartbeat::{self, Heartbeat, HeartbeatError};
 use crate::layer2::liveness::{self, DownReason, Liveness, Unicast, Way};
 use crate::layer2::responder::{self, Reason, Verdict};
@@ -95,6 +95,13 @@ pub enum Output {
         sender: Mac,
         /// Why.
         error: HeartbeatError,
+    },
+    /// A node is heard and does not answer; said once.
+    Mute {
+        /// On which interface.
+        interface: String,
+        /// Who.
+        node: String,
     },
     /// Another speaker uses this node's name; said once.
     Namesake {
@@ -181,6 +188,8 @@ pub struct Station {
     epoch: (Instant, SystemTime),
     complaints: Vec<(LinkIndex, HeartbeatError)>,
     has_namesake: bool,
+    /// Who was said not to answer where.
+    mute: BTreeSet<(String, LinkIndex)>,
     /// Who else was said to answer for an address.
     rivals: BTreeSet<(IpAddr, Mac)>,
     counts: BTreeMap<IpAddr, Counts>,
@@ -218,6 +227,7 @@ impl Station {
             epoch: (now, wall),
             complaints: Vec::new(),
             has_namesake: false,
+            mute: BTreeSet::new(),
             rivals: BTreeSet::new(),
             counts: BTreeMap::new(),
             outputs: VecDeque::new(),
@@ -491,9 +501,6 @@ impl Station {
         };
         match Heartbeat::parse(packet, &self.voice.authenticator) {
             Ok(heartbeat) => {
-                if !self.voice.is_own(&heartbeat) {
-                    self.note_company(link);
-                }
                 let heard = liveness::Input::Heard {
                     link,
                     sender,
@@ -624,6 +631,11 @@ impl Station {
                 false => longest,
             };
             let at = attachment.settles_at(time)?;
+            // Somebody may be about to answer that it is there.
+            let at = match self.liveness.is_asking_on(*link) {
+                true => at + PATIENCE,
+                false => at,
+            };
             self.is_known(*link).then_some((*link, at))
         });
         settling.collect()
@@ -671,7 +683,11 @@ impl Station {
                     attachment.askers.insert(by);
                 }
             }
-            liveness::Output::Claims(heard) => self.claims.handle(now, heard),
+            liveness::Output::Claims(heard) => {
+                self.note_company(heard.link);
+                self.claims.handle(now, heard);
+            }
+            liveness::Output::Mute { node, way } => self.note_mute(node, way),
             liveness::Output::Forgotten { node } => self.claims.forget(&node),
             liveness::Output::Missed { link } => {
                 self.announcer
@@ -681,7 +697,7 @@ impl Station {
         }
     }
 
-    /// Says something to one node alone, where heartbeats go out.
+    /// Says something to one node alone.
     fn say_to(&mut self, link: LinkIndex, to: Mac, why: Unicast) {
         let mut saying = Saying::default();
         match why {
@@ -696,7 +712,7 @@ impl Station {
             }
             Unicast::Missed => saying.flags.was_missed = true,
         }
-        // Who sends none wants to know all the same who is there.
+        // Who sends no heartbeats here wants to know all the same who is there.
         let is_challenge = matches!(why, Unicast::Challenge(_));
         if is_challenge || self.links.get(&link).is_some_and(Attachment::beats) {
             self.send(link, Some(to), saying);
@@ -713,6 +729,16 @@ impl Station {
             });
         }
         self.outputs.push_back(Output::Changed);
+    }
+
+    /// Says once of each that it is heard and does not answer.
+    fn note_mute(&mut self, node: String, way: Way) {
+        if let Some(interface) = self.name_of(way.link)
+            && self.mute.len() < MAX_MUTE
+            && self.mute.insert((node.clone(), way.link))
+        {
+            self.outputs.push_back(Output::Mute { interface, node });
+        }
     }
 
     fn note_namesake(&mut self, link: LinkIndex, sender: Mac) {
@@ -736,6 +762,9 @@ const NEW: Duration = Duration::from_secs(3);
 
 /// Who is asked by more tells them all together in any case.
 const MAX_ASKERS: usize = 64;
+
+/// More are worth no log lines.
+const MAX_MUTE: usize = 64;
 
 /// Complaints are worth a log line, not an open-ended list.
 const MAX_COMPLAINTS: usize = 32;

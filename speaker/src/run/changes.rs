@@ -75,7 +75,7 @@ impl Owed {
 /// A pass takes about a microsecond of it.
 const PER_ADDRESS: Duration = Duration::from_micros(20);
 
-/// Nobody notices in a withdrawal.
+/// Nobody notices in what comes and goes with its Service.
 const LONGEST: Duration = Duration::from_millis(100);
 
 /// Logs how the plan of an address changed.

@@ -31,7 +31,7 @@ pub(super) struct SegmentLink {
 /// Layer 2, and the key that it goes by.
 type Started = (Layer2, Option<Secret>);
 
-/// The key that comes with the objects.
+/// The key, from the objects or a file.
 #[derive(Debug, Default)]
 struct Key {
     /// As it is at present.
@@ -48,6 +48,7 @@ struct KeyFile {
     next: Instant,
     /// Off the loop: the file system can hang.
     reading: Option<JoinHandle<Result<Secret, String>>>,
+    last: Option<Secret>,
     problem: Option<String>,
 }
 
@@ -97,6 +98,9 @@ impl SegmentLink {
             self.starting = None;
             let outcome = outcome.unwrap_or_else(|error| Err(error.to_string()));
             return News::Started(outcome.map(|(layer2, key)| {
+                if self.key_file.is_some() {
+                    self.secret.present.clone_from(&key);
+                }
                 self.secret.used = key;
                 layer2
             }));
@@ -296,11 +300,12 @@ impl KeyFile {
             path,
             next: Instant::now() + KEY_FILE_EVERY,
             reading: None,
+            last: None,
             problem: None,
         }
     }
 
-    /// What is in it, the next time that it can be read. Cancel-safe.
+    /// What is in it, once that is something new. Cancel-safe.
     async fn next(&mut self) -> Secret {
         loop {
             let reading = match &mut self.reading {
@@ -323,7 +328,10 @@ impl KeyFile {
                 warn!(reason, "going on with the heartbeat key read last");
             }
             self.problem = problem;
-            if let Ok(key) = outcome {
+            if let Ok(key) = outcome
+                && self.last.as_ref() != Some(&key)
+            {
+                self.last = Some(key.clone());
                 return key;
             }
         }

@@ -110,6 +110,16 @@ fn while_the_key_is_changed_either_is_believed_and_either_is_used() {
     assert_eq!(Heartbeat::parse(&packet, &third), forged);
     assert_eq!(Heartbeat::parse(&heartbeat().emit(&third), &both), forged);
 
+    // Changed again before everybody has followed.
+    let mut thrice = both.clone();
+    thrice.rotate(&Secret::new("third".to_owned()));
+    for peer in [&old, &both, &third] {
+        let heard = Heartbeat::parse(&heartbeat().emit(peer), &thrice);
+        assert_eq!(heard, Ok(heartbeat()));
+        let heard = Heartbeat::parse(&heartbeat().emit(&thrice), peer);
+        assert_eq!(heard, Ok(heartbeat()));
+    }
+
     both.retire();
     assert_eq!(heartbeat().emit(&both), heartbeat().emit(&new));
     assert_eq!(Heartbeat::parse(&heartbeat().emit(&old), &both), forged);

@@ -520,10 +520,14 @@ fn who_does_not_answer_is_a_recording_and_is_asked_three_times_for_one() {
     assert_eq!(bench.hear_recording(LINK, heartbeat.clone()), []);
     let said = bench.run_for(milliseconds(1000));
     let again = || unicast(Unicast::Challenge(nonce));
-    assert_eq!(
-        said,
-        [(milliseconds(15), again()), (milliseconds(30), again())]
-    );
+    let (node, by) = ("other".to_owned(), way(LINK, "eth0"));
+    let expected = [
+        (milliseconds(15), again()),
+        (milliseconds(30), again()),
+        (milliseconds(45), Output::Mute { node, way: by }),
+    ];
+    assert_eq!(said, expected);
+    assert!(!bench.liveness.is_asking_on(LINK));
     assert_eq!(bench.liveness.poll_timeout(), None);
     assert_eq!(bench.liveness.nodes().count(), 0);
 
@@ -536,6 +540,70 @@ fn who_does_not_answer_is_a_recording_and_is_asked_three_times_for_one() {
     assert_eq!(bench.hear_recording(LINK, wrong), []);
     let right = answer(bench.beat(), other);
     assert_eq!(bench.hear_recording(LINK, right), [up(LINK)]);
+}
+
+#[test]
+fn who_plays_a_recording_does_not_get_the_question_in_anothers_place() {
+    let mut bench = bench();
+    let heartbeat = bench.beat();
+    let [nonce] = nonces(&bench.hear_recording(LINK, heartbeat.clone()))[..] else {
+        panic!("whoever played it is asked");
+    };
+    let real = Mac([2, 0, 0, 0, 0, 0x0c]);
+    let heard = Input::Heard {
+        link: LINK,
+        sender: real,
+        heartbeat,
+    };
+    bench.liveness.handle(bench.now, heard.clone());
+    let why = Unicast::Challenge(nonce);
+    let (link, to) = (LINK, real);
+    assert_eq!(bench.drain(), [Output::Unicast { link, to, why }]);
+    bench.liveness.handle(bench.now, heard);
+    assert_eq!(bench.drain(), [], "once");
+    assert!(bench.liveness.is_asking_on(LINK) && !bench.liveness.is_asking_on(SECOND));
+}
+
+#[test]
+fn who_never_answers_buys_nobody_else_time() {
+    let mut bench = bench();
+    bench.hear();
+    let stranger = Heartbeat {
+        node: "stranger".to_owned(),
+        ..bench.beat()
+    };
+    while bench.is_up() {
+        bench.hear_recording(LINK, stranger.clone());
+        let at = bench.liveness.poll_timeout().unwrap();
+        bench.now = bench.now.max(at) + milliseconds(25);
+        bench.liveness.handle_timeout(bench.now);
+        bench.drain();
+        assert!(bench.now - bench.start < milliseconds(600));
+    }
+}
+
+#[test]
+fn who_has_started_again_is_asked_on_each_way() {
+    let mut bench = bench();
+    bench.hear();
+    let second = bench.beat();
+    bench.hear_on(SECOND, second);
+    let again = Heartbeat {
+        incarnation: 2,
+        ..bench.beat()
+    };
+    bench.hear_on(LINK, again.clone());
+    let recorded = Heartbeat {
+        sequence: again.sequence + 10,
+        ..again
+    };
+    let said = bench.hear_recording(SECOND, recorded.clone());
+    assert_eq!(nonces(&said).len(), 1, "{said:?}");
+    assert_eq!(
+        bench.hear_recording(LINK, recorded),
+        [],
+        "it was asked there"
+    );
 }
 
 #[test]

@@ -57,8 +57,8 @@ impl Station {
         }
     }
 
-    /// What another node answers for it claims, whether that was heard or not; else the caches are
-    /// to be put right.
+    /// Another node that answers for an address is asked what it claims; and the caches are to be put
+    /// right, unless the address was offered.
     pub(super) fn note_rival(&mut self, now: Instant, link: LinkIndex, address: IpAddr, mac: Mac) {
         let mut own = self.links.values().map(|attachment| attachment.link.mac);
         if own.any(|own| own == mac) {

@@ -32,7 +32,8 @@ impl Voice {
         }
     }
 
-    /// Goes over to another key, when every node has had the time to do the same.
+    /// Goes over to another key; the former one is good until every node has had the time to do the
+    /// same.
     pub(super) fn rekey(&mut self, now: Instant, secret: &Secret) {
         self.authenticator.rotate(secret);
         self.former_until = Some(now + ROTATION);
@@ -49,11 +50,6 @@ impl Voice {
             self.former_until = None;
             self.authenticator.retire();
         }
-    }
-
-    /// Whether a heartbeat bears this node's name.
-    pub(super) fn is_own(&self, heartbeat: &Heartbeat) -> bool {
-        heartbeat.node == self.node
     }
 
     pub(super) fn speak(&mut self, interface: &str, interval: Duration, saying: Saying) -> Vec<u8> {
