@@ -1,4 +1,4 @@
-//! Command line to settings: `run` and `status`, and MetalLB's flags, which are accepted so that
+//! Command line to settings: `run`, `status` and `rebalance`, and MetalLB's flags, which are accepted so that
 //! nobody's manifests stop working.
 
 mod metallb;
@@ -12,6 +12,7 @@ use ferrolb_crds::{api, duration};
 
 use crate::layer2::heartbeat::INTERVALS;
 use crate::run::{Cluster, Heartbeat, Origin, Settings};
+use crate::status::request::Demand;
 use crate::status::{Place, View};
 use crate::telemetry::Format;
 use crate::world::Identity;
@@ -33,6 +34,9 @@ pub enum Command {
     Run(Box<RunArguments>),
     /// Show what this node holds and announces, its sessions, and who else is alive.
     Status(StatusArguments),
+    /// Give the layer-2 addresses of this node to the nodes that are first in rank for them: nothing
+    /// else moves addresses for balance.
+    Rebalance(RebalanceArguments),
 }
 
 /// The command line of `run`.
@@ -93,6 +97,26 @@ pub struct RunArguments {
 /// The command line of `status`.
 #[derive(Debug, Args)]
 pub struct StatusArguments {
+    #[command(flatten)]
+    speaker: SpeakerArguments,
+}
+
+/// The command line of `rebalance`.
+#[derive(Debug, Args)]
+pub struct RebalanceArguments {
+    #[command(flatten)]
+    speaker: SpeakerArguments,
+    /// At most so many addresses a minute; each takes a second.
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=60))]
+    per_minute: u32,
+    /// Only show what would move.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// Which speaker to ask, and how to show its answer.
+#[derive(Debug, Args)]
+struct SpeakerArguments {
     /// The speaker's socket [default: the only one in /run/ferrolb].
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
@@ -106,7 +130,7 @@ pub struct StatusArguments {
     output: Output,
 }
 
-/// How `status` answers.
+/// How the answer looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Output {
     /// Short sections for people.
@@ -214,14 +238,44 @@ impl RunArguments {
 impl StatusArguments {
     /// How to answer.
     pub fn view(&self) -> View {
+        self.speaker.view()
+    }
+
+    /// Where to look for the speaker.
+    pub fn place(self) -> Place {
+        self.speaker.place()
+    }
+}
+
+impl RebalanceArguments {
+    /// How to answer.
+    pub fn view(&self) -> View {
+        self.speaker.view()
+    }
+
+    /// What to demand.
+    pub fn demand(&self) -> Demand {
+        Demand {
+            per_minute: self.per_minute,
+            dry_run: self.dry_run,
+        }
+    }
+
+    /// Where to look for the speaker.
+    pub fn place(self) -> Place {
+        self.speaker.place()
+    }
+}
+
+impl SpeakerArguments {
+    fn view(&self) -> View {
         match self.output {
             Output::Text => View::Text,
             Output::Json => View::Json,
         }
     }
 
-    /// Where to look for the speaker.
-    pub fn place(self) -> Place {
+    fn place(self) -> Place {
         match (self.socket, self.node_name.or(self.metallb_node_name)) {
             (Some(socket), _) => Place::Socket(socket),
             (None, Some(node)) => Place::Socket(crate::status::socket_of(&node)),

@@ -4,7 +4,9 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser;
-use ferrolb_speaker::cli::{Cli, Command, RunArguments, StatusArguments, Unusable};
+use ferrolb_speaker::cli::{
+    Cli, Command, RebalanceArguments, RunArguments, StatusArguments, Unusable,
+};
 use ferrolb_speaker::{run, status, telemetry};
 use tracing::warn;
 
@@ -12,6 +14,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Run(arguments) => speak(*arguments),
         Command::Status(arguments) => show(arguments),
+        Command::Rebalance(arguments) => rebalance(arguments),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -47,4 +50,9 @@ fn speak(arguments: RunArguments) -> anyhow::Result<()> {
 fn show(arguments: StatusArguments) -> anyhow::Result<()> {
     let view = arguments.view();
     status::show(&arguments.place(), view)
+}
+
+fn rebalance(arguments: RebalanceArguments) -> anyhow::Result<()> {
+    let (view, demand) = (arguments.view(), arguments.demand());
+    status::rebalance(&arguments.place(), view, demand)
 }

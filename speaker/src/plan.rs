@@ -106,6 +106,19 @@ pub fn plan(world: &World) -> Plan {
     }
 }
 
+/// What this node holds and another is first in rank for, and that one: who it would go to if this
+/// node gave it away.
+pub fn misplaced(world: &World) -> BTreeMap<IpAddr, String> {
+    let mut world = world.clone();
+    let held: Vec<IpAddr> = world.held().collect();
+    let given = world.give(held);
+    let moves = given.into_iter().filter_map(|address| {
+        let plan = plan_address(&world, address)?;
+        Some((address, plan.layer2.other_holder()?.to_owned()))
+    });
+    moves.collect()
+}
+
 /// Plans one address; `None` when no Service holds it.
 pub fn plan_address(world: &World, address: IpAddr) -> Option<AddressPlan> {
     let claims: Vec<Claim<'_>> = world

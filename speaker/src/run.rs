@@ -20,6 +20,7 @@ mod changes;
 mod cluster;
 mod hand_off;
 mod memory;
+mod rebalance;
 mod segment;
 mod sessions;
 mod source;
@@ -35,18 +36,19 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::Context;
 use ferrolb_crds::source::Change;
 use kube::Client;
-use tokio::net::UnixStream;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
 use crate::plan::{self, AddressPlan, Plan};
-use crate::status::{self, Document, Facts, Listener, NodeFile, Since};
+use crate::status::request::{Demand, Move, Rebalancing, Request};
+use crate::status::{self, Asked, Document, Facts, Listener, NodeFile, Since};
 use crate::world::{Identity, Segment, World};
 use changes::{Differences, Owed};
 use cluster::ClusterLink;
 use hand_off::HandOffLink;
 use memory::Memory;
+use rebalance::{Rebalance, Step};
 use segment::{News, SegmentLink};
 use sessions::Sessions;
 use source::{Batch, Source};
@@ -148,7 +150,7 @@ enum Event {
     SessionStopped,
     HandOff,
     StatusFile,
-    Client(std::io::Result<UnixStream>),
+    Client(std::io::Result<Asked>),
     Deadline,
 }
 
@@ -167,6 +169,7 @@ struct Speaker {
     world: World,
     plan: Plan,
     owed: Owed,
+    rebalance: Rebalance,
     since: Since,
     segment: SegmentLink,
     /// Interfaces on which other nodes listen.
@@ -215,6 +218,7 @@ impl Speaker {
             world: World::new(settings.identity.clone()),
             plan: Plan::default(),
             owed: Owed::default(),
+            rebalance: Rebalance::default(),
             since: Since {
                 start: SystemTime::now(),
                 held: BTreeMap::new(),
@@ -246,6 +250,7 @@ impl Speaker {
             pulse,
             self.retry_at,
             self.owed.deadline(),
+            self.rebalance.deadline(),
             self.status.due,
             self.hand_off.deadline(),
             self.recall_by,
@@ -264,7 +269,7 @@ impl Speaker {
                 }
                 Event::StatusFile
             }
-            client = accept(self.status.listener.as_ref()) => Event::Client(client),
+            client = next_client(self.status.listener.as_mut()) => Event::Client(client),
             () = until(deadline) => Event::Deadline,
         }
     }
@@ -344,6 +349,7 @@ impl Speaker {
         }
         let now = SystemTime::now();
         let mut differs = Differences::default();
+        let mut has_moved = false;
         let mut fresh = BTreeSet::new();
         let mut services = BTreeSet::new();
         for address in touched {
@@ -359,6 +365,9 @@ impl Speaker {
                 cluster.note_address(address, old, new.as_ref());
             }
             differs.add(old, new.as_ref());
+            has_moved |= old
+                .zip(new.as_ref())
+                .is_some_and(|(old, new)| old.layer2.is_held() != new.layer2.is_held());
             let plans = old.into_iter().chain(new.as_ref());
             services.extend(plans.flat_map(AddressPlan::holders).cloned());
             let was_handed_off = old.is_some_and(AddressPlan::is_handed_off);
@@ -379,7 +388,7 @@ impl Speaker {
         let heartbeat = plan::heartbeat(&self.world);
         differs.layer2 |= self.plan.heartbeat != heartbeat;
         self.plan.heartbeat = heartbeat;
-        if self.hand_off.is_to_hear(&differs) {
+        if has_moved || self.hand_off.is_to_hear(&differs) {
             self.owed.hurry();
         }
         self.owed.add(differs);
@@ -468,16 +477,57 @@ impl Speaker {
         }
     }
 
-    fn answer(&mut self, client: std::io::Result<UnixStream>) {
-        match (client, &self.status.listener) {
-            (Ok(client), Some(listener)) => listener.answer(client, &self.document()),
-            (Ok(_), None) => {}
-            (Err(error), _) => {
+    fn answer(&mut self, client: std::io::Result<Asked>) {
+        match client {
+            Ok(asked) => {
+                let answer = match asked.request {
+                    Request::Status => serde_json::to_vec(&self.document()),
+                    Request::Rebalance(demand) => serde_json::to_vec(&self.rebalance(demand)),
+                };
+                asked.answer(answer.unwrap_or_default());
+            }
+            Err(error) => {
                 warn!(%error, "status socket failed, making it again");
                 self.status.listener = None;
                 self.retry_soon();
             }
         }
+    }
+
+    /// Begins to give away what others are first in rank for, and says what that is.
+    fn rebalance(&mut self, demand: Demand) -> Rebalancing {
+        let moves = plan::misplaced(&self.world);
+        if !demand.dry_run {
+            let addresses = moves.len();
+            info!(
+                addresses,
+                per_minute = demand.per_minute,
+                "giving addresses to who is first in rank"
+            );
+            let addresses = moves.keys().copied();
+            self.rebalance
+                .begin(Instant::now(), addresses, demand.per_minute);
+        }
+        let moves = moves.into_iter().map(|(address, to)| Move { address, to });
+        Rebalancing {
+            node: self.settings.identity.node.clone(),
+            demand,
+            moves: moves.collect(),
+        }
+    }
+
+    fn move_address(&mut self, step: Step) {
+        let touched = match step {
+            Step::Give(address) => self.world.give([address]),
+            Step::Check(address) => {
+                let back = self.world.take_back(address);
+                if !back.is_empty() {
+                    warn!(%address, "nobody took the address that was given away: having it again");
+                }
+                back
+            }
+        };
+        self.replan(touched);
     }
 
     fn note_status_error(&mut self) {
@@ -499,6 +549,9 @@ impl Speaker {
         }
         if self.recall_by.is_some_and(|at| at <= now) {
             self.begin();
+        }
+        if let Some(step) = self.rebalance.handle_timeout(now) {
+            self.move_address(step);
         }
         if self.owed.deadline().is_some_and(|at| at <= now) {
             self.apply(BTreeSet::new());
@@ -620,9 +673,9 @@ async fn changed<T>(receiver: Option<&mut watch::Receiver<T>>) -> bool {
     }
 }
 
-async fn accept(listener: Option<&Listener>) -> std::io::Result<UnixStream> {
+async fn next_client(listener: Option<&mut Listener>) -> std::io::Result<Asked> {
     match listener {
-        Some(listener) => listener.accept().await,
+        Some(listener) => listener.next().await,
         None => pending().await,
     }
 }

@@ -1,7 +1,8 @@
 //! What a person sees: the local socket that tells it, the command that asks, and the node's file in
 //! the state directory.
 //!
-//! The protocol is the simplest there is: connect, read one JSON document until the end.
+//! The protocol is the simplest there is: connect, say in one line of JSON what is wanted, read one
+//! JSON document until the end. Who says nothing is told the status.
 
 #![expect(
     clippy::disallowed_methods,
@@ -10,6 +11,7 @@
 
 pub mod document;
 mod report;
+pub mod request;
 mod text;
 
 use std::io::{self, Read, Write};
@@ -21,22 +23,30 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use ferrolb_crds::state::StateDir;
+use serde::de::DeserializeOwned;
 use socket2::{Domain, SockAddr, Socket, Type};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 use tracing::{debug, info, warn};
 
 pub use document::Document;
 pub(crate) use report::time;
 pub use report::{Facts, Since, document, state};
+use request::{Demand, Rebalancing, Request};
 
 /// Where the sockets of this host's speakers are.
 const DIRECTORY: &str = "/run/ferrolb";
 
 /// How long one client may take, to be answered or to read its answer.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long a client may take to say what it wants.
+const HURRY: Duration = Duration::from_millis(100);
+
+/// More than any request.
+const LONGEST_REQUEST: u64 = 1024;
 
 /// How many clients are answered at a time; more are turned away.
 const CLIENTS: usize = 16;
@@ -82,6 +92,16 @@ pub struct Listener {
     socket: UnixListener,
     path: PathBuf,
     slots: Arc<Semaphore>,
+    asked: (mpsc::Sender<Asked>, mpsc::Receiver<Asked>),
+}
+
+/// A client, and what it wants.
+#[derive(Debug)]
+pub struct Asked {
+    /// What it wants.
+    pub request: Request,
+    client: UnixStream,
+    slot: OwnedSemaphorePermit,
 }
 
 impl Listener {
@@ -98,21 +118,65 @@ impl Listener {
             socket,
             path: path.to_owned(),
             slots: Arc::new(Semaphore::new(CLIENTS)),
+            asked: mpsc::channel(CLIENTS),
         })
     }
 
-    /// The next client. Cancel-safe.
-    pub async fn accept(&self) -> io::Result<UnixStream> {
-        self.socket.accept().await.map(|(client, _)| client)
+    /// The next client that has said what it wants. Cancel-safe.
+    pub async fn next(&mut self) -> io::Result<Asked> {
+        loop {
+            let (_, asked) = &mut self.asked;
+            tokio::select! {
+                accepted = self.socket.accept() => {
+                    let (client, _) = accepted?;
+                    self.hear(client);
+                }
+                Some(asked) = asked.recv() => return Ok(asked),
+            }
+        }
     }
 
-    /// Tells the client, in a task of its own: a client that does not read delays nobody.
-    pub fn answer(&self, mut client: UnixStream, document: &Document) {
+    /// Hears the client out, in a task of its own: one that says nothing delays nobody.
+    fn hear(&self, mut client: UnixStream) {
         let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() else {
             debug!("status client turned away");
             return;
         };
-        let answer = serde_json::to_vec(document).unwrap_or_default();
+        let asked = self.asked.0.clone();
+        tokio::spawn(async move {
+            let Some(request) = request(&mut client).await else {
+                debug!("status client wants what is not known");
+                return;
+            };
+            let client = Asked {
+                request,
+                client,
+                slot,
+            };
+            // An error means that nobody answers any more.
+            drop(asked.send(client).await);
+        });
+    }
+}
+
+/// What the client wants; `None`: that is not known.
+async fn request(client: &mut UnixStream) -> Option<Request> {
+    let mut line = Vec::new();
+    let mut reader = BufReader::new(client.take(LONGEST_REQUEST));
+    let reading = reader.read_until(b'\n', &mut line);
+    match tokio::time::timeout(HURRY, reading).await {
+        Ok(Ok(length)) if length > 0 => serde_json::from_slice(&line).ok(),
+        Ok(Ok(_)) | Err(_) => Some(Request::Status),
+        Ok(Err(_)) => None,
+    }
+}
+
+impl Asked {
+    /// Tells the client, in a task of its own: a client that does not read delays nobody.
+    pub fn answer(self, answer: Vec<u8>) {
+        let Self {
+            mut client, slot, ..
+        } = self;
         tokio::spawn(async move {
             let written = tokio::time::timeout(PATIENCE, client.write_all(&answer)).await;
             if !matches!(written, Ok(Ok(()))) {
@@ -260,14 +324,26 @@ async fn write(
     outcome.map_err(|error| format!("{error:#}"))
 }
 
-/// Asks a speaker and prints its answer.
+/// Asks a speaker how things stand and prints its answer.
 pub fn show(place: &Place, view: View) -> anyhow::Result<()> {
-    let socket = find(place, Path::new(DIRECTORY))?;
-    let document = ask(&socket)?;
-    let text = match view {
+    let document: Document = ask(&find(place, Path::new(DIRECTORY))?, Request::Status)?;
+    print(&match view {
         View::Text => text::render(&document),
         View::Json => serde_json::to_string_pretty(&document)? + "\n",
-    };
+    })
+}
+
+/// Has a speaker give away what others are first in rank for, and prints what goes where.
+pub fn rebalance(place: &Place, view: View, demand: Demand) -> anyhow::Result<()> {
+    let socket = find(place, Path::new(DIRECTORY))?;
+    let answer: Rebalancing = ask(&socket, Request::Rebalance(demand))?;
+    print(&match view {
+        View::Text => answer.render(),
+        View::Json => serde_json::to_string_pretty(&answer)? + "\n",
+    })
+}
+
+fn print(text: &str) -> anyhow::Result<()> {
     match io::stdout().write_all(text.as_bytes()) {
         // `status | head` closes early, which is no failure.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
@@ -316,10 +392,13 @@ fn only_one(directory: &Path) -> anyhow::Result<PathBuf> {
     }
 }
 
-fn ask(socket: &Path) -> anyhow::Result<Document> {
+fn ask<T: DeserializeOwned>(socket: &Path, request: Request) -> anyhow::Result<T> {
     let nobody = || format!("no speaker answers at {}", socket.display());
-    let stream = BlockingStream::connect(socket).with_context(nobody)?;
+    let mut stream = BlockingStream::connect(socket).with_context(nobody)?;
     stream.set_read_timeout(Some(PATIENCE))?;
+    let mut line = serde_json::to_vec(&request)?;
+    line.push(b'\n');
+    stream.write_all(&line).with_context(nobody)?;
     let mut answer = Vec::new();
     let mut stream = stream.take(LONGEST_ANSWER);
     stream.read_to_end(&mut answer).with_context(nobody)?;

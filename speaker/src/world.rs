@@ -142,6 +142,8 @@ pub struct World {
     others: BTreeMap<IpAddr, Box<str>>,
     /// Held before this speaker was started anew, and not decided on since.
     remembered: BTreeSet<IpAddr>,
+    /// To go to whoever is first in rank.
+    given: BTreeSet<IpAddr>,
     /// Grows when what nodes are preferred may have changed.
     preferences: u64,
     /// Where each pool range begins: its end and the pool's name. Ranges never overlap.
@@ -166,6 +168,7 @@ impl World {
             held: BTreeMap::new(),
             others: BTreeMap::new(),
             remembered: BTreeSet::new(),
+            given: BTreeSet::new(),
             preferences: 0,
             ranges: BTreeMap::new(),
             peers_here: BTreeSet::new(),
@@ -250,6 +253,7 @@ impl World {
     pub fn note_decision(&mut self, address: IpAddr, decision: Decision) {
         let was_held = self.held.remove(&address).is_some();
         self.others.remove(&address);
+        self.given.remove(&address);
         match decision {
             Decision::Held { on } => {
                 let preferences = self.preferences;
@@ -272,6 +276,42 @@ impl World {
         self.held.remove(&address);
         self.others.remove(&address);
         self.remembered.remove(&address);
+        self.given.remove(&address);
+    }
+
+    /// The addresses that this node holds, ascending.
+    pub fn held(&self) -> impl Iterator<Item = IpAddr> {
+        self.held.keys().copied()
+    }
+
+    /// Of these addresses those that this node holds go to whoever is first in rank, with the next
+    /// decision on each.
+    #[must_use = "the addresses named have to be planned again"]
+    pub fn give(&mut self, addresses: impl IntoIterator<Item = IpAddr>) -> BTreeSet<IpAddr> {
+        let held = addresses.into_iter();
+        let held = held.filter(|address| self.held.contains_key(address));
+        self.given = held.collect();
+        self.given.clone()
+    }
+
+    /// Nobody has taken what this node gave away: it is to have it again.
+    #[must_use = "the addresses named have to be planned again"]
+    pub fn take_back(&mut self, address: IpAddr) -> BTreeSet<IpAddr> {
+        let mut claims = self.claims_at(address).iter();
+        let is_taken =
+            claims.any(|claim| claim.standing == Standing::Holds && self.segment.hears(claim));
+        let is_ours = self.held.contains_key(&address);
+        let is_known = self.by_address.contains_key(&address);
+        if is_taken || is_ours || !is_known {
+            return BTreeSet::new();
+        }
+        self.remembered.insert(address);
+        BTreeSet::from([address])
+    }
+
+    /// Whether the address is to go to whoever is first in rank.
+    pub fn is_given(&self, address: IpAddr) -> bool {
+        self.given.contains(&address)
     }
 
     /// Whether this node holds the address on an interface.

@@ -284,13 +284,19 @@ impl Lab {
 
     /// What `ferrolb-speaker status -o json` says.
     pub fn status(&self, number: usize) -> Result<Value> {
+        self.ask(number, "status", &[])
+    }
+
+    /// What `rebalance` says at a node.
+    pub fn rebalance(&self, number: usize, arguments: &[&str]) -> Result<Value> {
+        self.ask(number, "rebalance", arguments)
+    }
+
+    fn ask(&self, number: usize, what: &str, arguments: &[&str]) -> Result<Value> {
         let mut command = Command::new(programs::speaker()?);
-        command
-            .arg("status")
-            .arg("--socket")
-            .arg(self.socket(number));
-        let text = output(command.args(["-o", "json"]))?;
-        serde_json::from_str(&text).with_context(|| format!("status is no JSON: {text}"))
+        command.arg(what).arg("--socket").arg(self.socket(number));
+        let text = output(command.args(arguments).args(["-o", "json"]))?;
+        serde_json::from_str(&text).with_context(|| format!("{what} is no JSON: {text}"))
     }
 
     /// How the router is configured for a session with every node, over IPv4.

@@ -242,6 +242,41 @@ fn speakers_that_are_all_started_anew_come_back_to_what_they_held() {
     assert_eq!(the_one_holder(&lab, four()), "n3");
 }
 
+#[test]
+fn rebalancing_gives_an_address_to_the_first_in_rank() {
+    let mut lab = running(3);
+    let first = the_one_holder(&lab, four());
+    lab.speaker(number(&first)).unwrap().kill();
+    let holder = await_other(&lab, &first);
+    lab.start_speaker(number(&first)).unwrap();
+    let mine = serde_json::json!({"address": FOUR, "to": first});
+    let moves_it = |lab: &Lab, arguments: &[&str]| {
+        let answer = lab.rebalance(number(&holder), arguments).unwrap();
+        answer["moves"].as_array().unwrap().contains(&mine)
+    };
+    patience::until("it to be known who is first", SOON, || {
+        moves_it(&lab, &["--dry-run"])
+    })
+    .unwrap();
+    patience::pause(Duration::from_secs(2)).unwrap();
+    assert_eq!(
+        the_one_holder(&lab, four()),
+        holder,
+        "a dry run moves nothing"
+    );
+
+    let record = watched(&mut lab, four(), Duration::from_secs(4), |lab| {
+        assert!(moves_it(lab, &["--per-minute=60"]));
+    });
+    // The hand-off goes with the decision, some ms before the address does.
+    assert_recovered(&record, Duration::from_millis(200));
+    patience::until("the first in rank to have it", SOON, || {
+        the_one_holder(&lab, four()) == first
+    })
+    .unwrap();
+    assert!(!moves_it(&lab, &["--dry-run"]));
+}
+
 fn await_record(lab: &Lab, holder: &str) {
     let is_recorded = || {
         let status = lab.node(holder).unwrap_or_default();

@@ -4,7 +4,7 @@ fn parse(arguments: &[&str]) -> Result<RunArguments, clap::Error> {
     let line = ["ferrolb-speaker", "run"].iter().chain(arguments);
     match Cli::try_parse_from(line)?.command {
         Command::Run(arguments) => Ok(*arguments),
-        Command::Status(_) => panic!("run was asked for"),
+        Command::Status(_) | Command::Rebalance(_) => panic!("run was asked for"),
     }
 }
 
@@ -154,11 +154,35 @@ fn status_looks_at_the_socket_given_or_that_of_the_node_or_the_only_one() {
         let line = ["ferrolb-speaker", "status"].iter().chain(arguments);
         match Cli::try_parse_from(line).unwrap().command {
             Command::Status(arguments) => arguments.place(),
-            Command::Run(_) => panic!("status was asked for"),
+            Command::Run(_) | Command::Rebalance(_) => panic!("status was asked for"),
         }
     };
     assert_eq!(place(&["--socket=/a"]), Place::Socket("/a".into()));
     let of_node = Place::Socket("/run/ferrolb/speaker-n1.sock".into());
     assert_eq!(place(&["--node-name=n1"]), of_node);
     assert_eq!(place(&["-o", "json"]), Place::OnlyOne);
+}
+
+#[test]
+fn rebalancing_is_slow_and_for_real_unless_told_otherwise() {
+    let parse = |arguments: &[&str]| -> Result<RebalanceArguments, clap::Error> {
+        let line = ["ferrolb-speaker", "rebalance"].iter().chain(arguments);
+        match Cli::try_parse_from(line)?.command {
+            Command::Rebalance(arguments) => Ok(arguments),
+            Command::Run(_) | Command::Status(_) => panic!("rebalance was asked for"),
+        }
+    };
+    let demand = |arguments: &[&str]| parse(arguments).map(|arguments| arguments.demand());
+    let expected = |per_minute, dry_run| Demand {
+        per_minute,
+        dry_run,
+    };
+    assert_eq!(demand(&[]).unwrap(), expected(10, false));
+    let more = ["--per-minute=60", "--dry-run"];
+    assert_eq!(demand(&more).unwrap(), expected(60, true));
+    for wrong in ["0", "61", "-1", "many"] {
+        assert!(demand(&["--per-minute", wrong]).is_err(), "{wrong}");
+    }
+    let place = parse(&["--socket=/a"]).unwrap().place();
+    assert_eq!(place, Place::Socket("/a".into()));
 }

@@ -11,7 +11,8 @@
 //! node ranks the same candidates the same way. Nobody takes it while it is not known what some
 //! candidate claims: it may be the one. If several say that they hold it, as after a
 //! partition has healed, the first of these in rank does. Who holds it gives it to a node that an
-//! advertisement prefers once, when what is preferred has changed, and not when that node returns.
+//! advertisement prefers once, when what is preferred has changed, and not when that node returns; and to
+//! the first in rank when it is told to give it away.
 //!
 //! Each interface is a vote of its own, among those alive there: a node that has lost one of two
 //! segments answers on the other, and on the one that it has lost the next in rank does. Where no
@@ -112,13 +113,15 @@ impl Layer2 {
 
     /// Whether this node is silent and another is to answer.
     pub fn has_another_holder(&self) -> bool {
-        matches!(
-            self,
-            Self::NotHeld {
-                holder: Some(_),
-                ..
-            }
-        )
+        self.other_holder().is_some()
+    }
+
+    /// Who is to answer in this node's place.
+    pub fn other_holder(&self) -> Option<&str> {
+        match self {
+            Self::Held(_) => None,
+            Self::NotHeld { holder, .. } => holder.as_deref(),
+        }
     }
 
     /// Interfaces that an advertisement names and that cannot be used, where the address is held.
@@ -362,6 +365,7 @@ impl Ballot<'_> {
         let mut shared = ours.iter().filter(|link| !self.is_alone_on(link));
         let is_undecided = !shared.all(|link| is_held(&candidates, link))
             || candidates.holders().next().is_none()
+            || self.world.is_given(self.address)
             || self.world.may_prefer_another(self.address);
         if is_undecided {
             let all = nodes.iter().filter_map(|node| self.candidate(node));
@@ -409,6 +413,11 @@ impl Ballot<'_> {
     {
         let settled = || all().filter(|candidate| !candidate.is_waiting);
         if let Some(holder) = self.ranked(holders) {
+            if holder.name == this && self.world.is_given(self.address) {
+                // Not to somebody who may hold it as well as not.
+                let known = settled().filter(|candidate| !self.is_unknown(candidate.name));
+                return Some(self.ranked(known).unwrap_or(holder).name);
+            }
             let preferred = || {
                 self.ranked(settled())
                     .filter(|first| first.weight > holder.weight)
@@ -504,6 +513,14 @@ impl Ballot<'_> {
         let may = nodes.iter().filter(|node| self.interfaces(node).is_some());
         let ranked = may.map(|node| (node.name.as_str(), self.weight(node)));
         rank::first(self.address, ranked) == Some(node)
+    }
+
+    /// Whether it is not known yet what a node claims.
+    fn is_unknown(&self, node: &str) -> bool {
+        match self.world.segment() {
+            Segment::Known { unknown, .. } => unknown.contains(node),
+            Segment::Listening { .. } | Segment::Off(_) => true,
+        }
     }
 
     /// Whether no other speaker was ever heard on an interface of this node.

@@ -18,11 +18,12 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
 /// Answers one client and returns what it was told.
 fn answer_once(path: &Path) -> anyhow::Result<Document> {
     block_on(async {
-        let listener = Listener::bind(path).unwrap();
+        let mut listener = Listener::bind(path).unwrap();
         let socket = path.to_owned();
-        let asking = tokio::task::spawn_blocking(move || ask(&socket));
-        let client = listener.accept().await.unwrap();
-        listener.answer(client, &document("n1"));
+        let asking = tokio::task::spawn_blocking(move || ask(&socket, Request::Status));
+        let asked = listener.next().await.unwrap();
+        assert_eq!(asked.request, Request::Status);
+        asked.answer(serde_json::to_vec(&document("n1")).unwrap());
         asking.await.unwrap()
     })
 }
@@ -33,6 +34,40 @@ fn a_client_reads_the_document_until_the_end() {
     let path = directory.path().join("deep/er/speaker-n1.sock");
     assert_eq!(answer_once(&path).unwrap(), document("n1"));
     assert!(!path.exists(), "the socket goes with its listener");
+}
+
+#[test]
+fn who_says_nothing_wants_the_status_and_who_says_something_strange_gets_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("s.sock");
+    let demand = Demand {
+        per_minute: 7,
+        dry_run: true,
+    };
+    block_on(async {
+        let mut listener = Listener::bind(&path).unwrap();
+        let mut silent = BlockingStream::connect(&path).unwrap();
+        let asked = listener.next().await.unwrap();
+        assert_eq!(asked.request, Request::Status);
+        asked.answer(b"told".to_vec());
+        let mut strange = BlockingStream::connect(&path).unwrap();
+        strange.write_all(b"GET / HTTP/1.1\r\n").unwrap();
+        let mut demanding = BlockingStream::connect(&path).unwrap();
+        let line = serde_json::to_string(&Request::Rebalance(demand)).unwrap();
+        demanding.write_all(line.as_bytes()).unwrap();
+        demanding.write_all(b"\n").unwrap();
+        let asked = listener.next().await.unwrap();
+        assert_eq!(asked.request, Request::Rebalance(demand));
+        drop(asked);
+        let reading = tokio::task::spawn_blocking(move || {
+            let mut told = [Vec::new(), Vec::new()];
+            silent.read_to_end(&mut told[0]).unwrap();
+            // It was closed before all that it sent was read.
+            let _ = strange.read_to_end(&mut told[1]);
+            told
+        });
+        assert_eq!(reading.await.unwrap(), [b"told".to_vec(), Vec::new()]);
+    });
 }
 
 #[test]
@@ -83,14 +118,15 @@ fn i7_clients_that_do_not_read_are_turned_away_and_delay_nobody() {
     let mut large = document("n1");
     large.source.problems = vec!["x".repeat(4 << 20)];
     block_on(async {
-        let listener = Listener::bind(&path).unwrap();
-        let mut silent = Vec::new();
-        for _ in 0..CLIENTS + 3 {
-            silent.push(BlockingStream::connect(&path).unwrap());
-            let client = listener.accept().await.unwrap();
-            listener.answer(client, &large);
+        let mut listener = Listener::bind(&path).unwrap();
+        let large = serde_json::to_vec(&large).unwrap();
+        let clients = (0..CLIENTS + 3).map(|_| BlockingStream::connect(&path).unwrap());
+        let silent: Vec<BlockingStream> = clients.collect();
+        for _ in 0..CLIENTS {
+            listener.next().await.unwrap().answer(large.clone());
         }
         assert_eq!(listener.slots.available_permits(), 0);
+        drop(silent);
     });
 }
 
@@ -111,6 +147,7 @@ fn without_a_socket_given_the_only_one_is_asked() {
 #[test]
 fn where_nobody_answers_it_says_so() {
     let directory = tempfile::tempdir().unwrap();
-    let error = ask(&directory.path().join("none.sock")).unwrap_err();
+    let socket = directory.path().join("none.sock");
+    let error = ask::<Document>(&socket, Request::Status).unwrap_err();
     assert!(error.to_string().contains("no speaker answers"), "{error}");
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::fixture::*;
 use super::holder;
-use crate::plan::{Layer2, plan_address};
+use crate::plan::{Layer2, misplaced, plan_address};
 use crate::world::{Decision, Heard, LinkState, Segment, Standing, World};
 
 /// A node among n1, n2 and n3, which all hear each other; ranked first for the address is `first`.
@@ -201,5 +201,64 @@ fn i6_what_is_held_on_a_link_of_its_own_makes_a_node_no_holder_where_others_are(
     let on = names(&["cni0"]);
     world.note_decision(ip(VIP), Decision::Held { on });
     claim_it(&mut world, &[("n2", Standing::Holds)]);
+    assert_eq!(decide(&mut world), "n2");
+}
+
+/// n2 holds the address, for which n1 is first in rank.
+fn misplaced_world() -> World {
+    let mut world = world_of("n2", "n1");
+    let on = names(&["eth0"]);
+    world.note_decision(ip(VIP), Decision::Held { on });
+    assert_eq!(decide(&mut world), "n2");
+    world
+}
+
+#[test]
+fn what_is_given_away_goes_to_the_first_in_rank() {
+    let mut world = misplaced_world();
+    let moves = BTreeMap::from([(ip(VIP), "n1".to_owned())]);
+    assert_eq!(misplaced(&world), moves);
+    assert_eq!(decide(&mut world), "n2", "to ask changes nothing");
+    let touched = world.give([ip(VIP), ip("10.255.0.1")]);
+    assert_eq!(touched, BTreeSet::from([ip(VIP)]));
+    assert_eq!(decide(&mut world), "n1");
+    assert_eq!(decide(&mut world), "n1", "while it is offered");
+    claim_it(&mut world, &[("n1", Standing::Holds)]);
+    assert_eq!(decide(&mut world), "n1");
+    assert_eq!(misplaced(&world), BTreeMap::new());
+    assert_eq!(world.take_back(ip(VIP)), BTreeSet::new());
+}
+
+#[test]
+fn what_nobody_takes_is_had_again() {
+    let mut world = misplaced_world();
+    assert_eq!(world.take_back(ip(VIP)), BTreeSet::new(), "it has it");
+    let _ = world.give([ip(VIP)]);
+    assert_eq!(decide(&mut world), "n1");
+    assert_eq!(world.take_back(ip(VIP)), BTreeSet::from([ip(VIP)]));
+    assert_eq!(decide(&mut world), "n2");
+    assert_eq!(decide(&mut world), "n2");
+}
+
+#[test]
+fn nothing_is_given_to_who_may_hold_it_as_well_as_not() {
+    let mut world = misplaced_world();
+    let Segment::Known {
+        links,
+        heard,
+        waiting,
+        ..
+    } = world.segment().clone()
+    else {
+        panic!("it hears the others");
+    };
+    let _ = world.hear(Segment::Known {
+        links,
+        heard,
+        waiting,
+        unknown: names(&["n1", "n3"]),
+    });
+    assert_eq!(misplaced(&world), BTreeMap::new());
+    let _ = world.give([ip(VIP)]);
     assert_eq!(decide(&mut world), "n2");
 }
