@@ -400,5 +400,20 @@ const ANSWER: u8 = 1 << 6;
 /// A second tag follows the first.
 const TWICE: u8 = 1 << 7;
 
+/// What a node would answer that had sent this and was asked.
+#[cfg(test)]
+pub(crate) fn answer(heartbeat: Heartbeat, nonce: u64) -> Heartbeat {
+    let flags = Flags {
+        is_answer: true,
+        is_probe: false,
+        ..heartbeat.flags
+    };
+    Heartbeat {
+        flags,
+        nonce,
+        ..heartbeat
+    }
+}
+
 #[cfg(test)]
 mod tests;

@@ -712,9 +712,16 @@ impl Station {
             }
             Unicast::Missed => saying.flags.was_missed = true,
         }
-        // Who sends no heartbeats here wants to know all the same who is there.
-        let is_challenge = matches!(why, Unicast::Challenge(_));
-        if is_challenge || self.links.get(&link).is_some_and(Attachment::beats) {
+        match why {
+            // Who sends no heartbeats here wants to know all the same who is there.
+            Unicast::Challenge(_) => self.send(link, Some(to), saying),
+            Unicast::Probe | Unicast::Answer(_) | Unicast::Missed => self.send_to(link, to, saying),
+        }
+    }
+
+    /// Says something to one node alone, where heartbeats go out.
+    fn send_to(&mut self, link: LinkIndex, to: Mac, saying: Saying) {
+        if self.links.get(&link).is_some_and(Attachment::beats) {
             self.send(link, Some(to), saying);
         }
     }

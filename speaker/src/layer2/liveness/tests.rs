@@ -1,5 +1,5 @@
 use super::*;
-use crate::layer2::heartbeat::Flags;
+use crate::layer2::heartbeat::{Flags, answer};
 
 const LINK: LinkIndex = LinkIndex(2);
 const SECOND: LinkIndex = LinkIndex(3);
@@ -61,17 +61,14 @@ impl Bench {
             return said;
         };
         self.sequence = self.sequence.max(heartbeat.sequence) + 1;
-        let flags = Flags {
-            is_answer: true,
-            is_probe: false,
-            ..heartbeat.flags
-        };
-        let answer = Heartbeat {
-            flags,
+        let sequence = self.sequence;
+        let answer = answer(
+            Heartbeat {
+                sequence,
+                ..heartbeat
+            },
             nonce,
-            sequence: self.sequence,
-            ..heartbeat
-        };
+        );
         let mut said: Vec<Output> = said
             .into_iter()
             .filter(|output| !is_challenge(output))
@@ -496,18 +493,6 @@ fn nonces(said: &[Output]) -> Vec<u64> {
         Some(*nonce)
     });
     asked.collect()
-}
-
-fn answer(heartbeat: Heartbeat, nonce: u64) -> Heartbeat {
-    let flags = Flags {
-        is_answer: true,
-        ..heartbeat.flags
-    };
-    Heartbeat {
-        flags,
-        nonce,
-        ..heartbeat
-    }
 }
 
 #[test]

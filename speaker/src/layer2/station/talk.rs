@@ -3,11 +3,10 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use super::{Attachment, Output, Saying, Station};
+use super::{Output, Saying, Station};
 use crate::layer2::LinkIndex;
 use crate::layer2::announcer;
 use crate::layer2::claims::{self, Source};
-use crate::layer2::heartbeat::Flags;
 use crate::wire::ethernet::Mac;
 
 impl Station {
@@ -33,17 +32,9 @@ impl Station {
         while let Some(output) = self.claims.poll() {
             match output {
                 claims::Output::Ask { link, to } => {
-                    let flags = Flags {
-                        asks: true,
-                        ..Flags::default()
-                    };
-                    if self.links.get(&link).is_some_and(Attachment::beats) {
-                        let saying = Saying {
-                            flags,
-                            ..Saying::default()
-                        };
-                        self.send(link, Some(to), saying);
-                    }
+                    let mut saying = Saying::default();
+                    saying.flags.asks = true;
+                    self.send_to(link, to, saying);
                 }
                 claims::Output::Known => self.outputs.push_back(Output::Changed),
             }

@@ -158,16 +158,7 @@ impl Bench {
             };
             nonce_of(frame, authenticator).is_none()
         });
-        let flags = Flags {
-            is_answer: true,
-            is_probe: false,
-            ..heartbeat.flags
-        };
-        let answer = Heartbeat {
-            flags,
-            nonce,
-            ..heartbeat
-        };
+        let answer = heartbeat::answer(heartbeat, nonce);
         said.extend(self.deliver_alone(link, &answer, authenticator));
         said
     }
