@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use ferrolb_controller::allocator::{Allocator, Holder, Resting, Terms};
 use ferrolb_crds::model::{
-    AddressRange, Family, FamilyPolicy, Labels, Pool, Port, Protocol, Requests, Service,
+    AddressRange, Families, Family, FamilyPolicy, Labels, Pool, Port, Protocol, Requests, Service,
     ServiceKey, ServicePort, TrafficPolicy,
 };
 
@@ -81,7 +81,7 @@ fn terms(number: u32) -> Arc<Terms> {
         created: None,
         is_load_balancer: true,
         class: None,
-        families: Vec::new(),
+        families: Families::default(),
         family_policy: FamilyPolicy::Single,
         ports: vec![port],
         traffic_policy: TrafficPolicy::Cluster,

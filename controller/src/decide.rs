@@ -9,10 +9,11 @@ mod choose;
 mod refusal;
 mod review;
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use ferrolb_crds::model::{Family, Labels, Selector, Service};
+use ferrolb_crds::model::{Families, Labels, Selector, Service};
 
 use crate::allocator::{Allocator, Holder, PoolIndex, Port, Request, SharingKey, Terms};
 
@@ -108,6 +109,15 @@ impl Reason {
             Self::OtherClass => "OtherClass",
         }
     }
+
+    /// The constant that was read somewhere, which takes no room if it is one of these.
+    pub fn shared(read: String) -> Cow<'static, str> {
+        let all = Self::ALL.map(Self::as_str);
+        match all.into_iter().find(|reason| *reason == read) {
+            Some(reason) => Cow::Borrowed(reason),
+            None => Cow::Owned(read),
+        }
+    }
 }
 
 /// A reason and the sentence that goes with it.
@@ -115,13 +125,13 @@ impl Reason {
 pub struct Standing {
     /// In one word.
     pub reason: Reason,
-    /// In a sentence.
-    pub message: String,
+    /// In a sentence, which stands in the Service's status, too.
+    pub message: Arc<str>,
 }
 
 impl Standing {
     /// From its parts.
-    pub fn new(reason: Reason, message: impl Into<String>) -> Self {
+    pub fn new(reason: Reason, message: impl Into<Arc<str>>) -> Self {
         Self {
             reason,
             message: message.into(),
@@ -148,12 +158,12 @@ pub struct Need {
     /// Those that must not be in use there.
     pub ports: Vec<Port>,
     /// Of which families.
-    pub families: Vec<Family>,
+    pub families: Families,
 }
 
 impl Need {
     /// Of a Service with these terms.
-    fn of(terms: &Terms, families: Vec<Family>, prefers_both: bool) -> Self {
+    fn of(terms: &Terms, families: Families, prefers_both: bool) -> Self {
         let sharing = terms.sharing.clone();
         let ports = sharing.as_ref().map_or(&[][..], |_| terms.ports());
         Self {
@@ -169,7 +179,7 @@ impl Need {
         Self {
             sharing: None,
             ports: Vec::new(),
-            families: self.families.clone(),
+            families: self.families,
             either: self.either,
         }
     }
@@ -232,7 +242,7 @@ impl Case<'_> {
         let Request {
             terms, families, ..
         } = self.request;
-        Need::of(terms, families.clone(), self.request.prefers_both)
+        Need::of(terms, *families, self.request.prefers_both)
     }
 }
 

@@ -239,8 +239,8 @@ mod tests {
         Status {
             pool: None,
             ingress: ips(addresses),
-            reason: reason.to_owned(),
-            message: message.to_owned(),
+            reason: reason.to_owned().into(),
+            message: message.into(),
         }
     }
 

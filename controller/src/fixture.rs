@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use ferrolb_crds::model::{
-    AddressRange, Config, Family, FamilyPolicy, Labels, Pool, Port, Protocol, Requests, Service,
-    ServiceAllocation, ServiceKey, ServicePort, Timestamp, TrafficPolicy,
+    AddressRange, Config, Families, Family, FamilyPolicy, Labels, Pool, Port, Protocol, Requests,
+    Service, ServiceAllocation, ServiceKey, ServicePort, Timestamp, TrafficPolicy,
 };
 use ferrolb_crds::source::Change;
 
@@ -100,7 +100,7 @@ pub(crate) fn service(name: &str) -> Service {
         created: None,
         is_load_balancer: true,
         class: None,
-        families: vec![V4],
+        families: V4.into(),
         family_policy: FamilyPolicy::Single,
         ports: vec![port(80)],
         traffic_policy: TrafficPolicy::Cluster,
@@ -156,13 +156,13 @@ impl With for Service {
     }
 
     fn dual(mut self, policy: FamilyPolicy) -> Self {
-        self.families = vec![V4, V6];
+        self.families = Families::ALL;
         self.family_policy = policy;
         self
     }
 
     fn v6(mut self) -> Self {
-        self.families = vec![V6];
+        self.families = V6.into();
         self
     }
 

@@ -46,7 +46,7 @@ pub enum Report {
 pub struct Ledger {
     disk: BTreeMap<ServiceKey, Arc<Status>>,
     /// Who is on disk with an address.
-    holders: BTreeMap<IpAddr, BTreeSet<ServiceKey>>,
+    holders: BTreeMap<IpAddr, Vec<ServiceKey>>,
     /// What an earlier write, whose end is unknown, may yet put there.
     doubts: BTreeMap<ServiceKey, Vec<IpAddr>>,
     /// What differs from the disk.
@@ -325,7 +325,7 @@ impl Ledger {
     fn unhold(&mut self, key: &ServiceKey) {
         for address in self.possessions(key) {
             if let Some(holders) = self.holders.get_mut(&address) {
-                holders.remove(key);
+                holders.retain(|holder| holder != key);
                 if holders.is_empty() {
                     self.holders.remove(&address);
                 }
@@ -335,7 +335,12 @@ impl Ledger {
 
     fn hold(&mut self, key: &ServiceKey) {
         for address in self.possessions(key) {
-            self.holders.entry(address).or_default().insert(key.clone());
+            // Most are alone with theirs.
+            let holders = self.holders.entry(address);
+            let holders = holders.or_insert_with(|| Vec::with_capacity(1));
+            if !holders.contains(key) {
+                holders.push(key.clone());
+            }
         }
     }
 }

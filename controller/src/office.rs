@@ -24,7 +24,7 @@ use ferrolb_crds::source::kubernetes::{Batch, Observed, Reached};
 use crate::events::{Event, Events};
 use crate::lease::{self, Draft, Election, Log};
 use crate::ledger::Report;
-use crate::publication::{self, Patch, Publication, Refusal, Remnant};
+use crate::publication::{self, Patch, Publication, Refusal, Remnant, Seen};
 use crate::reconcile::{Output as Decision, Reconciler, Settings, Status};
 
 /// Where batches come from.
@@ -84,7 +84,7 @@ pub struct Office {
     election: Election,
     state: State,
     /// The Services as they were last seen, while somebody else decides.
-    seen: BTreeMap<ServiceKey, Box<Observed>>,
+    seen: BTreeMap<ServiceKey, Seen>,
     reached: Reached,
     /// The highest resourceVersion of a change that was seen.
     through: u64,
@@ -208,7 +208,9 @@ impl Office {
             return;
         };
         active.patching = active.patching.saturating_sub(1);
-        active.publication.handle_patched(now, patch, result);
+        active
+            .publication
+            .handle_patched(now, patch, result.map(|observed| *observed));
         let reports = std::iter::from_fn(|| active.publication.poll_report());
         self.outputs.extend(reports.map(Output::Report));
     }
@@ -218,7 +220,7 @@ impl Office {
         self.is_synced |= batch.changes.last() == Some(&Change::Synced);
         self.reached = batch.reached;
         let versions = batch.services.iter().map(|(_, observed)| match observed {
-            Some(observed) => publication::number(observed),
+            Some(observed) => publication::number(&observed.version),
             None => batch.reached.version,
         });
         self.through = versions.fold(self.through, u64::max);
@@ -231,7 +233,11 @@ impl Office {
             State::Waiting | State::Candidate(..) => {
                 for (key, observed) in batch.services {
                     match observed {
-                        Some(observed) => drop(self.seen.insert(key, observed)),
+                        Some(observed) => {
+                            let known = self.seen.get(&key).map(|seen| &seen.status);
+                            let seen = Seen::new(*observed, known);
+                            self.seen.insert(key, seen);
+                        }
                         None => drop(self.seen.remove(&key)),
                     }
                 }
@@ -335,8 +341,8 @@ impl Office {
         };
         loop {
             let event = active.events.poll(now)?;
-            if let Some(observed) = active.publication.seen(&event.service) {
-                return Some((event, observed.uid.clone()));
+            if let Some(seen) = active.publication.seen(&event.service) {
+                return Some((event, seen.uid.to_string()));
             }
         }
     }
@@ -494,6 +500,7 @@ impl Active {
                 self.events.forget(&key);
             }
             let desired = self.reconciler.status_of(&key);
+            let observed = observed.map(|observed| *observed);
             self.publication.observe(now, key, observed, desired);
         }
         self.decide(now, changes)
@@ -519,9 +526,8 @@ impl Active {
         };
         let lost = self.reconciler.loss(key);
         if let Some(service) = self.reconciler.service(key) {
-            let before = self.publication.seen(key).map(publication::status);
-            self.events
-                .handle(now, service, before.as_ref(), status, lost);
+            let before = self.publication.seen(key).map(|seen| &*seen.status);
+            self.events.handle(now, service, before, status, lost);
         }
         let lost = lost.map(str::to_owned);
         Some(Output::Decided(key.clone(), status.clone(), lost))

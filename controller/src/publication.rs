@@ -24,6 +24,10 @@ use crate::lease::{Intent, Log};
 use crate::ledger::{Ledger, Report, Write};
 use crate::reconcile::{Output, Status};
 
+mod seen;
+
+pub use seen::{Seen, number};
+
 /// One patch of a Service's status.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Patch {
@@ -62,7 +66,7 @@ pub struct Remnant {
 #[derive(Debug)]
 pub struct Publication {
     ledger: Ledger,
-    seen: BTreeMap<ServiceKey, Box<Observed>>,
+    seen: BTreeMap<ServiceKey, Seen>,
     /// The highest resourceVersion of what was written or seen.
     through: u64,
     /// To be logged, being logged, logged.
@@ -94,9 +98,9 @@ struct Contest {
 
 impl Publication {
     /// With these seen, and after a controller that left this log.
-    pub fn new(seen: BTreeMap<ServiceKey, Box<Observed>>, log: Log) -> Self {
+    pub fn new(seen: BTreeMap<ServiceKey, Seen>, log: Log) -> Self {
         let statuses = seen.iter();
-        let statuses = statuses.map(|(key, observed)| (key.clone(), Arc::new(status(observed))));
+        let statuses = statuses.map(|(key, seen)| (key.clone(), Arc::clone(&seen.status)));
         let mut publication = Self {
             ledger: Ledger::new(statuses.collect()),
             seen,
@@ -121,8 +125,8 @@ impl Publication {
     /// What the one before may yet write: only over the very version it saw. So the Service counts as
     /// having it, and something is written over that version even where nothing has to change.
     fn adopt(&mut self, key: ServiceKey, intent: Intent) {
-        let observed = self.seen.get(&key);
-        if observed.is_some_and(|observed| observed.version == intent.version) {
+        let seen = self.seen.get(&key);
+        if seen.is_some_and(|seen| *seen.version == *intent.version) {
             self.ledger.doubt(key.clone(), intent.addresses.clone());
             self.forced.insert(key.clone());
             self.intents.insert(key, intent);
@@ -140,13 +144,13 @@ impl Publication {
     }
 
     /// The Services as they were last seen.
-    pub fn into_seen(self) -> BTreeMap<ServiceKey, Box<Observed>> {
+    pub fn into_seen(self) -> BTreeMap<ServiceKey, Seen> {
         self.seen
     }
 
     /// The Service as it was last seen.
-    pub fn seen(&self, key: &ServiceKey) -> Option<&Observed> {
-        self.seen.get(key).map(AsRef::as_ref)
+    pub fn seen(&self, key: &ServiceKey) -> Option<&Seen> {
+        self.seen.get(key)
     }
 
     /// The Service is like this; `desired` is what its status should say, if that is ours to say.
@@ -154,23 +158,24 @@ impl Publication {
         &mut self,
         now: Instant,
         key: ServiceKey,
-        observed: Option<Box<Observed>>,
+        observed: Option<Observed>,
         desired: Option<&Arc<Status>>,
     ) {
         let Some(observed) = observed else {
             return self.lose(key, desired.is_some());
         };
         self.remnants.remove(&key);
+        let seen = Seen::new(observed, desired);
         let known = self.seen.get(&key);
-        if known.is_some_and(|known| known.uid == observed.uid && is_older(&observed, known)) {
+        if known.is_some_and(|known| known.uid == seen.uid && seen.is_older(known)) {
             return;
         }
-        if known.is_some_and(|known| known.version == observed.version) {
+        if known.is_some_and(|known| known.version == seen.version) {
             return;
         }
         self.overtake(&key);
-        let is = Arc::new(status(&observed));
-        self.seen.insert(key.clone(), observed);
+        let is = Arc::clone(&seen.status);
+        self.seen.insert(key.clone(), seen);
         self.ledger.observe(key.clone(), Some(Arc::clone(&is)));
         if let Some(desired) = desired.filter(|desired| **desired != is) {
             self.contest(now, key, desired.clone());
@@ -181,11 +186,11 @@ impl Publication {
     /// is to go.
     fn lose(&mut self, key: ServiceKey, is_ours: bool) {
         let is_doubtful = self.ledger.is_doubtful(&key);
-        if let Some(observed) = self.seen.remove(&key)
+        if let Some(seen) = self.seen.remove(&key)
             && is_ours
-            && (is_doubtful || observed.condition.is_some() || observed.pool.is_some())
+            && (is_doubtful || seen.condition.is_some() || seen.status.pool.is_some())
         {
-            self.remnants.insert(key.clone(), observed.uid);
+            self.remnants.insert(key.clone(), seen.uid.into());
         }
         self.contests.remove(&key);
         self.overtake(&key);
@@ -285,8 +290,8 @@ impl Publication {
         }
         self.logging = std::mem::take(&mut self.unlogged);
         for (key, patch) in &self.logging {
-            let observed = self.seen.get(key);
-            let gives = observed.is_some_and(|observed| gives(patch, &observed.ingress));
+            let seen = self.seen.get(key);
+            let gives = seen.is_some_and(|seen| gives(patch, &seen.status.ingress));
             // What was adopted for the same version may be written just as well.
             if gives && !self.forced.contains(key) {
                 let intent = Intent {
@@ -355,7 +360,7 @@ impl Publication {
             let Some(status) = write.status else {
                 continue;
             };
-            let Some(observed) = self.seen.get(&write.key) else {
+            let Some(seen) = self.seen.get(&write.key) else {
                 self.ledger.handle_conflict(&write.key);
                 continue;
             };
@@ -364,9 +369,9 @@ impl Publication {
                 self.ready.insert(write.key, patch.clone());
                 continue;
             }
-            let patch = self.patch(write.key, status, observed);
+            let patch = self.patch(write.key, status, seen);
             let doubt = patch.status.ingress.clone();
-            let changes = patch.status.ingress != observed.ingress;
+            let changes = patch.status.ingress != seen.status.ingress;
             self.ledger.doubt(patch.key.clone(), doubt);
             let waits = if changes {
                 &mut self.unlogged
@@ -377,24 +382,24 @@ impl Publication {
         }
     }
 
-    fn patch(&self, key: ServiceKey, mut status: Arc<Status>, observed: &Observed) -> Patch {
+    fn patch(&self, key: ServiceKey, mut status: Arc<Status>, seen: &Seen) -> Patch {
         let is_fence = self.forced.contains(&key);
-        if is_fence && !self.is_adopted(&key, &status.ingress, &observed.ingress) {
+        if is_fence && !self.is_adopted(&key, &status.ingress, &seen.status.ingress) {
             // First what may yet be written over this version is kept from that.
             let status = Arc::make_mut(&mut status);
-            status.ingress.clone_from(&observed.ingress);
+            status.ingress.clone_from(&seen.status.ingress);
         }
         let allocated = !status.ingress.is_empty();
-        let before = observed.condition.as_ref();
+        let before = seen.condition;
         let since = before
-            .filter(|condition| condition.allocated == allocated)
-            .map(|condition| match is_fence {
+            .filter(|(was_allocated, _)| *was_allocated == allocated)
+            .map(|(_, since)| match is_fence {
                 // What changes nothing would not be written.
-                true => Timestamp(condition.since.0 + 1),
-                false => condition.since,
+                true => Timestamp(since.0 + 1),
+                false => since,
             });
         Patch {
-            version: observed.version.clone(),
+            version: seen.version.to_string(),
             key,
             status,
             since,
@@ -415,15 +420,15 @@ impl Publication {
         &mut self,
         now: Instant,
         patch: &Patch,
-        result: Result<Box<Observed>, Refusal>,
+        result: Result<Observed, Refusal>,
     ) {
         let key = patch.key.clone();
         match result {
             Ok(observed) => self.handle_written(now, patch, observed),
             Err(Refusal::Conflict) => {
                 self.ledger.handle_conflict(&key);
-                let observed = self.seen.get(&key);
-                if observed.is_none_or(|observed| observed.version != patch.version) {
+                let seen = self.seen.get(&key);
+                if seen.is_none_or(|seen| *seen.version != *patch.version) {
                     self.ledger.retry(&key);
                 }
             }
@@ -437,7 +442,7 @@ impl Publication {
             }
             // The intent stays, and so does the doubt.
             Err(Refusal::Unknown(cause)) => {
-                let is_current = |observed: &Observed| observed.version == patch.version;
+                let is_current = |seen: &Seen| *seen.version == *patch.version;
                 if self.seen(&key).is_some_and(is_current) {
                     self.unknown.insert(key, patch.clone());
                 }
@@ -446,22 +451,22 @@ impl Publication {
         }
     }
 
-    fn handle_written(&mut self, now: Instant, patch: &Patch, observed: Box<Observed>) {
+    fn handle_written(&mut self, now: Instant, patch: &Patch, observed: Observed) {
         let key = patch.key.clone();
-        let is_overtaken =
-            |known: &Observed| known.uid != observed.uid || is_older(&observed, known);
+        let seen = Seen::new(observed, Some(&patch.status));
+        let is_overtaken = |known: &Seen| known.uid != seen.uid || seen.is_older(known);
         if self.seen(&key).is_none_or(is_overtaken) {
             return self.ledger.handle_overwritten(&key);
         }
         self.overtake(&key);
-        self.reach(number(&observed));
+        self.reach(seen.number());
         self.ledger.handle_written(now, write(patch), Ok(()));
-        let is = status(&observed);
-        if is != *patch.status {
+        if seen.status != patch.status {
             // The API server changed it; what it says is seen again by the watch.
-            self.ledger.observe(key.clone(), Some(Arc::new(is)));
+            self.ledger
+                .observe(key.clone(), Some(Arc::clone(&seen.status)));
         }
-        self.seen.insert(key, observed);
+        self.seen.insert(key, seen);
     }
 
     /// Whether nothing can be written now.
@@ -509,28 +514,6 @@ fn write(patch: &Patch) -> Write {
         key: patch.key.clone(),
         status: Some(patch.status.clone()),
     }
-}
-
-/// What a Service's status says. One that nobody here would have written is like no other.
-pub fn status(observed: &Observed) -> Status {
-    let allocated = !observed.ingress.is_empty();
-    let condition = observed.condition.as_ref();
-    let condition = condition.filter(|c| c.allocated == allocated && observed.is_plain);
-    Status {
-        pool: observed.pool.clone(),
-        ingress: observed.ingress.clone(),
-        reason: condition.map(|c| c.reason.clone()).unwrap_or_default(),
-        message: condition.map(|c| c.message.clone()).unwrap_or_default(),
-    }
-}
-
-/// The resourceVersions of one object are numbers that grow; where they are none, nothing is older.
-fn is_older(one: &Observed, other: &Observed) -> bool {
-    number(one) < number(other)
-}
-
-pub(crate) fn number(observed: &Observed) -> u64 {
-    observed.version.parse().unwrap_or_default()
 }
 
 /// What others edit is put right at once so many times.

@@ -13,6 +13,7 @@ mod settle;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::mem;
 use std::net::IpAddr;
@@ -44,9 +45,9 @@ pub struct Status {
     /// Its addresses, in order.
     pub ingress: Vec<IpAddr>,
     /// Why, as a PascalCase constant.
-    pub reason: String,
+    pub reason: Cow<'static, str>,
     /// Why, as a sentence.
-    pub message: String,
+    pub message: Arc<str>,
 }
 
 /// What has to be done.
@@ -250,7 +251,7 @@ impl Reconciler {
                 (Reason::ClearAssignment, format!("{why}; {message}"))
             }
             (Decision::Assign, reason, Some(why)) => (reason, format!("{why}; {message}")),
-            (_, reason, _) => (reason, message.clone()),
+            (_, reason, _) => (reason, message.to_string()),
         };
         Outcome {
             key,
@@ -406,8 +407,8 @@ impl Reconciler {
         Status {
             pool,
             ingress,
-            reason: record.standing.reason.as_str().to_owned(),
-            message: record.standing.message.clone(),
+            reason: Cow::Borrowed(record.standing.reason.as_str()),
+            message: Arc::clone(&record.standing.message),
         }
     }
 }

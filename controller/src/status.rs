@@ -7,6 +7,7 @@ use std::sync::Arc;
 use ferrolb_crds::model::{ServiceKey, Timestamp};
 use ferrolb_crds::state::{Condition, Recorded, ServiceStatus, StateDir, StateError};
 
+use crate::decide::Reason;
 use crate::ledger::Write;
 use crate::reconcile::Status;
 
@@ -30,8 +31,8 @@ fn status(record: Recorded) -> Status {
     Status {
         pool: record.pool,
         ingress: record.ingress,
-        reason,
-        message,
+        reason: Reason::shared(reason),
+        message: message.into(),
     }
 }
 
@@ -60,8 +61,8 @@ fn record(write: &Write, since: Timestamp) -> Option<ServiceStatus> {
         ingress: status.ingress.clone(),
         condition: Some(Condition {
             allocated: !status.ingress.is_empty(),
-            reason: status.reason.clone(),
-            message: status.message.clone(),
+            reason: status.reason.to_string(),
+            message: status.message.to_string(),
             since,
         }),
     })
@@ -88,8 +89,8 @@ mod tests {
             Arc::new(Status {
                 pool: Some("a".to_owned()),
                 ingress: ips(addresses),
-                reason: "IPAllocated".to_owned(),
-                message: "has \"everything\": yes".to_owned(),
+                reason: "IPAllocated".into(),
+                message: "has \"everything\": yes".into(),
             })
         };
         let wanted = BTreeMap::from([
@@ -123,8 +124,8 @@ mod tests {
             status: Some(Arc::new(Status {
                 pool: None,
                 ingress: Vec::new(),
-                reason: "AllocationFailed".to_owned(),
-                message: String::new(),
+                reason: "AllocationFailed".into(),
+                message: Arc::default(),
             })),
         });
         let written = write(&state, writes.to_vec(), Timestamp(0));

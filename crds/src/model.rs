@@ -14,7 +14,7 @@ mod service;
 
 use std::collections::BTreeMap;
 
-pub use address::{AddressRange, Family};
+pub use address::{AddressRange, Families, Family};
 pub use advertisement::{BgpAdvertisement, Community, L2Advertisement, PoolChoice, Preference};
 pub use endpoint::{Endpoint, EndpointSlice};
 pub use node::{Namespace, Node};
@@ -24,8 +24,8 @@ pub use peer::{
 pub use pool::{Pool, ServiceAllocation};
 pub use selector::{Labels, Operator, Requirement, Selector};
 pub use service::{
-    FamilyPolicy, Protocol, QualifiedName, Requests, Service, ServiceKey, ServicePort, Timestamp,
-    TrafficPolicy,
+    Asked, FamilyPolicy, Protocol, QualifiedName, Requests, Service, ServiceKey, ServicePort,
+    Timestamp, TrafficPolicy,
 };
 
 /// Everything the metallb.io objects say, after validation: the only configuration the rest of the

@@ -1,10 +1,9 @@
 //! What a Service asks for.
 
-use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use ferrolb_crds::model::{Family, FamilyPolicy, Service};
+use ferrolb_crds::model::{Families, Family, FamilyPolicy, Service};
 use thiserror::Error;
 
 use super::Terms;
@@ -12,8 +11,8 @@ use super::Terms;
 /// What a Service asks for, read once when it changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
-    /// The families of its cluster IPs, each once, the primary one first.
-    pub families: Vec<Family>,
+    /// The families of its cluster IPs, the primary one first.
+    pub families: Families,
     /// It has two families and is content with an address of either.
     pub prefers_both: bool,
     /// It insists on two families but has only one.
@@ -55,12 +54,7 @@ pub enum RequestError {
 impl Request {
     /// Of a Service.
     pub fn of(service: &Service) -> Self {
-        let mut families = Vec::with_capacity(2);
-        for family in &service.families {
-            if !families.contains(family) {
-                families.push(*family);
-            }
-        }
+        let families = service.families;
         let has_both = families.len() == 2;
         let pool = service.requests.pool.clone();
         Self {
@@ -75,8 +69,10 @@ impl Request {
 
     /// Whether the addresses are exactly one for each of its families.
     pub fn has_families_of(&self, addresses: &[IpAddr]) -> bool {
-        let families: BTreeSet<_> = addresses.iter().map(|a| Family::of(*a)).collect();
-        families.len() == addresses.len() && families == self.families.iter().copied().collect()
+        let families: Families = addresses.iter().map(|a| Family::of(*a)).collect();
+        families.len() == addresses.len()
+            && families.len() == self.families.len()
+            && families.iter().all(|family| self.families.contains(family))
     }
 }
 
@@ -100,7 +96,7 @@ fn parse_pair(text: &str) -> Result<Vec<IpAddr>, RequestError> {
         .split(',')
         .map(|part| parse("metallb.io/loadBalancerIPs", part))
         .collect::<Result<Vec<_>, _>>()?;
-    let families: BTreeSet<_> = addresses.iter().map(|a| Family::of(*a)).collect();
+    let families: Families = addresses.iter().map(|a| Family::of(*a)).collect();
     if families.len() < addresses.len() {
         let count = addresses.len();
         return Err(RequestError::SameFamily { count });

@@ -221,8 +221,8 @@ fn service_patch(patch: &Patch, now: Timestamp) -> Value {
     };
     let condition = Condition {
         allocated: !status.ingress.is_empty(),
-        reason: status.reason.clone(),
-        message: status.message.clone(),
+        reason: status.reason.to_string(),
+        message: status.message.to_string(),
         since: patch.since.unwrap_or(now),
     };
     json!({
@@ -409,8 +409,8 @@ mod tests {
             status: Arc::new(Status {
                 pool: Some("first".to_owned()),
                 ingress: ips(&["10.0.0.1"]),
-                reason: "IPAllocated".to_owned(),
-                message: "it has what it asks for".to_owned(),
+                reason: "IPAllocated".into(),
+                message: "it has what it asks for".into(),
             }),
         };
         let body = service_patch(&patch, Timestamp(9));

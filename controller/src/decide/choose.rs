@@ -117,7 +117,7 @@ pub fn extend(case: &Case<'_>, held: IpAddr, owner: PoolIndex) -> Choice {
     let pool = case.pool_name(owner);
     let message =
         format!("has {held} and no {family} address: pool {pool:?} is exhausted for {family}");
-    let need = Need::of(&case.request.terms, vec![family], false);
+    let need = Need::of(&case.request.terms, family.into(), false);
     Choice::Refuse {
         standing: Standing::new(Reason::AdditionalAssignFailed, message),
         waits: vec![Wait::Pool(owner, need)],
@@ -217,7 +217,7 @@ fn from_first(
     mut pools: impl Iterator<Item = PoolIndex> + Clone,
     resting: Resting,
 ) -> Option<Vec<IpAddr>> {
-    let families = &case.request.families;
+    let families = case.request.families;
     let again = pools.clone();
     let whole = pools.find_map(|index| all_families(case, index, resting));
     if whole.is_some() || !case.request.prefers_both {
@@ -227,7 +227,7 @@ fn from_first(
     families.iter().find_map(|family| {
         let address = again
             .clone()
-            .find_map(|index| next(case, index, *family, resting));
+            .find_map(|index| next(case, index, family, resting));
         address.map(|address| vec![address])
     })
 }
@@ -236,7 +236,7 @@ fn from_first(
 fn all_families(case: &Case<'_>, index: PoolIndex, resting: Resting) -> Option<Vec<IpAddr>> {
     Family::ALL
         .into_iter()
-        .filter(|family| case.request.families.contains(family))
+        .filter(|family| case.request.families.contains(*family))
         .map(|family| next(case, index, family, resting))
         .collect()
 }

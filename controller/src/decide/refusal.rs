@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
-use ferrolb_crds::model::Family;
+use ferrolb_crds::model::Families;
 
 use crate::allocator::{Conflict, PoolIndex};
 
@@ -37,9 +37,9 @@ impl Refusal {
 }
 
 pub(super) fn no_families(case: &Case<'_>) -> Refusal {
-    let message = match case.request.families.as_slice() {
-        [] => "it has neither cluster IPs nor IP families".to_owned(),
-        [family, ..] => format!(
+    let message = match case.request.families.iter().next() {
+        None => "it has neither cluster IPs nor IP families".to_owned(),
+        Some(family) => format!(
             "it requires two IP families and its cluster IPs are {family} only: give it cluster IPs of both, or the policy PreferDualStack"
         ),
     };
@@ -52,7 +52,7 @@ pub(super) fn wrong_families(case: &Case<'_>, wanted: &[IpAddr]) -> Refusal {
     Refusal::failed(format!(
         "it asks for {}, its cluster IPs are {}: ask for one address of each of these families",
         list(wanted),
-        families(&case.request.families)
+        families(case.request.families)
     ))
 }
 
@@ -145,15 +145,11 @@ fn describe(case: &Case<'_>, index: PoolIndex, text: &mut String) -> bool {
         return false;
     }
     let request = case.request;
-    let missing: Vec<_> = request
-        .families
-        .iter()
-        .copied()
-        .filter(|family| !case.allocator.serves(index, *family))
-        .collect();
+    let serves = |family| case.allocator.serves(index, family);
+    let missing = request.families.filter(|family| !serves(family));
     let has_none = missing.len() == request.families.len();
     if has_none || (!missing.is_empty() && !request.prefers_both) {
-        let missing = families(&missing);
+        let missing = families(missing);
         write(text, &format!("has no {missing} addresses"));
         return false;
     }
@@ -165,9 +161,9 @@ fn describe(case: &Case<'_>, index: PoolIndex, text: &mut String) -> bool {
     };
     let served: Vec<_> = request
         .families
+        .filter(serves)
         .iter()
-        .filter(|family| case.allocator.serves(index, **family))
-        .map(Family::to_string)
+        .map(|family| family.to_string())
         .collect();
     write(text, &format!("is exhausted for {}", served.join(link)));
     true
@@ -187,8 +183,8 @@ fn admission(case: &Case<'_>, index: PoolIndex) -> Option<Cow<'static, str>> {
     (!case.admits(index)).then_some(Cow::Borrowed("is for Services with other labels"))
 }
 
-pub(super) fn families(families: &[Family]) -> String {
-    let texts: Vec<_> = families.iter().map(Family::to_string).collect();
+pub(super) fn families(families: Families) -> String {
+    let texts: Vec<_> = families.iter().map(|family| family.to_string()).collect();
     texts.join(" and ")
 }
 

@@ -1,9 +1,8 @@
 //! May a Service keep what it holds?
 
-use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use ferrolb_crds::model::{Family, Service};
+use ferrolb_crds::model::{Families, Family, Service};
 
 use crate::allocator::{Cover, Joining, PoolIndex, Request};
 
@@ -59,7 +58,7 @@ pub(super) fn stranger(service: &Service, class: Option<&str>) -> Option<Standin
 
 /// What the Service holds of a family that is none of its cluster IPs', if the rest is what it needs.
 fn surplus(request: &Request, held: &[IpAddr]) -> Vec<IpAddr> {
-    let fits = |address: &IpAddr| request.families.contains(&Family::of(*address));
+    let fits = |address: &IpAddr| request.families.contains(Family::of(*address));
     let (rest, surplus): (Vec<_>, Vec<_>) = held.iter().partition(|address| fits(address));
     if !request.lacks_family && request.has_families_of(&rest) {
         surplus
@@ -78,7 +77,7 @@ pub fn review(case: &Case<'_>, class: Option<&str>, held: &[IpAddr], joining: Jo
     }
     let surplus = surplus(case.request, held);
     if !surplus.is_empty() {
-        let families = families(&case.request.families);
+        let families = families(case.request.families);
         let why = format!(
             "{} is not of its cluster IPs' family, {families}",
             list(&surplus)
@@ -157,7 +156,7 @@ fn other_wanted(case: &Case<'_>, held: &[IpAddr], wanted: &[IpAddr]) -> Result<K
 }
 
 fn families_fit(request: &Request, held: &[IpAddr]) -> Result<(), String> {
-    let families: BTreeSet<_> = held.iter().map(|address| Family::of(*address)).collect();
+    let families: Families = held.iter().map(|address| Family::of(*address)).collect();
     if families.len() < held.len() {
         return Err(format!("{} are two of one family", list(held)));
     }

@@ -7,8 +7,8 @@ fn status(addresses: &[&str]) -> Arc<Status> {
     Arc::new(Status {
         pool: None,
         ingress: ips(addresses),
-        reason: "IPAllocated".to_owned(),
-        message: String::new(),
+        reason: "IPAllocated".into(),
+        message: Arc::default(),
     })
 }
 
@@ -182,7 +182,7 @@ proptest! {
         }
         for (address, owner) in addresses.iter().zip(steps.last().unwrap()) {
             let holders = &ledger.holders[&address.parse().unwrap()];
-            prop_assert_eq!(holders, &BTreeSet::from([key(&format!("s{owner}"))]));
+            prop_assert_eq!(holders, &[key(&format!("s{owner}"))]);
         }
     }
 }

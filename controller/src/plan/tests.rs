@@ -1,4 +1,5 @@
 use ferrolb_crds::model::{
+    Families,
     FamilyPolicy::{PreferDual, RequireDual},
     Namespace, Pool, Selector, Service,
 };
@@ -397,6 +398,12 @@ fn i5_no_address_is_taken_away_while_a_pool_is_set_aside() {
     assert!(message.contains("set aside"), "{message}");
 }
 
+fn reversed(families: Families) -> Families {
+    let mut families: Vec<_> = families.iter().collect();
+    families.reverse();
+    families.into_iter().collect()
+}
+
 #[test]
 fn a_dual_stack_service_gets_both_from_one_pool_ipv4_first() {
     let v6 = pool("c", &["fc00:1::/126"]);
@@ -405,7 +412,7 @@ fn a_dual_stack_service_gets_both_from_one_pool_ipv4_first() {
     for policy in [PreferDual, RequireDual] {
         let mut service = service("s").dual(policy);
         assert_gets(&pools, service.clone(), "Assign", &both, "d");
-        service.families.reverse();
+        service.families = reversed(service.families);
         assert_gets(&pools, service, "Assign", &both, "d");
     }
     let reason = r#"AllocationFailed: no address: pool "a" has no IPv6 addresses; pool "c" has no IPv4 addresses"#;
@@ -420,7 +427,7 @@ fn without_a_dual_pool_the_primary_family_decides() {
     let mut prefers = service("s").dual(PreferDual);
     assert_gets(&pools, prefers.clone(), "Assign", &["10.0.0.0"], "a");
     assert_gets(&[v6], prefers.clone(), "Assign", &["fc00:1::"], "0");
-    prefers.families.reverse();
+    prefers.families = reversed(prefers.families);
     assert_gets(&pools, prefers.clone(), "Assign", &["fc00:1::"], "0");
     let first = [pinned(v4(), 0, &["default"]), dual("d")];
     assert_gets(&first, prefers, "Assign", &["10.0.0.0"], "a");

@@ -5,50 +5,50 @@ fn given(addresses: &[&str]) -> Arc<Status> {
     Arc::new(Status {
         pool: Some("first".to_owned()),
         ingress: ips(addresses),
-        reason: "IPAllocated".to_owned(),
-        message: String::new(),
+        reason: "IPAllocated".into(),
+        message: Arc::default(),
     })
 }
 
 fn refused() -> Arc<Status> {
     Arc::new(Status {
         pool: None,
-        reason: "AllocationFailed".to_owned(),
-        message: "no available IPs".to_owned(),
+        reason: "AllocationFailed".into(),
+        message: "no available IPs".into(),
         ingress: Vec::new(),
     })
 }
 
-fn bare(version: u64) -> Box<Observed> {
-    Box::new(Observed {
+fn bare(version: u64) -> Observed {
+    Observed {
         uid: "u".to_owned(),
         version: version.to_string(),
         ingress: Vec::new(),
         is_plain: true,
         pool: None,
         condition: None,
-    })
+    }
 }
 
 /// As the API server has it when the status was written.
-fn with(status: &Status, version: u64) -> Box<Observed> {
+fn with(status: &Status, version: u64) -> Observed {
     use ferrolb_crds::state::Condition;
-    Box::new(Observed {
+    Observed {
         ingress: status.ingress.clone(),
         pool: status.pool.clone(),
         condition: Some(Condition {
             allocated: !status.ingress.is_empty(),
-            reason: status.reason.clone(),
-            message: status.message.clone(),
+            reason: status.reason.to_string(),
+            message: status.message.to_string(),
             since: Timestamp(1),
         }),
-        ..*bare(version)
-    })
+        ..bare(version)
+    }
 }
 
-fn publication(seen: &[(&str, Box<Observed>)]) -> Publication {
+fn publication(seen: &[(&str, Observed)]) -> Publication {
     let seen = seen.iter();
-    let seen = seen.map(|(name, observed)| (key(name), observed.clone()));
+    let seen = seen.map(|(name, observed)| (key(name), Seen::new(observed.clone(), None)));
     Publication::new(seen.collect(), Log::default())
 }
 
@@ -96,7 +96,7 @@ fn what_gives_nothing_is_sent_at_once_and_keeps_its_time() {
     let before = refused();
     let mut publication = publication(&[("s", with(&before, 5))]);
     let other = Arc::new(Status {
-        message: "another reason".to_owned(),
+        message: "another reason".into(),
         ..Status::clone(&before)
     });
     want(&mut publication, "s", &other);
@@ -192,7 +192,9 @@ fn i1_what_the_one_before_may_yet_write_counts_as_taken() {
         intents: [(key("a"), intent("5")), (key("old"), intent("3"))].into(),
     };
     let seen = [("a", bare(5)), ("b", bare(5)), ("old", bare(4))];
-    let seen = seen.map(|(name, observed)| (key(name), observed)).into();
+    let seen = seen
+        .map(|(name, observed)| (key(name), Seen::new(observed, None)))
+        .into();
     let mut publication = Publication::new(seen, log);
     // The other one is for a version that is no more.
     assert_eq!(publication.adopted().len(), 1);
@@ -378,7 +380,7 @@ fn the_log_says_how_much_has_been_seen_and_nothing_of_what_is_done() {
 }
 
 /// After a controller that may yet give `a` an address.
-fn successor(observed: Box<Observed>) -> Publication {
+fn successor(observed: Observed) -> Publication {
     let intent = Intent {
         version: observed.version.clone(),
         addresses: ips(&["10.0.0.1"]),
@@ -387,7 +389,7 @@ fn successor(observed: Box<Observed>) -> Publication {
         through: 5,
         intents: [(key("a"), intent)].into(),
     };
-    Publication::new([(key("a"), observed)].into(), log)
+    Publication::new([(key("a"), Seen::new(observed, None))].into(), log)
 }
 
 #[test]

@@ -336,7 +336,7 @@ mod tests {
         let (mut queue, pool) = (Queue::default(), first_pool());
         for (number, family) in (0..1000).zip([Family::V4, Family::V6].into_iter().cycle()) {
             let mut service = service(&format!("s{number:04}"));
-            service.families = vec![family];
+            service.families = family.into();
             wait(&mut queue, pool, &service);
         }
         queue.vacated(ip("10.0.0.1"), Some(pool), |_| false);

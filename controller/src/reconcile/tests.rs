@@ -319,8 +319,8 @@ fn records_of_services_that_are_gone_are_removed_at_the_start() {
     let record = Status {
         pool: None,
         ingress: ips(&["10.0.0.0"]),
-        reason: "IPAllocated".to_owned(),
-        message: String::new(),
+        reason: "IPAllocated".into(),
+        message: Arc::default(),
     };
     let written = BTreeMap::from([(key("old"), Arc::new(record))]);
     let mut reconciler = Reconciler::new(Settings::default(), written);
@@ -484,7 +484,7 @@ fn who_gives_up_a_family_keeps_the_other_address_and_leaves_one_to_who_waits() {
     ]);
     bench.assert_holds("w", &[]);
     let mut single = prefers;
-    single.families = vec![V4];
+    single.families = V4.into();
     bench.apply([single.change()]);
     bench.assert_holds("s", &["10.9.0.1"]);
     bench.assert_holds("w", &["fc00:9::"]);
@@ -499,7 +499,7 @@ fn why_something_is_lost_is_known_until_the_next_change_and_not_recorded() {
     let why = bench.reconciler.loss(&key("s"));
     assert_eq!(why, Some(r#"it asks for pool "b""#));
     let message = &bench.disk[&key("s")].message;
-    assert_eq!(message, r#"has 10.0.9.0 from pool "b""#);
+    assert_eq!(&**message, r#"has 10.0.9.0 from pool "b""#);
     bench.apply([service("t").change()]);
     assert_eq!(bench.reconciler.loss(&key("s")), None);
 }
@@ -623,8 +623,8 @@ fn any_service() -> impl Strategy<Value = Service> {
                 service.selector = labels(&[("app", "x")]);
             }
             match families {
-                0 => service.families = vec![V6],
-                1 => service.families = vec![V4],
+                0 => service.families = V6.into(),
+                1 => service.families = V4.into(),
                 2 => service = service.dual(PreferDual),
                 _ => service = service.dual(RequireDual),
             }
@@ -809,7 +809,7 @@ fn i5_while_the_namespace_cannot_be_read_nothing_is_taken_away() {
     bench.assert_holds("a", &["10.0.0.0"]);
     let message = &bench.disk[&key("a")].message;
     assert_eq!(
-        message,
+        &**message,
         r#"keeps 10.0.0.0: whether pool "a" is for it is unknown because namespace "default" cannot be read"#
     );
     bench.apply([service("a").wanting("10.0.0.1").change()]);
@@ -832,7 +832,7 @@ fn while_the_namespace_cannot_be_read_its_missing_labels_admit_nobody() {
     for name in ["a", "b", "c"] {
         bench.assert_holds(name, &[]);
         assert_eq!(
-            bench.disk[&key(name)].message,
+            &*bench.disk[&key(name)].message,
             r#"no address: pool "a" selects namespaces by label, and namespace "default" cannot be read"#
         );
     }

@@ -14,6 +14,67 @@ pub enum Family {
     V6,
 }
 
+/// Which families, in order, each once. Takes no room of its own: every Service has one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Families {
+    first: Option<Family>,
+    second: Option<Family>,
+}
+
+impl Families {
+    /// Both, in the order they are written into a status.
+    pub const ALL: Self = Self {
+        first: Some(Family::V4),
+        second: Some(Family::V6),
+    };
+
+    /// Each of them.
+    pub fn iter(self) -> impl Iterator<Item = Family> {
+        [self.first, self.second].into_iter().flatten()
+    }
+
+    /// How many: none, one or two.
+    pub fn len(self) -> usize {
+        self.iter().count()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(self) -> bool {
+        self.first.is_none()
+    }
+
+    /// Whether it is one of them.
+    pub fn contains(self, family: Family) -> bool {
+        self.iter().any(|one| one == family)
+    }
+
+    /// Those for which this is true.
+    #[must_use]
+    pub fn filter(self, is_kept: impl Fn(Family) -> bool) -> Self {
+        self.iter().filter(|family| is_kept(*family)).collect()
+    }
+}
+
+impl FromIterator<Family> for Families {
+    fn from_iter<I: IntoIterator<Item = Family>>(families: I) -> Self {
+        let mut all = Self::default();
+        for family in families {
+            if all.first.is_none() {
+                all.first = Some(family);
+            } else if all.first != Some(family) {
+                all.second = Some(family);
+            }
+        }
+        all
+    }
+}
+
+impl From<Family> for Families {
+    fn from(family: Family) -> Self {
+        [family].into_iter().collect()
+    }
+}
+
 impl Family {
     /// Both, in the order they are written into a status.
     pub const ALL: [Self; 2] = [Self::V4, Self::V6];

@@ -4,12 +4,12 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
-use std::ops::Deref;
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use super::{Family, Labels, Port};
+use super::{Families, Labels, Port};
 
 /// Namespace and name. A clone is the same one in memory: every Service is named in many places.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -73,7 +73,7 @@ pub struct Service {
     pub class: Option<String>,
     /// The families of its cluster IPs: of `clusterIPs` where given, else of `ipFamilies`, else by
     /// policy. The addresses it gets follow them.
-    pub families: Vec<Family>,
+    pub families: Families,
     /// How many families it asks for.
     pub family_policy: FamilyPolicy,
     /// Ports, as listed.
@@ -94,10 +94,14 @@ pub struct Service {
     pub allocated_from: Option<String>,
 }
 
-/// What a Service asks for, raw: the allocator judges it. The current annotation prefix wins over
-/// the deprecated one also when its value is empty.
+/// What a Service asks for, raw: the allocator judges it. Most ask for nothing, and take little room.
+#[derive(Debug, Clone, Default, Eq)]
+pub struct Requests(Option<Box<Asked>>);
+
+/// What those ask for that ask for something. The current annotation prefix wins over the deprecated
+/// one also when its value is empty.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Requests {
+pub struct Asked {
     /// `address-pool`.
     pub pool: Option<String>,
     /// `loadBalancerIPs`.
@@ -109,6 +113,41 @@ pub struct Requests {
     /// Annotation keys in use that carry the deprecated prefix.
     pub deprecated: BTreeSet<String>,
 }
+
+impl From<Asked> for Requests {
+    fn from(asked: Asked) -> Self {
+        Self((asked != NOTHING).then(|| Box::new(asked)))
+    }
+}
+
+impl PartialEq for Requests {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl Deref for Requests {
+    type Target = Asked;
+
+    fn deref(&self) -> &Asked {
+        self.0.as_deref().unwrap_or(&NOTHING)
+    }
+}
+
+impl DerefMut for Requests {
+    fn deref_mut(&mut self) -> &mut Asked {
+        self.0.get_or_insert_default()
+    }
+}
+
+/// Asks for nothing.
+static NOTHING: Asked = Asked {
+    pool: None,
+    addresses: None,
+    sharing_key: None,
+    load_balancer_ip: None,
+    deprecated: BTreeSet::new(),
+};
 
 /// `spec.ipFamilyPolicy`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -15,8 +15,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 
 use crate::api;
 use crate::model::{
-    Endpoint, EndpointSlice, Family, FamilyPolicy, Namespace, Node, Port, Protocol, Requests,
-    Secret, Service, ServiceKey, ServicePort, Timestamp, TrafficPolicy,
+    Asked, Endpoint, EndpointSlice, Families, Family, FamilyPolicy, Namespace, Node, Port,
+    Protocol, Requests, Secret, Service, ServiceKey, ServicePort, Timestamp, TrafficPolicy,
 };
 use crate::validate::SecretFacts;
 
@@ -180,14 +180,14 @@ fn unknown(path: &str, value: &str, known: &str) -> FieldError {
 }
 
 /// Those of the cluster IPs where there are any; a headless Service has none.
-fn families(spec: &core::ServiceSpec, policy: FamilyPolicy) -> Result<Vec<Family>, FieldError> {
+fn families(spec: &core::ServiceSpec, policy: FamilyPolicy) -> Result<Families, FieldError> {
     let addresses = spec.cluster_ips.as_deref().unwrap_or_default();
     let by_address = addresses
         .iter()
         .enumerate()
         .filter(|(_, address)| !address.is_empty() && *address != "None")
         .map(|(at, address)| family_of_address(at, address))
-        .collect::<Result<Vec<_>, _>>()?;
+        .collect::<Result<Families, _>>()?;
     if !by_address.is_empty() {
         return Ok(by_address);
     }
@@ -196,8 +196,8 @@ fn families(spec: &core::ServiceSpec, policy: FamilyPolicy) -> Result<Vec<Family
         return named.iter().enumerate().map(family_of_name).collect();
     }
     Ok(match policy {
-        FamilyPolicy::Single => vec![Family::V4],
-        FamilyPolicy::PreferDual | FamilyPolicy::RequireDual => Family::ALL.to_vec(),
+        FamilyPolicy::Single => Family::V4.into(),
+        FamilyPolicy::PreferDual | FamilyPolicy::RequireDual => Families::ALL,
     })
 }
 
@@ -294,7 +294,7 @@ fn ingress(status: Option<core::LoadBalancerStatus>) -> Vec<IpAddr> {
 }
 
 fn requests(annotations: &BTreeMap<String, String>, load_balancer_ip: Option<String>) -> Requests {
-    Requests {
+    Requests::from(Asked {
         pool: request(annotations, POOL),
         addresses: request(annotations, ADDRESSES),
         sharing_key: request(annotations, SHARING_KEY),
@@ -304,7 +304,7 @@ fn requests(annotations: &BTreeMap<String, String>, load_balancer_ip: Option<Str
             .filter(|key| key.starts_with(api::DEPRECATED_ANNOTATION_PREFIX))
             .cloned()
             .collect(),
-    }
+    })
 }
 
 /// The current prefix, where it is present at all, wins.

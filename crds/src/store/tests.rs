@@ -1,7 +1,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::model::{FamilyPolicy, Requests, TrafficPolicy};
+use crate::model::{Family, FamilyPolicy, Requests, TrafficPolicy};
 
 fn key(kind: Kind, namespace: &str, name: &str) -> ObjectKey {
     ObjectKey {
@@ -18,7 +18,7 @@ fn service(namespace: &str, name: &str) -> Service {
         created: None,
         is_load_balancer: true,
         class: None,
-        families: Vec::new(),
+        families: Family::V4.into(),
         family_policy: FamilyPolicy::Single,
         ports: Vec::new(),
         traffic_policy: TrafficPolicy::Cluster,

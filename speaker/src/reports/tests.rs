@@ -1,5 +1,6 @@
 use std::collections::BTreeSet;
 
+use ferrolb_crds::model::Families;
 use ferrolb_crds::validate::{ObjectRef, Problem};
 use serde_json::{Value, json};
 
@@ -162,7 +163,7 @@ mod of_plans {
             created: None,
             is_load_balancer: true,
             class: None,
-            families: Vec::new(),
+            families: Families::default(),
             family_policy: ferrolb_crds::model::FamilyPolicy::Single,
             ports: Vec::new(),
             traffic_policy: TrafficPolicy::Cluster,

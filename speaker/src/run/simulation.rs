@@ -415,7 +415,7 @@ fn world(node: &str) -> World {
             created: None,
             is_load_balancer: true,
             class: None,
-            families: vec![Family::V4],
+            families: Family::V4.into(),
             family_policy: FamilyPolicy::Single,
             ports: Vec::new(),
             traffic_policy: TrafficPolicy::Cluster,

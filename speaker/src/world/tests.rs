@@ -1,4 +1,4 @@
-use ferrolb_crds::model::{Endpoint, FamilyPolicy, Requests, TrafficPolicy};
+use ferrolb_crds::model::{Endpoint, Family, FamilyPolicy, Requests, TrafficPolicy};
 
 use super::*;
 
@@ -13,7 +13,7 @@ fn service(name: &str, ingress: &[&str]) -> Option<Arc<Service>> {
         created: None,
         is_load_balancer: true,
         class: None,
-        families: Vec::new(),
+        families: Family::V4.into(),
         family_policy: FamilyPolicy::Single,
         ports: Vec::new(),
         traffic_policy: TrafficPolicy::Cluster,

@@ -1,13 +1,12 @@
 //! What happens in a simulation: a storm, and then the calm in which everything has to be right.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use ferrolb_crds::model::{Pool, Service, ServiceKey};
 
 use super::simulation::{Process, Simulation, Weather};
 use crate::fixture::{With as _, key, pool, service};
-use crate::publication::status;
+use crate::publication::Seen;
 use crate::reconcile::{Output, Reconciler, Settings};
 
 /// Plays one out, different for every seed.
@@ -279,8 +278,10 @@ impl Play {
         let office = &simulation.processes[&active].office;
         let reconciler = office.reconciler().expect("it is active");
         let statuses = simulation.server.services.iter();
-        let statuses =
-            statuses.map(|(key, object)| (key.clone(), Arc::new(status(&object.observed))));
+        let statuses = statuses.map(|(key, object)| {
+            let seen = Seen::new(object.observed.clone(), None);
+            (key.clone(), seen.status)
+        });
         let mut fresh = Reconciler::new(Settings::default(), statuses.collect());
         let (server, now) = (&simulation.server, simulation.now);
         let services = server.services.values();
@@ -293,12 +294,12 @@ impl Play {
         }
         let mut holdings = Vec::new();
         for (key, object) in &server.services {
-            let status = status(&object.observed);
+            let status = Seen::new(object.observed.clone(), None).status;
             let wanted = reconciler.status_of(key);
             if wanted.map(|wanted| &**wanted) != Some(&status) {
                 return Err(format!("{key} is {status:?} and not {wanted:?}"));
             }
-            holdings.push((key.clone(), status.ingress));
+            holdings.push((key.clone(), status.ingress.clone()));
         }
         Ok(holdings)
     }

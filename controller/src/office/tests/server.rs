@@ -191,8 +191,8 @@ impl Server {
             pool: status.pool.clone(),
             condition: Some(Condition {
                 allocated: !status.ingress.is_empty(),
-                reason: status.reason.clone(),
-                message: status.message.clone(),
+                reason: status.reason.to_string(),
+                message: status.message.to_string(),
                 since: patch.since.unwrap_or(now),
             }),
             ..before.clone()

@@ -41,7 +41,7 @@ fn a_whole_service_keeps_what_matters() {
             created: Some(Timestamp(86_400)),
             is_load_balancer: true,
             class: Some("example.com/lb".to_owned()),
-            families: vec![Family::V4],
+            families: Family::V4.into(),
             family_policy: FamilyPolicy::Single,
             ports: vec![ServicePort {
                 name: "http".to_owned(),
@@ -53,10 +53,10 @@ fn a_whole_service_keeps_what_matters() {
             selector: BTreeMap::from([("app".to_owned(), "web".to_owned())]),
             source_ranges: Vec::new(),
             bad_source_ranges: Vec::new(),
-            requests: Requests {
+            requests: Requests::from(Asked {
                 load_balancer_ip: Some("192.0.2.1".to_owned()),
-                ..Requests::default()
-            },
+                ..Asked::default()
+            }),
             ingress: vec!["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()],
             allocated_from: Some("edge".to_owned()),
         }
@@ -93,7 +93,7 @@ fn families_come_from_cluster_ips_else_ip_families_else_the_policy() {
     ] {
         assert_eq!(
             with_spec(spec.clone()).unwrap().families,
-            expected,
+            expected.into_iter().collect(),
             "{spec}"
         );
     }

@@ -93,7 +93,7 @@ pub(super) fn service(name: &str, number: u16) -> Service {
         created: None,
         is_load_balancer: true,
         class: None,
-        families: vec![Family::V4],
+        families: Family::V4.into(),
         family_policy: FamilyPolicy::Single,
         ports: vec![port(Protocol::Tcp, number, Some(30000 + number))],
         traffic_policy: TrafficPolicy::Cluster,
