@@ -292,7 +292,7 @@ mod tests {
                 .copied()
                 .collect(),
             sharing: terms.sharing,
-            families: service.families.clone(),
+            families: service.families,
             either: service.families.len() == 1,
         }
     }
