@@ -59,7 +59,8 @@ pub enum Wanted {
     AsItIs,
 }
 
-/// What an object says, beside what its key tells.
+/// What an object says, beside what its key tells. What there are few of is kept elsewhere: there are
+/// many of the others.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Body {
     /// On which interfaces the Service is announced; none: on all.
@@ -67,9 +68,9 @@ pub enum Body {
     /// To which peers it is to be advertised.
     Bgp(Vec<String>),
     /// What is wrong with the configuration.
-    Configuration(Statement),
+    Configuration(Box<Statement>),
     /// How the session is doing.
-    Session(Session),
+    Session(Box<Session>),
 }
 
 /// How a session is doing.

@@ -129,7 +129,8 @@ pub struct World {
     identity: Identity,
     config: Arc<Config>,
     services: BTreeMap<ServiceKey, Arc<Service>>,
-    by_address: BTreeMap<IpAddr, BTreeSet<ServiceKey>>,
+    /// The Services that hold it, of which there is mostly one, ascending.
+    by_address: BTreeMap<IpAddr, Vec<ServiceKey>>,
     /// By Service; those of one, of which there is mostly one, by name.
     slices: BTreeMap<ServiceKey, Vec<Arc<EndpointSlice>>>,
     slice_owners: BTreeMap<ServiceKey, ServiceKey>,
@@ -471,8 +472,11 @@ impl World {
             self.forget_address(*address, &key);
         }
         for address in &new {
-            let keys = self.by_address.entry(*address).or_default();
-            keys.insert(key.clone());
+            let keys = self.by_address.entry(*address);
+            let keys = keys.or_insert_with(|| Vec::with_capacity(1));
+            if let Err(at) = keys.binary_search(&key) {
+                keys.insert(at, key.clone());
+            }
         }
         match service {
             Some(service) => self.services.insert(key, service),
@@ -483,7 +487,7 @@ impl World {
 
     fn forget_address(&mut self, address: IpAddr, key: &ServiceKey) {
         if let Some(keys) = self.by_address.get_mut(&address) {
-            keys.remove(key);
+            keys.retain(|other| other != key);
             if keys.is_empty() {
                 self.by_address.remove(&address);
             }
@@ -505,9 +509,14 @@ impl World {
             self.forget_slice(&key, &owner);
         }
         if let Some(slice) = slice {
-            let owner = ServiceKey::new(&key.namespace, &slice.service);
-            touched.extend(addresses_of(self.services.get(&owner)));
-            let slices = self.slices.entry(owner.clone()).or_default();
+            let mut owner = ServiceKey::new(&key.namespace, &slice.service);
+            if let Some((known, service)) = self.services.get_key_value(&owner) {
+                // One and the same in memory.
+                owner = known.clone();
+                touched.extend(addresses_of(Some(service)));
+            }
+            let slices = self.slices.entry(owner.clone());
+            let slices = slices.or_insert_with(|| Vec::with_capacity(1));
             let at = slices.partition_point(|held| held.key.name < key.name);
             slices.insert(at, slice);
             self.slice_owners.insert(key, owner);

@@ -96,7 +96,7 @@ pub fn status(key: &Key, node: &str, body: &Body, present: Option<&Body>, now: &
         }
         (_, Body::Configuration(statement)) => {
             let present = match present {
-                Some(Body::Configuration(present)) => Some(present),
+                Some(Body::Configuration(present)) => Some(present.as_ref()),
                 _ => None,
             };
             statement.status(api::CONDITION_CONFIG_VALID, present, now)
@@ -167,18 +167,18 @@ fn bgp(status: Value) -> Option<Body> {
 
 fn statement(status: Value) -> Option<Body> {
     let statement = Statement::read(api::CONDITION_CONFIG_VALID, read(status)?)?;
-    Some(Body::Configuration(statement))
+    Some(Body::Configuration(Box::new(statement)))
 }
 
 fn session(status: Value) -> Option<Body> {
     let status: api::BgpSessionStatus = read(status)?;
-    Some(Body::Session(Session {
+    Some(Body::Session(Box::new(Session {
         state: status.state,
         since: status.since,
         last_error: status.last_error,
         prefixes: status.prefixes,
         peer_address: status.peer_address,
-    }))
+    })))
 }
 
 fn read<T: DeserializeOwned>(status: Value) -> Option<T> {

@@ -104,7 +104,8 @@ impl ClusterLink {
         }
         if let Some(reports) = &self.reports {
             reports.know(batch.uids.iter().cloned());
-            let statement = batch.statement.clone().map(Body::Configuration);
+            let statement = batch.statement.clone();
+            let statement = statement.map(|statement| Body::Configuration(Box::new(statement)));
             let wanted = statement.map(Wanted::This);
             reports.want(wanted.map(|wanted| (Key::Configuration, Some(wanted))));
         }
@@ -155,7 +156,7 @@ impl ClusterLink {
                 (_, Some(status)) => status.since,
                 (_, None) => SystemTime::now(),
             };
-            let wanted = Wanted::This(Body::Session(session(plan, status, since)));
+            let wanted = Wanted::This(Body::Session(Box::new(session(plan, status, since))));
             if said.is_none_or(|said| said.wanted != wanted) {
                 reports.want([(Key::Session(peer.clone()), Some(wanted.clone()))]);
                 let said = Said {
@@ -187,7 +188,7 @@ impl ClusterLink {
                 last_error: Some(STOPPED.to_owned()),
                 ..session(plan, None, said.map_or(now, |said| said.since))
             };
-            let wanted = Wanted::This(Body::Session(ended));
+            let wanted = Wanted::This(Body::Session(Box::new(ended)));
             (Key::Session(peer.clone()), Some(wanted))
         }));
         reports.finish(LAST_REPORT).await;

@@ -1,5 +1,4 @@
 use ferrolb_crds::api::SessionState;
-use ferrolb_crds::validate::Statement;
 
 use super::*;
 use crate::reports::Session;
@@ -184,7 +183,7 @@ fn what_is_put_off_waits_and_keeps_nobody_else_from_being_written() {
     let mut ledger = ledger(Vec::new());
     ledger.want(
         Key::Configuration,
-        Some(Wanted::This(Body::Configuration(Statement::default()))),
+        Some(Wanted::This(Body::Configuration(Box::default()))),
     );
     assert_eq!(ledger.poll(now), Some(Task::Create(Key::Configuration)));
     ledger.put_off(Key::Configuration, now + second);
@@ -216,10 +215,10 @@ fn who_takes_an_address_over_sweeps_away_what_others_left_once_they_had_time() {
 #[test]
 fn at_the_end_only_the_sessions_are_spoken_of_and_at_once() {
     let session = |state| {
-        Body::Session(Session {
+        Body::Session(Box::new(Session {
             state,
             ..Session::default()
-        })
+        }))
     };
     let seen = |name: &str, body| Seen {
         key: Key::Session(name.to_owned()),
