@@ -50,6 +50,23 @@ pub struct Status {
     pub message: Arc<str>,
 }
 
+impl Status {
+    /// As it was read somewhere; a reason that is one of ours takes no room.
+    pub fn read(
+        pool: Option<String>,
+        ingress: Vec<IpAddr>,
+        condition: Option<(String, String)>,
+    ) -> Self {
+        let (reason, message) = condition.unwrap_or_default();
+        Self {
+            pool,
+            ingress,
+            reason: Reason::shared(reason),
+            message: message.into(),
+        }
+    }
+}
+
 /// What has to be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Output {

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use ferrolb_crds::model::{ServiceKey, Timestamp};
 use ferrolb_crds::state::{Condition, Recorded, ServiceStatus, StateDir, StateError};
 
-use crate::decide::Reason;
 use crate::ledger::Write;
 use crate::reconcile::Status;
 
@@ -24,16 +23,9 @@ pub(crate) fn recorded(
 }
 
 fn status(record: Recorded) -> Status {
-    let (reason, message) = record
-        .condition
-        .map(|condition| (condition.reason, condition.message))
-        .unwrap_or_default();
-    Status {
-        pool: record.pool,
-        ingress: record.ingress,
-        reason: Reason::shared(reason),
-        message: message.into(),
-    }
+    let condition = record.condition;
+    let condition = condition.map(|condition| (condition.reason, condition.message));
+    Status::read(record.pool, record.ingress, condition)
 }
 
 /// Writes and removes records, each on its own; blocks until they are on the disk.

@@ -225,8 +225,18 @@ const ARROWS: &[Row] = &[
         &[],
     ),
     row(
+        "controller::publication::*",
+        &[
+            "controller::reconcile",
+            "crds::model",
+            "crds::source::kubernetes",
+        ],
+        &[],
+    ),
+    row(
         "controller::publication",
         &[
+            "controller::publication::*",
             "controller::ledger",
             "controller::lease",
             "controller::reconcile",

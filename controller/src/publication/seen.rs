@@ -1,13 +1,11 @@
 //! A Service as it was last seen, with what its status says in the form in which it is compared and
 //! shared with those who keep it.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use ferrolb_crds::model::Timestamp;
 use ferrolb_crds::source::kubernetes::Observed;
 
-use crate::decide::Reason;
 use crate::reconcile::Status;
 
 /// A Service as it was last seen.
@@ -30,16 +28,8 @@ impl Seen {
         let condition = observed.condition;
         let since = condition.as_ref().map(|c| (c.allocated, c.since));
         let written = condition.filter(|c| c.allocated == allocated && observed.is_plain);
-        let (reason, message) = match written {
-            Some(condition) => (Reason::shared(condition.reason), condition.message.into()),
-            None => (Cow::Borrowed(""), Arc::default()),
-        };
-        let status = Status {
-            pool: observed.pool,
-            ingress: observed.ingress,
-            reason,
-            message,
-        };
+        let written = written.map(|condition| (condition.reason, condition.message));
+        let status = Status::read(observed.pool, observed.ingress, written);
         Self {
             uid: observed.uid.into(),
             version: observed.version.into(),
