@@ -1,10 +1,11 @@
-//! What a `tcpdump` recording says about a BGP session: the messages one side sent, from the bytes
-//! on the wire and not from anybody's counters.
+//! What a `tcpdump` recording says: its frames, and of a BGP session the messages one side sent, from
+//! the bytes on the wire and not from anybody's counters.
 #![expect(clippy::disallowed_methods, reason = "recordings are files")]
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
@@ -21,26 +22,34 @@ pub fn bgp_messages(recording: &Path, sender: Ipv4Addr) -> Result<BTreeMap<u8, u
 }
 
 fn count(recording: &[u8], sender: Ipv4Addr) -> Result<BTreeMap<u8, usize>> {
+    let mut streams = Vec::new();
+    for (_, frame) in frames(recording)? {
+        if let Some(segment) = Segment::parse(frame, sender) {
+            collect(&mut streams, segment);
+        }
+    }
+    let stream: &Stream = streams.last().context("no connection was recorded")?;
+    messages(&stream.bytes())
+}
+
+/// The frames of a recording, each with its time.
+pub fn frames(recording: &[u8]) -> Result<impl Iterator<Item = (Duration, &[u8])>> {
     ensure!(
         recording.starts_with(&[0xd4, 0xc3, 0xb2, 0xa1]),
         "no recording of this machine's tcpdump"
     );
-    let mut streams = Vec::new();
     let mut rest = recording.get(24..).unwrap_or_default();
-    // Per packet: seconds, microseconds, captured length, length.
-    while let Some(length) = rest.get(8..12) {
-        let length = u32::from_le_bytes(length.try_into()?) as usize;
+    Ok(std::iter::from_fn(move || {
+        let (head, more) = rest.split_first_chunk::<16>()?;
+        // Seconds, microseconds, captured length, length.
+        let number = |at: usize| head[at..at + 4].try_into().map(u32::from_le_bytes).ok();
+        let length = usize::try_from(number(8)?).ok()?;
         // One that is still being written is the end.
-        let Some(frame) = rest.get(16..16 + length) else {
-            break;
-        };
-        if let Some(segment) = Segment::parse(frame, sender) {
-            collect(&mut streams, segment);
-        }
-        rest = &rest[16 + length..];
-    }
-    let stream: &Stream = streams.last().context("no connection was recorded")?;
-    messages(&stream.bytes())
+        let frame = more.get(..length)?;
+        rest = &more[length..];
+        let seconds = Duration::from_secs(number(0)?.into());
+        Some((seconds + Duration::from_micros(number(4)?.into()), frame))
+    }))
 }
 
 /// A TCP segment to port 179.

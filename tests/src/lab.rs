@@ -67,9 +67,11 @@ impl Lab {
         Ok(lab)
     }
 
-    /// Records so many bytes of every packet on the segment; 0 stands for all.
+    /// Records so many bytes of every packet on the segment; 0 stands for all. What was recorded before
+    /// is gone.
     pub fn record(&mut self, bytes: &str) -> Result<PathBuf> {
         let file = self.path.join("segment.pcap");
+        self.capture = None;
         let mut command = self.segment.switch().command("tcpdump");
         // Without immediate mode packets lie in a ring for up to a second, and are lost at the end.
         command.args(["--immediate-mode", "-U", "-B", "65536"]);

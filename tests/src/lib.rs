@@ -4,6 +4,7 @@
 //! Everything here belongs to the outside world and is therefore no model for the product's code:
 //! it reads clocks, opens files and starts processes wherever a proof needs that.
 
+pub mod answers;
 pub mod capture;
 pub mod kubernetes;
 pub mod lab;

@@ -9,12 +9,14 @@ use std::fmt::Write as _;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 
+use crate::netns::Namespace;
 use crate::patience::is_interrupted;
 
 /// How long an answer may take.
@@ -165,6 +167,56 @@ pub fn udp(target: Target, record: &Path) -> Result<()> {
     drop(listener);
     let requests = requests.lock().unwrap_or_else(PoisonError::into_inner);
     finish(requests.clone(), record)
+}
+
+/// Datagrams that nobody answers, sent at a steady rate until stopped.
+#[derive(Debug)]
+pub struct Flood {
+    is_over: Arc<AtomicBool>,
+    sender: thread::JoinHandle<()>,
+    sent: Arc<AtomicU64>,
+    began: Instant,
+}
+
+/// Sends so many datagrams a second to an address, from a namespace.
+pub fn flood(from: &Namespace, target: SocketAddr, rate: u32) -> Result<Flood> {
+    let (is_over, sent) = (
+        Arc::new(AtomicBool::new(false)),
+        Arc::new(AtomicU64::new(0)),
+    );
+    let (end, count) = (Arc::clone(&is_over), Arc::clone(&sent));
+    let began = Instant::now();
+    let sender = from.spawn_inside(move || {
+        let Ok(socket) = UdpSocket::bind((any_of(target), 0)) else {
+            return;
+        };
+        while !end.load(Ordering::Relaxed) {
+            let due = began.elapsed().as_secs_f64() * f64::from(rate);
+            while (count.load(Ordering::Relaxed) as f64) < due && !end.load(Ordering::Relaxed) {
+                // What is lost is not counted by whoever should be kept from noticing.
+                let _ = socket.send_to(&[0; 18], target);
+                count.fetch_add(1, Ordering::Relaxed);
+            }
+            thread::sleep(Duration::from_micros(200));
+        }
+    })?;
+    Ok(Flood {
+        is_over,
+        sender,
+        sent,
+        began,
+    })
+}
+
+impl Flood {
+    /// Ends it, and says how many a second there were.
+    pub fn stop(self) -> u64 {
+        self.is_over.store(true, Ordering::Relaxed);
+        let rate = self.sent.load(Ordering::Relaxed) as f64 / self.began.elapsed().as_secs_f64();
+        // It sends and counts, and has nothing to tell.
+        drop(self.sender.join());
+        rate as u64
+    }
 }
 
 /// The body of an HTTP answer, if one comes in time.

@@ -12,6 +12,9 @@ use anyhow::{Context, Result, bail};
 
 use crate::patience;
 
+/// Milliseconds between two ticks, by which the kernel tells processor time to programs (USER_HZ).
+const TICK: u64 = 10;
+
 /// A running program; killed when dropped.
 #[derive(Debug)]
 pub struct Process {
@@ -62,6 +65,17 @@ impl Process {
         let kibibytes = line.and_then(|line| line.trim().strip_suffix(" kB"));
         let kibibytes = kibibytes.with_context(|| format!("{path} says nothing of memory"))?;
         Ok(kibibytes.trim().parse::<u64>()? * 1024)
+    }
+
+    /// How much time the processors have spent on it.
+    pub fn processor_time(&self) -> Result<Duration> {
+        let path = format!("/proc/{}/stat", self.pid());
+        let text = std::fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
+        // The name, in brackets, may have blanks in it; the state is the field after it.
+        let (_, fields) = text.rsplit_once(')').context("a process has a name")?;
+        let ticks = fields.split_whitespace().skip(11).take(2);
+        let ticks: u64 = ticks.map(str::parse::<u64>).sum::<Result<_, _>>()?;
+        Ok(Duration::from_millis(ticks * TICK))
     }
 
     /// Everything it has written; of all runs that shared this name and directory.

@@ -7,6 +7,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use ferrolb_tests::answers::{Membership, Recorder};
 use ferrolb_tests::lab::Lab;
 use ferrolb_tests::objects::{layer2, nodes, pool, service, tcp};
 use ferrolb_tests::patience;
@@ -292,6 +293,27 @@ fn restart_all(lab: &mut Lab) {
         lab.start_speaker(node).unwrap();
     }
     patience::pause(Duration::from_secs(2)).unwrap();
+}
+
+#[test]
+fn i6_whoever_comes_and_goes_no_two_answer_for_long() {
+    let mut lab = running(3);
+    let recorder = Recorder::start(&mut lab, FOUR.parse().unwrap()).unwrap();
+    let mut membership = Membership::new(3, 1);
+    for _ in 0..15 {
+        membership.change(&mut lab).unwrap();
+    }
+    membership.restore(&mut lab).unwrap();
+    let answers = recorder.stop(&mut lab).unwrap();
+    assert!(answers.requests() > 100, "{} requests", answers.requests());
+    // The bars are 300 and 700 ms; this machine may be doing something else.
+    let (two, none) = answers.longest();
+    assert!(two < Duration::from_secs(3), "two answered for {two:?}");
+    assert!(
+        none < Duration::from_secs(5),
+        "nobody answered for {none:?}"
+    );
+    the_one_holder(&lab, four());
 }
 
 #[test]

@@ -2,24 +2,26 @@
 //!
 //! `make bars` builds the programs as they are released and says where they are.
 //!
-//! `bars` measures everything; `bars NAME…` only those named, and leaves the rows of the others: allocator, plan, bgp, layer2, demo, sizes,
-//! routes, assignments, stages, kills.
+//! `bars` measures everything; `bars NAME…` only those named, and leaves the rows of the others: allocator, plan, bgp, layer2, leaving,
+//! recorder, rest, hostile, demo, sizes, routes, assignments, stages, kills. `BARS_RUNS=N` takes N in place of what a measure
+//! repeats for its promise, and the row says so.
 #![expect(clippy::print_stdout, reason = "tells what it is doing")]
 #![expect(clippy::disallowed_methods, reason = "measures time and writes a file")]
 
+mod hostile;
 mod scale;
+mod segment;
 mod site;
 mod stages;
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use ferrolb_tests::lab::Lab;
-use ferrolb_tests::objects::{bgp, layer2, nodes, peer, pool, service};
+use ferrolb_tests::objects::{bgp, peer, pool, service};
 use ferrolb_tests::peer::Neighbour;
 use ferrolb_tests::peer::bird::{self, Bird};
 use ferrolb_tests::process::output;
@@ -55,11 +57,15 @@ fn run() -> Result<()> {
     let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|word| word == name);
     let mut missed = 0;
     let mut rows_of: BTreeMap<&str, Vec<String>> = BTreeMap::new();
-    let measures: [(&str, Measure); 10] = [
+    let measures: [(&str, Measure); 14] = [
         ("allocator", allocator),
         ("plan", plan),
         ("bgp", announcing),
-        ("layer2", failover),
+        ("layer2", segment::crashes),
+        ("leaving", segment::leaving),
+        ("recorder", segment::recorded),
+        ("rest", segment::at_rest),
+        ("hostile", hostile::heartbeats),
         ("demo", fresh_clone),
         ("sizes", scale::sizes),
         ("routes", scale::routes),
@@ -124,6 +130,15 @@ fn allocator() -> Result<Vec<Figure>> {
         .collect();
     ensure!(!figures.is_empty(), "the bench printed nothing: {text}");
     Ok(figures)
+}
+
+/// How often something is repeated: as often as promised, unless it is to be quick.
+fn repeated(promised: usize) -> usize {
+    let asked = std::env::var("BARS_RUNS");
+    asked
+        .ok()
+        .and_then(|runs| runs.parse().ok())
+        .unwrap_or(promised)
 }
 
 /// Judges `1000000 in 0.310 s` by its time and `…: factor 1.10` by its factor.
@@ -291,69 +306,6 @@ fn address(number: usize) -> String {
     format!("10.64.{}.{}", number / 256, number % 256)
 }
 
-fn failover() -> Result<Vec<Figure>> {
-    let mut lab = Lab::bare(&netns::unique_prefix(), 3)?;
-    let setup =
-        nodes(3) + &pool("first-pool", &["192.168.1.240-192.168.1.250"]) + &layer2("all", "");
-    lab.manifest("setup.yaml", &setup)?;
-    let spec = "ports:\n  - port: 53\n    protocol: UDP\n    nodePort: 30053\n";
-    lab.manifest("dns.yaml", &service("dns", spec))?;
-    lab.serve_echo(&[30053])?;
-    lab.start_controller()?;
-    lab.start_speakers()?;
-    let address = lab.await_addresses("dns", 1)?[0];
-    let (mut kills, mut cuts) = (Vec::new(), Vec::new());
-    for _ in 0..10 {
-        kills.push(lost(&mut lab, address, true)?);
-        cuts.push(lost(&mut lab, address, false)?);
-    }
-    Ok(vec![
-        outages("10 kills of the holder", kills),
-        outages("10 link cuts of the holder", cuts),
-    ])
-}
-
-/// One loss of the holder under a probe of 1,000 datagrams a second.
-fn lost(lab: &mut Lab, address: IpAddr, is_kill: bool) -> Result<Duration> {
-    let (holder, _) = patience::eventually("a holder", SOON, || Ok(lab.holder_seen(address)))?;
-    let number: usize = holder.trim_start_matches('n').parse()?;
-    let probe = lab.probe("probe-udp", address, 53, Duration::from_millis(1))?;
-    patience::pause(Duration::from_millis(500))?;
-    match is_kill {
-        true => lab.speaker(number)?.kill(),
-        false => lab.segment.cut(&holder)?,
-    }
-    patience::pause(Duration::from_millis(1500))?;
-    let record = probe.stop()?;
-    ensure!(
-        record.answered().len() > 1,
-        "nobody took over from {holder}: {:?}",
-        record.answered()
-    );
-    match is_kill {
-        true => lab.start_speaker(number)?,
-        false => lab.segment.mend(&holder)?,
-    }
-    // Until the returned node has listened and taken back what is its.
-    patience::pause(Duration::from_millis(2000))?;
-    Ok(record.outage())
-}
-
-fn outages(what: &str, mut times: Vec<Duration>) -> Figure {
-    times.sort();
-    let worst = times.last().copied().unwrap_or_default();
-    Figure {
-        what: format!("layer 2: {what}, without an answer at 1 kHz"),
-        measured: format!(
-            "median {} ms, worst {} ms",
-            middle(&times).as_millis(),
-            worst.as_millis()
-        ),
-        bar: "worst under 700 ms",
-        is_held: worst < Duration::from_millis(700),
-    }
-}
-
 /// Least, median and most, as `1 / 2 / 3`.
 fn spread(sorted: &[Duration]) -> String {
     let ends = [
@@ -485,7 +437,12 @@ mod tests {
 
     #[test]
     fn the_rows_of_what_was_not_measured_stay() {
-        let figure = outages("one", vec![Duration::from_millis(90)]);
+        let figure = Figure {
+            what: "one".to_owned(),
+            measured: "90 ms".to_owned(),
+            bar: "under 100 ms",
+            is_held: true,
+        };
         let rows = [
             row("layer2", &figure, "one day"),
             row("plan", &figure, "one day"),
@@ -493,14 +450,5 @@ mod tests {
         let page = format!("# Figures\n{}\n{}\n", rows[0], rows[1]);
         assert_eq!(kept(&page, "plan"), rows[1..]);
         assert!(kept(&page, "bgp").is_empty());
-    }
-
-    #[test]
-    fn outages_are_judged_by_the_worst() {
-        let times = [90, 650, 120].map(Duration::from_millis).to_vec();
-        let figure = outages("three", times);
-        assert_eq!(figure.measured, "median 120 ms, worst 650 ms");
-        assert!(figure.is_held);
-        assert!(!outages("one", vec![Duration::from_millis(700)]).is_held);
     }
 }
