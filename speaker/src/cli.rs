@@ -75,6 +75,10 @@ pub struct RunArguments {
     /// Silence after which a node is down [default: three intervals plus skew].
     #[arg(long, value_name = "DURATION", value_parser = interval)]
     heartbeat_down_after: Option<Duration>,
+    /// Mean time between two announcements of an address that is held, 1s to 1h; 0s: none after the
+    /// burst when it is taken.
+    #[arg(long, value_name = "DURATION", env = "FERROLB_LAYER2_REANNOUNCE", default_value = "30s", value_parser = reannounce)]
+    layer2_reannounce: Duration,
     /// In a cluster: where /metrics is served, on the port that --port says.
     #[arg(long, value_name = "IP", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
     metrics_address: IpAddr,
@@ -223,6 +227,8 @@ impl RunArguments {
             heartbeat,
             heartbeat_interval: self.heartbeat_interval,
             heartbeat_down_after: self.heartbeat_down_after,
+            layer2_reannounce: (!self.layer2_reannounce.is_zero())
+                .then_some(self.layer2_reannounce),
             identity: Identity {
                 node,
                 // MetalLB's manifests pass an empty class for none.
@@ -302,6 +308,15 @@ fn interval(text: &str) -> Result<Duration, String> {
     let duration = duration::from_argument(text).map_err(|error| error.to_string())?;
     if !INTERVALS.contains(&duration) {
         return Err("it must lie between 10ms and 1m".to_owned());
+    }
+    Ok(duration)
+}
+
+fn reannounce(text: &str) -> Result<Duration, String> {
+    let duration = duration::from_argument(text).map_err(|error| error.to_string())?;
+    let allowed = Duration::from_secs(1)..=Duration::from_secs(3600);
+    if !duration.is_zero() && !allowed.contains(&duration) {
+        return Err("it must lie between 1s and 1h, or be 0s".to_owned());
     }
     Ok(duration)
 }

@@ -20,6 +20,7 @@ pub mod filter;
 pub mod heartbeat;
 pub mod interfaces;
 pub mod liveness;
+pub mod pace;
 pub mod rank;
 pub mod responder;
 mod socket;
@@ -45,6 +46,8 @@ pub struct Settings {
     pub interval: Duration,
     /// Silence after which a node is down; `None`: three intervals plus skew.
     pub down_after: Option<Duration>,
+    /// Mean time between two announcements of what is held, after the burst; `None`: there is none.
+    pub reannounce: Option<Duration>,
 }
 
 /// On which interfaces something happens.

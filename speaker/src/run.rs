@@ -68,6 +68,8 @@ pub struct Settings {
     pub heartbeat_interval: Duration,
     /// Silence after which a node is down; `None`: three intervals plus skew.
     pub heartbeat_down_after: Option<Duration>,
+    /// Mean time between two announcements of a held address; `None`: only a burst when it is taken.
+    pub layer2_reannounce: Option<Duration>,
     /// Socket for `status`.
     pub socket: PathBuf,
 }

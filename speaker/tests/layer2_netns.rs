@@ -281,6 +281,7 @@ async fn be_a_node(node: String) {
         key: Some(Secret::new("a shared key".to_owned())),
         interval: Duration::from_millis(100),
         down_after: None,
+        reannounce: Some(Duration::from_secs(30)),
     };
     let layer2 = Layer2::start(settings).unwrap();
     let mut report = layer2.report();

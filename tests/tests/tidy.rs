@@ -556,6 +556,7 @@ const LAYER2_CORE: &[&str] = &[
     "speaker::layer2::claims",
     "speaker::layer2::heartbeat",
     "speaker::layer2::liveness",
+    "speaker::layer2::pace",
     "speaker::layer2::rank",
     "speaker::timer",
     "speaker::backoff",

@@ -25,6 +25,7 @@ fn the_least_command_line_gets_the_documented_defaults() {
     assert_eq!(settings.heartbeat, Heartbeat::NoKey);
     assert_eq!(settings.heartbeat_interval, Duration::from_millis(100));
     assert_eq!(settings.heartbeat_down_after, None);
+    assert_eq!(settings.layer2_reannounce, Some(Duration::from_secs(30)));
     assert_eq!(settings.identity.class, None);
 }
 
@@ -109,6 +110,32 @@ fn a_wrong_command_line_is_claps_to_refuse_with_2() {
     ] {
         assert_eq!(parse(&line).unwrap_err().exit_code(), 2, "{line:?}");
     }
+}
+
+#[test]
+fn announcing_again_is_between_a_second_and_an_hour_or_off() {
+    let given = |text: &str| {
+        let argument = format!("--layer2-reannounce={text}");
+        parse(&["--node-name=n1", &argument]).map(|run| run.settings().unwrap().layer2_reannounce)
+    };
+    for (text, expected) in [
+        ("1s", Some(1)),
+        ("1m30s", Some(90)),
+        ("1h", Some(3600)),
+        ("0s", None),
+        ("0", None),
+    ] {
+        assert_eq!(given(text).unwrap(), expected.map(Duration::from_secs));
+    }
+    for text in ["999ms", "1h1s", "-30s", "30", "often"] {
+        let error = given(text).unwrap_err();
+        assert_eq!(error.exit_code(), 2, "{text}");
+    }
+    let error = given("100ms").unwrap_err().to_string();
+    assert!(
+        error.contains("must lie between 1s and 1h, or be 0s"),
+        "{error}"
+    );
 }
 
 #[test]

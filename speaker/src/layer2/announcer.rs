@@ -1,26 +1,26 @@
 //! When to say unasked that an address is here: a burst on taking over, then a low jittered rate.
 //!
 //! ```text
-//! own ──▶ 0 ── 0.2 ── 1 ── 2 ── 4 s ──▶ every 60 s ± 20 %, for as long as it is owned
+//! own ──▶ 0 ── 0.2 ── 1 ── 2 ── 4 s ──▶ every 30 s ± 20 %, for as long as it is owned
 //! ```
 //!
 //! The burst is repeated because a lost frame would leave caches wrong; the low rate keeps
-//! switches and routers from forgetting. Many addresses taken at once are spread: no more than
-//! [`BATCH`] in [`PACE`].
+//! switches and routers from forgetting. However many addresses are taken at once, no more than
+//! [`FRAMES_A_SECOND`] are sent: first those of which nothing has been said yet, the latest taken
+//! first, because somebody waits for them; then the rest of the bursts; then the low rate.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
 use crate::layer2::LinkIndex;
+use crate::layer2::pace::Pace;
 use crate::wire::ethernet::Mac;
 use crate::wire::{arp, ndisc};
 
-/// Addresses announced in one go.
-pub const BATCH: usize = 32;
-
-/// Least time between two goes.
-pub const PACE: Duration = Duration::from_millis(5);
+/// Frames sent in a second at most, over all interfaces.
+pub const FRAMES_A_SECOND: u32 = 25_000;
 
 /// An address on an interface.
 type Place = (LinkIndex, IpAddr);
@@ -68,9 +68,14 @@ pub enum Output {
 #[derive(Debug)]
 pub struct Announcer {
     rng: fastrand::Rng,
+    /// Mean wait after the burst; `None`: after it nothing is said.
+    rest: Option<Duration>,
     schedules: BTreeMap<Place, Schedule>,
-    due: BTreeSet<(Instant, Place)>,
-    not_before: Instant,
+    /// What is not due yet.
+    waiting: BTreeSet<(Instant, Turn, Place)>,
+    /// What is due, in order.
+    due: BTreeSet<(Turn, Instant, Place)>,
+    pace: Pace,
     outputs: VecDeque<Output>,
 }
 
@@ -78,19 +83,34 @@ pub struct Announcer {
 struct Schedule {
     began: Instant,
     step: usize,
-    due: Instant,
+    turn: Turn,
+    /// `None`: nothing more is to be said.
+    due: Option<Instant>,
     /// When somebody was last told that it is ours after all.
     defended: Option<Instant>,
 }
 
+/// Which of those that are due goes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Turn {
+    /// Others know nothing of it, or something wrong, since then: the latest first.
+    First(Reverse<Instant>),
+    /// It has been said, and is said again in case that was lost.
+    Burst,
+    /// It is only to be remembered.
+    Rest,
+}
+
 impl Announcer {
-    /// Owns nothing yet.
-    pub fn new(now: Instant, seed: u64) -> Self {
+    /// Owns nothing yet; `rest` is the mean wait after a burst, without which there is nothing after it.
+    pub fn new(now: Instant, seed: u64, rest: Option<Duration>) -> Self {
         Self {
             rng: fastrand::Rng::with_seed(seed),
+            rest,
             schedules: BTreeMap::new(),
+            waiting: BTreeSet::new(),
             due: BTreeSet::new(),
-            not_before: now,
+            pace: Pace::new(now, PACE),
             outputs: VecDeque::new(),
         }
     }
@@ -113,25 +133,31 @@ impl Announcer {
     /// When to call `handle_timeout`.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let (due, _) = self.due.first()?;
-        Some(*due.max(&self.not_before))
+        let open = self.pace.poll_timeout();
+        if !self.due.is_empty() {
+            return Some(open);
+        }
+        let (due, ..) = self.waiting.first()?;
+        Some(*due.max(&open))
     }
 
-    /// Announces what is due, at most [`BATCH`] addresses.
+    /// Announces what is due, as far as the pace allows, and a bounded number of addresses.
     pub fn handle_timeout(&mut self, now: Instant) {
-        if now < self.not_before {
-            return;
+        while let Some((due, turn, place)) = self.waiting.first().copied()
+            && due <= now
+        {
+            self.waiting.pop_first();
+            self.due.insert((turn, due, place));
         }
         for _ in 0..BATCH {
-            let Some((due, place)) = self.due.first().copied() else {
-                return;
-            };
-            if due > now {
+            if !self.pace.is_open(now) {
                 return;
             }
+            let Some((.., place)) = self.due.first().copied() else {
+                return;
+            };
             self.announce(now, place);
         }
-        self.not_before = now + PACE;
     }
 
     fn own(&mut self, now: Instant, link: LinkIndex, addresses: &BTreeSet<IpAddr>) {
@@ -171,8 +197,10 @@ impl Announcer {
             .defended
             .is_some_and(|at| now < at + DEFEND_INTERVAL);
         if !has_defended {
+            let soon = now + YIELD_FIRST;
             let defence = Schedule {
-                due: schedule.due.min(now + YIELD_FIRST),
+                turn: Turn::First(Reverse(now)),
+                due: schedule.due.into_iter().chain([soon]).min(),
                 defended: Some(now),
                 ..schedule
             };
@@ -200,28 +228,51 @@ impl Announcer {
         };
         let (link, address) = place;
         self.outputs.push_back(Output::Announce { link, address });
-        let wait = match BURST.get(schedule.step) {
-            Some(wait) => *wait,
-            None => REST.mul_f64(0.8 + 0.4 * self.rng.f64()),
-        };
+        self.pace.spend(now, frame_count(address));
+        let step = schedule.step.saturating_add(1);
         let next = Schedule {
-            began: schedule.began,
-            step: schedule.step.saturating_add(1),
-            due: now + wait,
-            defended: schedule.defended,
+            step,
+            turn: match step < ROUNDS {
+                true => Turn::Burst,
+                false => Turn::Rest,
+            },
+            due: self.wait_after(schedule.step).map(|wait| now + wait),
+            ..schedule
         };
         self.schedule(place, next);
     }
 
+    /// The wait after an announcement, counted from 0.
+    fn wait_after(&mut self, step: usize) -> Option<Duration> {
+        if let Some(wait) = BURST.get(step) {
+            return Some(*wait);
+        }
+        let share = self.rng.f64();
+        let share = match step < ROUNDS {
+            // What was taken together is to part.
+            true => 0.2 + share,
+            false => 0.8 + 0.4 * share,
+        };
+        self.rest.map(|rest| rest.mul_f64(share))
+    }
+
     fn schedule(&mut self, place: Place, schedule: Schedule) {
         self.unschedule(place);
-        self.due.insert((schedule.due, place));
+        if let Some(due) = schedule.due {
+            self.waiting.insert((due, schedule.turn, place));
+        }
         self.schedules.insert(place, schedule);
     }
 
     fn unschedule(&mut self, place: Place) {
-        if let Some(old) = self.schedules.remove(&place) {
-            self.due.remove(&(old.due, place));
+        if let Some(Schedule {
+            turn,
+            due: Some(due),
+            ..
+        }) = self.schedules.remove(&place)
+            && !self.waiting.remove(&(due, turn, place))
+        {
+            self.due.remove(&(turn, due, place));
         }
     }
 }
@@ -231,7 +282,8 @@ impl Schedule {
         Self {
             began,
             step: 0,
-            due,
+            turn: Turn::First(Reverse(began)),
+            due: Some(due),
             defended: None,
         }
     }
@@ -245,6 +297,21 @@ pub fn frames(address: IpAddr, mac: Mac) -> Vec<Vec<u8>> {
     }
 }
 
+/// How many of them there are.
+fn frame_count(address: IpAddr) -> u32 {
+    match address {
+        IpAddr::V4(_) => 2,
+        IpAddr::V6(_) => 1,
+    }
+}
+
+/// What is kept of [`FRAMES_A_SECOND`]: the rest is for what a late timer makes up for, and for a batch
+/// that leaves late.
+const PACE: u32 = FRAMES_A_SECOND - 1_000;
+
+/// Addresses announced in one go; between two of them questions are answered.
+const BATCH: usize = 64;
+
 /// Waits between the announcements of a burst: at 0, 0.2, 1, 2 and 4 seconds.
 const BURST: [Duration; 4] = [
     Duration::from_millis(200),
@@ -253,8 +320,8 @@ const BURST: [Duration; 4] = [
     Duration::from_secs(2),
 ];
 
-/// Mean wait after the burst.
-const REST: Duration = Duration::from_secs(60);
+/// Announcements of a burst.
+const ROUNDS: usize = BURST.len() + 1;
 
 /// On a refresh others are to stop announcing before we begin.
 const YIELD_FIRST: Duration = Duration::from_millis(50);

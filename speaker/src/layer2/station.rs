@@ -219,7 +219,7 @@ impl Station {
             offers_end: None,
             may_hand_over: false,
             left_behind: BTreeSet::new(),
-            announcer: Announcer::new(now, incarnation.rotate_left(32)),
+            announcer: Announcer::new(now, incarnation.rotate_left(32), settings.reannounce),
             new_until: None,
             is_new: true,
             leaving: None,

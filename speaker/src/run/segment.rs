@@ -78,6 +78,7 @@ impl SegmentLink {
             key,
             interval: settings.heartbeat_interval,
             down_after: settings.heartbeat_down_after,
+            reannounce: settings.layer2_reannounce,
         };
         let start = move || {
             if let Some(key_file) = &key_file {

@@ -35,6 +35,7 @@ fn settings(node: &str) -> Settings {
         key: None,
         interval: milliseconds(100),
         down_after: None,
+        reannounce: Some(Duration::from_secs(30)),
     }
 }
 

@@ -37,6 +37,7 @@ fn settings(root: &Path) -> Settings {
         heartbeat: Heartbeat::NoKey,
         heartbeat_interval: Duration::from_millis(100),
         heartbeat_down_after: None,
+        layer2_reannounce: None,
         socket: root.join("run/speaker.sock"),
     }
 }
@@ -114,6 +115,7 @@ fn station(has_carrier: bool) -> Station {
         key: None,
         interval: Duration::from_millis(100),
         down_after: None,
+        reannounce: Some(Duration::from_secs(30)),
     };
     let now = Instant::now();
     let mut station = Station::new(&settings, 1, now, SystemTime::UNIX_EPOCH);

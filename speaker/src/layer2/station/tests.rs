@@ -37,6 +37,7 @@ pub(super) fn settings(node: &str) -> Settings {
         key: None,
         interval: milliseconds(100),
         down_after: None,
+        reannounce: Some(Duration::from_secs(30)),
     }
 }
 
