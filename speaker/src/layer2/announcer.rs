@@ -35,8 +35,8 @@ pub enum Input {
         /// Which; addresses that were owned before and are not named are lost.
         addresses: BTreeSet<IpAddr>,
     },
-    /// What others know of this interface may be wrong: its hardware address changed, its carrier
-    /// returned, or somebody held our addresses meanwhile.
+    /// What others know of this interface may be wrong: its hardware address changed, its frames take
+    /// another way, its carrier returned, or somebody held our addresses meanwhile.
     Refresh {
         /// Where.
         link: LinkIndex,

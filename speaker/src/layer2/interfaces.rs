@@ -5,6 +5,9 @@
 //! are applied to a table; when the kernel says that events were lost, everything is listed again,
 //! over a socket of its own, because a socket has room for one listing at a time and none for one
 //! that was given up half-way.
+//!
+//! What an interface stands on is followed, too, fit or not: ports of a bridge or a bond, and what a
+//! VLAN or the like is made on.
 
 #![expect(
     clippy::disallowed_methods,
@@ -23,10 +26,11 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use futures_util::{FutureExt, StreamExt, TryStreamExt};
 use ipnet::IpNet;
-use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
+use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload, Nla};
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
 use rtnetlink::packet_route::link::{
-    InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage,
+    InfoBond, InfoBridgePort, InfoData, InfoKind, InfoPortData, LinkAttribute, LinkFlags, LinkInfo,
+    LinkLayerType, LinkMessage, LinkProtoInfoBridge,
 };
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::{Handle, MulticastGroup};
@@ -34,7 +38,7 @@ use thiserror::Error;
 use tokio::task::JoinHandle;
 
 use crate::layer2::LinkIndex;
-use crate::layer2::station::Link;
+use crate::layer2::station::{Leg, Link};
 use crate::wire::ethernet::Mac;
 
 /// Why the interfaces are not known.
@@ -244,6 +248,13 @@ struct Entry {
     flags: LinkFlags,
     master: Option<LinkIndex>,
     is_vrf: bool,
+    /// What a VLAN or the like is made on.
+    parent: Option<LinkIndex>,
+    carrier_changes: u32,
+    /// As the bridge says whose port it is.
+    port_state: Option<u8>,
+    /// The port that a bond uses.
+    active_port: Option<LinkIndex>,
 }
 
 impl Table {
@@ -259,11 +270,30 @@ impl Table {
     }
 
     fn put_link(&mut self, message: &LinkMessage) -> bool {
+        if message.header.interface_family == AddressFamily::Bridge {
+            return self.put_port_state(message);
+        }
         let Some(entry) = Entry::from_message(message) else {
             return false;
         };
         let index = LinkIndex(message.header.index);
         self.links.insert(index, entry.clone()) != Some(entry)
+    }
+
+    /// A bridge says itself when a port begins or ceases to forward.
+    fn put_port_state(&mut self, message: &LinkMessage) -> bool {
+        let state = message
+            .attributes
+            .iter()
+            .find_map(|attribute| match attribute {
+                LinkAttribute::ProtoInfoBridge(infos) => infos.iter().find_map(port_state),
+                _ => None,
+            });
+        let port = self.links.get_mut(&LinkIndex(message.header.index));
+        let Some((port, state)) = port.zip(state) else {
+            return false;
+        };
+        port.port_state.replace(state) != Some(state)
     }
 
     fn remove_link(&mut self, message: &LinkMessage) -> bool {
@@ -289,18 +319,60 @@ impl Table {
     }
 
     fn fit(&self) -> BTreeMap<LinkIndex, Link> {
+        let ports = self.ports();
         let fit = self.links.iter().filter(|(_, entry)| self.is_fit(entry));
         fit.filter_map(|(index, entry)| {
             let addresses = self.addresses.get(index).into_iter().flatten();
             let link = Link {
                 name: entry.name.clone(),
                 mac: entry.mac?,
-                has_carrier: entry.flags.contains(LinkFlags::Up | LinkFlags::LowerUp),
+                has_carrier: entry.has_carrier(),
                 addresses: addresses.copied().collect(),
+                path: self.path(*index, &ports),
             };
             Some((*index, link))
         })
         .collect()
+    }
+
+    /// The ports of each bridge and bond.
+    fn ports(&self) -> BTreeMap<LinkIndex, Vec<LinkIndex>> {
+        let mut ports: BTreeMap<LinkIndex, Vec<LinkIndex>> = BTreeMap::new();
+        for (index, entry) in &self.links {
+            if let Some(master) = entry.master {
+                ports.entry(master).or_default().push(*index);
+            }
+        }
+        ports
+    }
+
+    /// What frames of an interface pass: itself, its ports or what it is made on, and so on.
+    fn path(
+        &self,
+        index: LinkIndex,
+        ports: &BTreeMap<LinkIndex, Vec<LinkIndex>>,
+    ) -> BTreeMap<LinkIndex, Leg> {
+        let mut path = BTreeMap::new();
+        let mut active = BTreeSet::new();
+        let mut left = vec![index];
+        while let Some(index) = left.pop() {
+            let Some(entry) = self.links.get(&index) else {
+                continue;
+            };
+            active.extend(entry.active_port);
+            let leg = Leg {
+                has_carrier: entry.has_carrier(),
+                carrier_changes: entry.carrier_changes,
+                port_state: entry.port_state,
+                is_active: active.contains(&index),
+            };
+            // Two can be made on each other.
+            if path.insert(index, leg).is_none() {
+                left.extend(ports.get(&index).into_iter().flatten());
+                left.extend(entry.parent);
+            }
+        }
+        path
     }
 
     fn is_fit(&self, entry: &Entry) -> bool {
@@ -331,7 +403,12 @@ impl Entry {
             flags: message.header.flags,
             master: None,
             is_vrf: false,
+            parent: None,
+            carrier_changes: 0,
+            port_state: None,
+            active_port: None,
         };
+        let mut is_elsewhere = false;
         for attribute in &message.attributes {
             match attribute {
                 LinkAttribute::IfName(name) => entry.name.clone_from(name),
@@ -343,13 +420,58 @@ impl Entry {
                 }
                 LinkAttribute::LinkInfo(infos) => {
                     entry.is_vrf = infos.contains(&LinkInfo::Kind(InfoKind::Vrf));
+                    entry.port_state = infos.iter().find_map(port_state_of);
+                    entry.active_port = infos.iter().find_map(active_port_of);
                 }
+                LinkAttribute::Link(index) if *index != 0 => {
+                    entry.parent = Some(LinkIndex(*index));
+                }
+                // Its number is another namespace's.
+                LinkAttribute::LinkNetNsId(_) => is_elsewhere = true,
+                LinkAttribute::CarrierChanges(count) => entry.carrier_changes = *count,
                 // Tells of scanning and roaming, and not of the link itself.
                 LinkAttribute::Wireless(_) => return None,
                 _ => {}
             }
         }
+        entry.parent = entry.parent.filter(|_| !is_elsewhere);
         Some(entry).filter(|entry| !entry.name.is_empty())
+    }
+
+    fn has_carrier(&self) -> bool {
+        self.flags.contains(LinkFlags::Up | LinkFlags::LowerUp)
+    }
+}
+
+fn port_state_of(info: &LinkInfo) -> Option<u8> {
+    let LinkInfo::PortData(InfoPortData::BridgePort(infos)) = info else {
+        return None;
+    };
+    infos.iter().find_map(|info| match info {
+        InfoBridgePort::State(state) => Some(u8::from(*state)),
+        _ => None,
+    })
+}
+
+fn active_port_of(info: &LinkInfo) -> Option<LinkIndex> {
+    let LinkInfo::Data(InfoData::Bond(infos)) = info else {
+        return None;
+    };
+    infos.iter().find_map(|info| match info {
+        InfoBond::ActivePort(index) if *index != 0 => Some(LinkIndex(*index)),
+        _ => None,
+    })
+}
+
+/// The state of a port in its bridge's own message.
+fn port_state(info: &LinkProtoInfoBridge) -> Option<u8> {
+    match info {
+        LinkProtoInfoBridge::Other(attribute) if attribute.kind() == IFLA_BRPORT_STATE => {
+            let mut value = vec![0; attribute.value_len()];
+            attribute.emit_value(&mut value);
+            value.first().copied()
+        }
+        _ => None,
     }
 }
 
@@ -384,6 +506,9 @@ fn is_excluded(name: &str) -> bool {
     ];
     name == "lo" || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
+
+/// Of the attributes of a bridge port in `linux/if_link.h`.
+const IFLA_BRPORT_STATE: u16 = 1;
 
 /// Listing takes milliseconds, with thousands of interfaces some hundred.
 const LIST_BOUND: Duration = Duration::from_secs(5);

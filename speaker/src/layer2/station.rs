@@ -32,7 +32,7 @@ mod talk;
 mod voice;
 
 use attachment::Attachment;
-pub use attachment::Link;
+pub use attachment::{Leg, Link};
 pub use hand_over::HAND_OVER;
 use hand_over::{Offer, is_taken, standings};
 use voice::{Farewell, Saying, Voice};
@@ -375,9 +375,9 @@ impl Station {
     fn attach(&mut self, now: Instant, index: LinkIndex, link: Link) {
         let attachment = self.links.entry(index);
         let attachment = attachment.or_insert_with(|| Attachment::new(now, link.clone()));
-        let has_new_mac = attachment.link.mac != link.mac;
-        attachment.link = link;
-        if has_new_mac {
+        let before = std::mem::replace(&mut attachment.link, link);
+        let link = &attachment.link;
+        if before.mac != link.mac || before.path != link.path {
             let refresh = announcer::Input::Refresh { link: index };
             self.announcer.handle(now, refresh);
         }

@@ -108,6 +108,7 @@ impl Segment {
             mac,
             has_carrier: true,
             addresses: Vec::new(),
+            path: BTreeMap::new(),
         };
         station.handle(self.now, Input::Links(BTreeMap::from([(LINK, eth0)])));
         let mut host = Host {

@@ -124,6 +124,7 @@ fn station(has_carrier: bool) -> Station {
         mac: Mac([2, 0, 0, 0, 0, 1]),
         has_carrier,
         addresses: Vec::new(),
+        path: BTreeMap::new(),
     };
     let links = BTreeMap::from([(LinkIndex(2), eth0)]);
     station.handle(now, Input::Links(links));

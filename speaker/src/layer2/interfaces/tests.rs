@@ -1,5 +1,6 @@
+use rtnetlink::packet_core::DefaultNla;
 use rtnetlink::packet_route::address::AddressHeader;
-use rtnetlink::packet_route::link::{LinkHeader, WirelessEvent};
+use rtnetlink::packet_route::link::{BridgePortState, LinkHeader, WirelessEvent};
 use tokio::sync::{mpsc, oneshot};
 
 use super::*;
@@ -17,6 +18,13 @@ fn link(index: u32, name: &str) -> LinkMessage {
         LinkAttribute::Address(MAC.to_vec()),
     ];
     message
+}
+
+fn up() -> Leg {
+    Leg {
+        has_carrier: true,
+        ..Leg::default()
+    }
 }
 
 fn address(index: u32, ip: &str, prefix: u8) -> AddressMessage {
@@ -53,6 +61,7 @@ fn an_ethernet_interface_is_fit_with_its_addresses() {
             "10.0.0.1/24".parse().unwrap(),
             "fe80::1/64".parse().unwrap(),
         ],
+        path: BTreeMap::from([(LinkIndex(2), up())]),
     };
     assert_eq!(table.fit(), BTreeMap::from([(LinkIndex(2), expected)]));
 }
@@ -154,6 +163,115 @@ fn a_message_about_roaming_does_not_take_the_link_apart() {
     ];
     assert!(!table.apply(&RouteNetlinkMessage::NewLink(wireless)));
     assert_eq!(names(&table), ["wlan0"]);
+}
+
+fn port(index: u32, name: &str, master: u32, state: BridgePortState) -> LinkMessage {
+    let mut message = link(index, name);
+    let data = InfoPortData::BridgePort(vec![InfoBridgePort::State(state)]);
+    message.attributes.extend([
+        LinkAttribute::Controller(master),
+        LinkAttribute::LinkInfo(vec![LinkInfo::PortData(data)]),
+    ]);
+    message
+}
+
+fn path(table: &Table, index: u32) -> BTreeMap<LinkIndex, Leg> {
+    table.fit()[&LinkIndex(index)].path.clone()
+}
+
+/// What the numbers of an interface's path are.
+fn passes(table: &Table, index: u32) -> Vec<u32> {
+    path(table, index).keys().map(|link| link.0).collect()
+}
+
+#[test]
+fn the_path_of_a_bridge_is_its_ports_and_follows_them() {
+    let forwarding = || port(2, "p2", 9, BridgePortState::Forwarding);
+    let mut table = table(&[link(9, "br0"), forwarding(), link(3, "p3")]);
+    assert_eq!(passes(&table, 9), [2, 9]);
+    assert_eq!(passes(&table, 3), [3]);
+    let mut differs = |message: LinkMessage| {
+        let before = path(&table, 9);
+        let said = table.apply(&RouteNetlinkMessage::NewLink(message));
+        let differs = path(&table, 9) != before;
+        assert!(said || !differs);
+        differs
+    };
+    assert!(!differs(forwarding()));
+    assert!(
+        differs(port(3, "p3", 9, BridgePortState::Listening)),
+        "a port joins"
+    );
+    // What the bridge says is in its own family, and it is all that it says.
+    let mut bridges = LinkMessage::default();
+    bridges.header.index = 3;
+    bridges.header.interface_family = AddressFamily::Bridge;
+    let state = DefaultNla::new(IFLA_BRPORT_STATE, vec![BridgePortState::Forwarding.into()]);
+    let info = LinkProtoInfoBridge::Other(state);
+    bridges.attributes = vec![
+        LinkAttribute::IfName("p3".to_owned()),
+        LinkAttribute::ProtoInfoBridge(vec![info]),
+    ];
+    assert!(differs(bridges.clone()), "it begins to forward");
+    assert!(!differs(bridges));
+    let mut down = port(3, "p3", 9, BridgePortState::Forwarding);
+    down.header.flags = LinkFlags::Up;
+    assert!(differs(down), "it loses its carrier");
+    assert!(differs(link(3, "p3")), "it leaves");
+}
+
+#[test]
+fn carrier_that_was_gone_between_two_looks_makes_another_path() {
+    let counted = |count| {
+        let mut message = link(2, "eth0");
+        message
+            .attributes
+            .push(LinkAttribute::CarrierChanges(count));
+        message
+    };
+    let mut table = table(&[counted(3)]);
+    let before = path(&table, 2);
+    assert!(table.put_link(&counted(5)));
+    assert_ne!(path(&table, 2), before);
+}
+
+#[test]
+fn the_path_of_a_vlan_on_a_bond_follows_the_port_that_the_bond_uses() {
+    let bond = |active: u32| {
+        let mut message = link(9, "bond0");
+        let data = InfoData::Bond(vec![InfoBond::ActivePort(active)]);
+        let info = vec![LinkInfo::Kind(InfoKind::Bond), LinkInfo::Data(data)];
+        message.attributes.push(LinkAttribute::LinkInfo(info));
+        message
+    };
+    let enslaved = |index: u32| {
+        let mut message = link(index, &format!("eth{index}"));
+        message.attributes.push(LinkAttribute::Controller(9));
+        message
+    };
+    let mut vlan = link(20, "vlan7");
+    vlan.attributes.push(LinkAttribute::Link(9));
+    let mut table = table(&[vlan, bond(2), enslaved(2), enslaved(3)]);
+    assert_eq!(passes(&table, 20), [2, 3, 9, 20]);
+    let is_active = |table: &Table, index| path(table, 20)[&LinkIndex(index)].is_active;
+    assert!(is_active(&table, 2) && !is_active(&table, 3));
+    assert!(table.put_link(&bond(3)));
+    assert!(!is_active(&table, 2) && is_active(&table, 3));
+}
+
+#[test]
+fn the_far_end_of_a_veth_and_what_is_made_on_itself_lead_nowhere() {
+    let mut far = link(2, "eth0");
+    far.attributes
+        .extend([LinkAttribute::Link(3), LinkAttribute::LinkNetNsId(0)]);
+    let pair = |index, peer| {
+        let mut message = link(index, &format!("v{index}"));
+        message.attributes.push(LinkAttribute::Link(peer));
+        message
+    };
+    let table = table(&[far, link(3, "eth1"), pair(4, 5), pair(5, 4)]);
+    assert_eq!(passes(&table, 2), [2]);
+    assert_eq!(passes(&table, 4), [4, 5]);
 }
 
 /// A watch whose messages and listings the test makes.

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 
 use super::Farewell;
 use crate::layer2::claims::{Change, Holdings, Message, Standing, packets};
-use crate::layer2::{Desired, Interfaces};
+use crate::layer2::{Desired, Interfaces, LinkIndex};
 use crate::wire::ethernet::Mac;
 
 /// A network interface fit for announcing.
@@ -22,6 +22,22 @@ pub struct Link {
     pub has_carrier: bool,
     /// Its addresses, in order.
     pub addresses: Vec<IpNet>,
+    /// The interfaces that its frames pass, itself among them: where one is new, gone or not as it
+    /// was, they may take another way, and switches are to learn it.
+    pub path: BTreeMap<LinkIndex, Leg>,
+}
+
+/// An interface that frames pass, as far as their way depends on it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Leg {
+    /// Administratively up, with carrier.
+    pub has_carrier: bool,
+    /// How often carrier came or went: it may have been gone between two looks.
+    pub carrier_changes: u32,
+    /// The state of a bridge's port, as the bridge numbers them.
+    pub port_state: Option<u8>,
+    /// It is the port that a bond uses at present.
+    pub is_active: bool,
 }
 
 /// An interface and what we do there.

@@ -28,6 +28,7 @@ pub(super) fn link(name: &str, n: u8) -> Link {
         mac: mac(n),
         has_carrier: true,
         addresses: vec!["10.0.0.1/24".parse().unwrap()],
+        path: BTreeMap::new(),
     }
 }
 
@@ -536,6 +537,40 @@ fn a_new_hardware_address_is_announced_and_answered_with() {
     });
     let (_, reply) = frames(&said).next().unwrap();
     assert_eq!(reply[6..12], mac(9).0);
+}
+
+#[test]
+fn another_way_below_an_interface_has_everything_announced_again() {
+    let port = |carrier_changes| Leg {
+        carrier_changes,
+        ..Leg::default()
+    };
+    let on = |ports: &[(u32, u32)]| {
+        let ports = ports.iter();
+        Link {
+            path: ports
+                .map(|(index, n)| (LinkIndex(*index), port(*n)))
+                .collect(),
+            ..link("br0", 1)
+        }
+    };
+    let mut bench = settled_bench();
+    let says = |bench: &mut Bench, link: Link| {
+        bench.run_for(Duration::from_secs(10));
+        bench.links(&[(LINK, link)]);
+        announcements(&bench.run_for(milliseconds(60))).len()
+    };
+    bench.links(&[(LINK, on(&[(7, 1)]))]);
+    for (ports, again) in [
+        (&[(7, 1)][..], 0),
+        (&[(7, 1), (8, 1)], 1),
+        (&[(7, 1), (8, 1)], 0),
+        (&[(7, 1), (8, 3)], 1),
+        (&[(8, 3)], 1),
+    ] {
+        assert_eq!(says(&mut bench, on(ports)), again, "{ports:?}");
+    }
+    assert!(bench.answers(LINK), "nothing is given up meanwhile");
 }
 
 #[test]
