@@ -1,9 +1,9 @@
-//! What a `tcpdump` recording says: its frames, and of a BGP session the messages one side sent, from
-//! the bytes on the wire and not from anybody's counters.
+//! What a `tcpdump` recording says, from the bytes on the wire and not from anybody's counters: the
+//! frames, the messages one side of a BGP session sent, and who announced which address when.
 #![expect(clippy::disallowed_methods, reason = "recordings are files")]
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 use std::time::Duration;
 
@@ -51,6 +51,78 @@ pub fn frames(recording: &[u8]) -> Result<impl Iterator<Item = (Duration, &[u8])
         Some((seconds + Duration::from_micros(number(4)?.into()), frame))
     }))
 }
+
+/// Something said of an address by ARP or Neighbor Discovery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Saying {
+    /// When it was seen.
+    pub at: Duration,
+    /// Which address it is about.
+    pub address: IpAddr,
+    /// Who sent it.
+    pub mac: [u8; 6],
+    /// What it does.
+    pub kind: Kind,
+}
+
+/// What somebody does who says something of an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Tells everybody unasked where it is (RFC 5227 §2.3, RFC 4861 §7.2.6).
+    Announces,
+    /// Asks for it without having an address (RFC 5227 §2.1.1, RFC 4862 §5.4.2).
+    Probes,
+}
+
+/// The announcements and probes of a recording, in order.
+pub fn sayings(recording: &Path) -> Result<Vec<Saying>> {
+    let bytes = std::fs::read(recording)
+        .with_context(|| format!("reading the recording {}", recording.display()))?;
+    let sayings = frames(&bytes)?.filter_map(|(at, frame)| {
+        let (address, kind) = saying(frame)?;
+        let mac = frame.get(6..12)?.try_into().ok()?;
+        Some(Saying {
+            at,
+            address,
+            mac,
+            kind,
+        })
+    });
+    Ok(sayings.collect())
+}
+
+fn saying(frame: &[u8]) -> Option<(IpAddr, Kind)> {
+    let four = |at: usize| {
+        let octets: [u8; 4] = frame.get(at..at + 4)?.try_into().ok()?;
+        Some(Ipv4Addr::from(octets))
+    };
+    let six = |at: usize| {
+        let octets: [u8; 16] = frame.get(at..at + 16)?.try_into().ok()?;
+        Some(Ipv6Addr::from(octets))
+    };
+    match frame.get(12..14)? {
+        [8, 6] => {
+            let (sender, target) = (four(28)?, four(38)?);
+            let kind = match sender {
+                _ if sender == target => Kind::Announces,
+                Ipv4Addr::UNSPECIFIED => Kind::Probes,
+                _ => return None,
+            };
+            Some((target.into(), kind))
+        }
+        [0x86, 0xdd] if frame.get(20) == Some(&58) => {
+            let kind = match (frame.get(54)?, six(22)?, six(38)?) {
+                (136, _, to) if to == ALL_NODES => Kind::Announces,
+                (135, Ipv6Addr::UNSPECIFIED, _) => Kind::Probes,
+                _ => return None,
+            };
+            Some((six(62)?.into(), kind))
+        }
+        _ => None,
+    }
+}
+
+const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
 
 /// A TCP segment to port 179.
 struct Segment<'a> {

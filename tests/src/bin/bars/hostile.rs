@@ -92,6 +92,7 @@ impl Segment {
                 key: Some(Secret::new("what the nodes share".to_owned())),
                 interval: Duration::from_millis(100),
                 down_after: None,
+                reannounce: None,
             };
             let mut station =
                 Station::new(&settings, u64::from(number), now, SystemTime::UNIX_EPOCH);
@@ -100,6 +101,7 @@ impl Segment {
                 mac: mac(number.into()),
                 has_carrier: true,
                 addresses: Vec::new(),
+                path: BTreeMap::new(),
             };
             station.handle(now, Input::Links(BTreeMap::from([(LINK, link)])));
             let base = u32::from(number) << 16;
