@@ -79,6 +79,10 @@ pub struct RunArguments {
     /// burst when it is taken.
     #[arg(long, value_name = "DURATION", env = "FERROLB_LAYER2_REANNOUNCE", default_value = "30s", value_parser = reannounce)]
     layer2_reannounce: Duration,
+    /// List of interfaces that are never announced on, in the form of MetalLB's metallb-excludel2
+    /// [default: /etc/metallb/excludel2.yaml, if it is there; else those of containers].
+    #[arg(long, value_name = "FILE", env = "FERROLB_LAYER2_EXCLUDE_FILE")]
+    layer2_exclude_file: Option<PathBuf>,
     /// In a cluster: where /metrics is served, on the port that --port says.
     #[arg(long, value_name = "IP", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
     metrics_address: IpAddr,
@@ -229,6 +233,7 @@ impl RunArguments {
             heartbeat_down_after: self.heartbeat_down_after,
             layer2_reannounce: (!self.layer2_reannounce.is_zero())
                 .then_some(self.layer2_reannounce),
+            layer2_exclusion: self.layer2_exclude_file,
             identity: Identity {
                 node,
                 // MetalLB's manifests pass an empty class for none.

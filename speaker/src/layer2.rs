@@ -16,6 +16,7 @@
 pub mod announcer;
 pub mod claims;
 pub mod driver;
+pub mod exclusion;
 pub mod filter;
 pub mod heartbeat;
 pub mod interfaces;
@@ -48,6 +49,8 @@ pub struct Settings {
     pub down_after: Option<Duration>,
     /// Mean time between two announcements of what is held, after the burst; `None`: there is none.
     pub reannounce: Option<Duration>,
+    /// Interfaces that are left alone.
+    pub exclusion: exclusion::Exclusion,
 }
 
 /// On which interfaces something happens.

@@ -70,6 +70,8 @@ pub struct Settings {
     pub heartbeat_down_after: Option<Duration>,
     /// Mean time between two announcements of a held address; `None`: only a burst when it is taken.
     pub layer2_reannounce: Option<Duration>,
+    /// List of interfaces that are left alone; `None`: where MetalLB has it, if there is one.
+    pub layer2_exclusion: Option<PathBuf>,
     /// Socket for `status`.
     pub socket: PathBuf,
 }

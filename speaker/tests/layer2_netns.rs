@@ -282,6 +282,7 @@ async fn be_a_node(node: String) {
         interval: Duration::from_millis(100),
         down_after: None,
         reannounce: Some(Duration::from_secs(30)),
+        exclusion: Default::default(),
     };
     let layer2 = Layer2::start(settings).unwrap();
     let mut report = layer2.report();

@@ -3,6 +3,7 @@
     clippy::unwrap_used,
     reason = "a proof that cannot be set up has failed"
 )]
+#![expect(clippy::disallowed_methods, reason = "a list of interfaces is a file")]
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -364,6 +365,28 @@ fn only_selected_nodes_and_interfaces_announce() {
         lab.arping(four()).unwrap().is_empty()
     })
     .unwrap();
+}
+
+#[test]
+fn an_excluded_interface_is_not_answered_on() {
+    let mut lab = Lab::new(2).unwrap();
+    let excluded: Vec<String> = (1..=2)
+        .map(|node| lab.segment.add_link(node).unwrap())
+        .collect();
+    let list = lab.path().join("excludel2.yaml");
+    std::fs::write(&list, "announcedInterfacesToExclude: [^eth1$]\n").unwrap();
+    lab.speaker_arguments = vec![format!("--layer2-exclude-file={}", list.display())];
+    let lab = started(lab);
+    the_one_holder(&lab, four());
+    patience::throughout("only eth0 answering", Duration::from_secs(2), || {
+        let mut answers = lab.arping(four()).unwrap().into_iter();
+        answers.all(|mac| !excluded.contains(&mac))
+    })
+    .unwrap();
+    for node in 1..=2 {
+        let interfaces = lab.status(node).unwrap()["layer2"]["interfaces"].clone();
+        assert!(!interfaces.to_string().contains("eth1"), "{interfaces}");
+    }
 }
 
 /// Nodes that say they hold an address.

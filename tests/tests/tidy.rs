@@ -322,6 +322,11 @@ const ARROWS: &[Row] = &[
     ),
     row("speaker::layer2::*", LAYER2_CORE, &["ring", "fastrand"]),
     row(
+        "speaker::layer2::exclusion",
+        &[],
+        &["regex", "serde", "serde_yaml"],
+    ),
+    row(
         "speaker::layer2::interfaces",
         LAYER2_CORE,
         &[
@@ -555,6 +560,7 @@ const LAYER2_CORE: &[&str] = &[
     "speaker::layer2::announcer",
     "speaker::layer2::claims",
     "speaker::layer2::heartbeat",
+    "speaker::layer2::exclusion",
     "speaker::layer2::liveness",
     "speaker::layer2::pace",
     "speaker::layer2::rank",

@@ -19,6 +19,7 @@ use ferrolb_crds::model::Secret;
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::layer2::exclusion::Exclusion;
 use crate::layer2::heartbeat;
 use crate::layer2::interfaces::{InterfacesError, Watch};
 use crate::layer2::socket::{self, Port};
@@ -219,6 +220,7 @@ struct Driver {
     /// When to open again what could not be opened.
     retry: Option<Instant>,
     outside: Outside,
+    exclusion: Exclusion,
     has_left: bool,
 }
 
@@ -247,6 +249,7 @@ impl Driver {
             ports: BTreeMap::new(),
             retry: None,
             outside,
+            exclusion: settings.exclusion.clone(),
             has_left: false,
         };
         driver.follow_links();
@@ -448,7 +451,8 @@ impl Driver {
 
     /// Opens and closes sockets so that every interface has its own.
     fn follow_links(&mut self) {
-        let Some(links) = self.watch.as_ref().and_then(Watch::links) else {
+        let watch = self.watch.as_ref();
+        let Some(links) = watch.and_then(|watch| watch.links(&self.exclusion)) else {
             return;
         };
         self.forget_deleted(&links);

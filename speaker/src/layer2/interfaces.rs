@@ -38,6 +38,7 @@ use thiserror::Error;
 use tokio::task::JoinHandle;
 
 use crate::layer2::LinkIndex;
+use crate::layer2::exclusion::Exclusion;
 use crate::layer2::station::{Leg, Link};
 use crate::wire::ethernet::Mac;
 
@@ -107,9 +108,9 @@ impl Watch {
         }
     }
 
-    /// The interfaces fit for announcing; `None`: they have not been listed yet.
-    pub fn links(&self) -> Option<BTreeMap<LinkIndex, Link>> {
-        self.table.as_ref().map(Table::fit)
+    /// The interfaces fit for announcing, but for those excluded; `None`: they have not been listed yet.
+    pub fn links(&self, exclusion: &Exclusion) -> Option<BTreeMap<LinkIndex, Link>> {
+        self.table.as_ref().map(|table| table.fit(exclusion))
     }
 
     /// Waits until something has changed; what has arrived by then is one change.
@@ -318,9 +319,10 @@ impl Table {
         removed.is_some_and(|(addresses, net)| addresses.remove(&net))
     }
 
-    fn fit(&self) -> BTreeMap<LinkIndex, Link> {
+    fn fit(&self, exclusion: &Exclusion) -> BTreeMap<LinkIndex, Link> {
         let ports = self.ports();
-        let fit = self.links.iter().filter(|(_, entry)| self.is_fit(entry));
+        let fit = self.links.iter();
+        let fit = fit.filter(|(_, entry)| self.is_fit(entry, exclusion));
         fit.filter_map(|(index, entry)| {
             let addresses = self.addresses.get(index).into_iter().flatten();
             let link = Link {
@@ -375,7 +377,7 @@ impl Table {
         path
     }
 
-    fn is_fit(&self, entry: &Entry) -> bool {
+    fn is_fit(&self, entry: &Entry, exclusion: &Exclusion) -> bool {
         let is_enslaved = entry.master.is_some_and(|master| {
             let master = self.links.get(&master);
             !master.is_some_and(|master| master.is_vrf)
@@ -386,7 +388,7 @@ impl Table {
             && !entry
                 .flags
                 .intersects(LinkFlags::Loopback | LinkFlags::Noarp)
-            && !is_excluded(&entry.name)
+            && !exclusion.excludes(&entry.name)
     }
 }
 
@@ -485,26 +487,6 @@ fn address_of(message: &AddressMessage) -> Option<IpNet> {
         }
     }
     IpNet::new(local.or(address)?, message.header.prefix_len).ok()
-}
-
-/// The names that MetalLB leaves out by default: links of containers and virtual machines.
-fn is_excluded(name: &str) -> bool {
-    const PREFIXES: [&str; 13] = [
-        "docker",
-        "cbr",
-        "dummy",
-        "virbr",
-        "lxcbr",
-        "veth",
-        "cali",
-        "tunl",
-        "flannel",
-        "kube-ipvs",
-        "cni",
-        "nodelocaldns",
-        "lxc",
-    ];
-    name == "lo" || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
 /// Of the attributes of a bridge port in `linux/if_link.h`.

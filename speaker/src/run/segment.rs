@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::future::pending;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
 use super::{Heartbeat, Settings, Speaker};
+use crate::layer2::exclusion::Exclusion;
 use crate::layer2::{self, ClaimsByAddress, Counters, Desired, Layer2, Report};
 use crate::world;
 
@@ -73,17 +74,21 @@ impl SegmentLink {
             Heartbeat::Insecure | Heartbeat::NoKey => (None, None),
         };
         self.key_file = key_file.clone().map(KeyFile::new);
+        let exclusion_file = &settings.layer2_exclusion;
         let mut settings = layer2::Settings {
             node: settings.identity.node.clone(),
             key,
             interval: settings.heartbeat_interval,
             down_after: settings.heartbeat_down_after,
             reannounce: settings.layer2_reannounce,
+            exclusion: Exclusion::default(),
         };
+        let exclusion = exclusion_file.clone();
         let start = move || {
             if let Some(key_file) = &key_file {
                 settings.key = Some(read_key(key_file)?);
             }
+            settings.exclusion = read_exclusion(exclusion.as_deref());
             let key = settings.key.clone();
             let started = Layer2::start(settings);
             let started = started.map_err(|error| format!("{:#}", anyhow::Error::from(error)))?;
@@ -356,6 +361,38 @@ fn read_key(path: &Path) -> Result<Secret, String> {
     key_of(&text).ok_or_else(|| because("it is empty: put a key into it".to_owned()))
 }
 
+/// What the file says that was named, or that lies where MetalLB looks for it. One that cannot be used
+/// changes nothing.
+fn read_exclusion(named: Option<&Path>) -> Exclusion {
+    let path = named.unwrap_or_else(|| Path::new(EXCLUSION_FILE));
+    let text = match std::fs::File::open(path) {
+        Ok(file) => {
+            let mut text = String::new();
+            let read = file.take(LONGEST_LIST).read_to_string(&mut text);
+            read.map(|_| text)
+        }
+        Err(error) if named.is_none() && error.kind() == ErrorKind::NotFound => {
+            return Exclusion::default();
+        }
+        Err(error) => Err(error),
+    };
+    let because = match text {
+        Ok(text) => match Exclusion::parse(&text) {
+            Ok(exclusion) => return exclusion,
+            Err(error) => error.to_string(),
+        },
+        Err(error) => error.to_string(),
+    };
+    warn!(file = %path.display(), because, "list of excluded interfaces not used, the default is");
+    Exclusion::default()
+}
+
+/// Where MetalLB's manifests mount its list of excluded interfaces.
+const EXCLUSION_FILE: &str = "/etc/metallb/excludel2.yaml";
+
+/// More than any list; the rest of a larger file is not read.
+const LONGEST_LIST: u64 = 64 * 1024;
+
 /// The same key as a file with these octets has.
 fn secret_of(octets: &[u8]) -> Result<Secret, &'static str> {
     let text = std::str::from_utf8(octets).map_err(|_| "it is no text: write it in base64")?;
@@ -370,6 +407,18 @@ fn key_of(text: &str) -> Option<Secret> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_list_of_interfaces_that_cannot_be_used_changes_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("excludel2.yaml");
+        assert!(read_exclusion(Some(&path)).excludes("veth0"));
+        std::fs::write(&path, "announcedInterfacesToExclude: [\"(\"]").unwrap();
+        assert!(read_exclusion(Some(&path)).excludes("veth0"));
+        std::fs::write(&path, "announcedInterfacesToExclude: [^eth1$]").unwrap();
+        let exclusion = read_exclusion(Some(&path));
+        assert!(exclusion.excludes("eth1") && !exclusion.excludes("veth0"));
+    }
 
     #[test]
     fn i10_a_key_is_trimmed_and_one_that_is_missing_or_empty_is_no_key() {

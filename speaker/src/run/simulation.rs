@@ -36,6 +36,7 @@ fn settings(node: &str) -> Settings {
         interval: milliseconds(100),
         down_after: None,
         reannounce: Some(Duration::from_secs(30)),
+        exclusion: Default::default(),
     }
 }
 

@@ -38,6 +38,7 @@ fn settings(root: &Path) -> Settings {
         heartbeat_interval: Duration::from_millis(100),
         heartbeat_down_after: None,
         layer2_reannounce: None,
+        layer2_exclusion: None,
         socket: root.join("run/speaker.sock"),
     }
 }
@@ -116,6 +117,7 @@ fn station(has_carrier: bool) -> Station {
         interval: Duration::from_millis(100),
         down_after: None,
         reannounce: Some(Duration::from_secs(30)),
+        exclusion: Default::default(),
     };
     let now = Instant::now();
     let mut station = Station::new(&settings, 1, now, SystemTime::UNIX_EPOCH);

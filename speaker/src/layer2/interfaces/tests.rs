@@ -37,7 +37,11 @@ fn address(index: u32, ip: &str, prefix: u8) -> AddressMessage {
 }
 
 fn names(table: &Table) -> Vec<String> {
-    table.fit().into_values().map(|link| link.name).collect()
+    table
+        .fit(&Exclusion::default())
+        .into_values()
+        .map(|link| link.name)
+        .collect()
 }
 
 fn table(links: &[LinkMessage]) -> Table {
@@ -63,7 +67,10 @@ fn an_ethernet_interface_is_fit_with_its_addresses() {
         ],
         path: BTreeMap::from([(LinkIndex(2), up())]),
     };
-    assert_eq!(table.fit(), BTreeMap::from([(LinkIndex(2), expected)]));
+    assert_eq!(
+        table.fit(&Exclusion::default()),
+        BTreeMap::from([(LinkIndex(2), expected)])
+    );
 }
 
 #[test]
@@ -124,7 +131,7 @@ fn carrier_needs_both_the_administrator_and_the_cable() {
     ] {
         let mut message = link(2, "eth0");
         message.header.flags = flags;
-        let fit = table(&[message]).fit();
+        let fit = table(&[message]).fit(&Exclusion::default());
         assert_eq!(fit[&LinkIndex(2)].has_carrier, has_carrier);
     }
 }
@@ -176,7 +183,9 @@ fn port(index: u32, name: &str, master: u32, state: BridgePortState) -> LinkMess
 }
 
 fn path(table: &Table, index: u32) -> BTreeMap<LinkIndex, Leg> {
-    table.fit()[&LinkIndex(index)].path.clone()
+    table.fit(&Exclusion::default())[&LinkIndex(index)]
+        .path
+        .clone()
 }
 
 /// What the numbers of an interface's path are.
@@ -337,7 +346,7 @@ impl Bench {
     }
 
     fn names(&self) -> Vec<String> {
-        let links = self.watch.links().unwrap();
+        let links = self.watch.links(&Exclusion::default()).unwrap();
         links.into_values().map(|link| link.name).collect()
     }
 }
@@ -345,7 +354,7 @@ impl Bench {
 #[test]
 fn a_listing_goes_on_however_often_waiting_for_it_is_given_up() {
     let mut bench = bench();
-    assert_eq!(bench.watch.links(), None);
+    assert_eq!(bench.watch.links(&Exclusion::default()), None);
     bench.listed(&[link(2, "eth0")]);
     assert_eq!(bench.names(), ["eth0"]);
 

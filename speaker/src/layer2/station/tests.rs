@@ -39,6 +39,7 @@ pub(super) fn settings(node: &str) -> Settings {
         interval: milliseconds(100),
         down_after: None,
         reannounce: Some(Duration::from_secs(30)),
+        exclusion: Default::default(),
     }
 }
 

@@ -93,6 +93,7 @@ impl Segment {
                 interval: Duration::from_millis(100),
                 down_after: None,
                 reannounce: None,
+                exclusion: Default::default(),
             };
             let mut station =
                 Station::new(&settings, u64::from(number), now, SystemTime::UNIX_EPOCH);
