@@ -83,6 +83,10 @@ pub struct RunArguments {
     /// [default: /etc/metallb/excludel2.yaml, if it is there; else those of containers].
     #[arg(long, value_name = "FILE", env = "FERROLB_LAYER2_EXCLUDE_FILE")]
     layer2_exclude_file: Option<PathBuf>,
+    /// What to do about an address that somebody else has who is no speaker, when it is to be announced
+    /// for the first time.
+    #[arg(long, value_enum, default_value_t = ConflictPolicy::Report, env = "FERROLB_CONFLICT")]
+    conflict: ConflictPolicy,
     /// In a cluster: where /metrics is served, on the port that --port says.
     #[arg(long, value_name = "IP", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
     metrics_address: IpAddr,
@@ -154,6 +158,15 @@ enum LogFormat {
     Text,
     /// One JSON object per line.
     Json,
+}
+
+/// What is done about an address that somebody else has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum ConflictPolicy {
+    /// Announce it and say so: a gateway that answers for everything has it, too.
+    Report,
+    /// Say so and leave it to them until they have it no more.
+    Refuse,
 }
 
 /// A command line that is well formed and yet cannot be obeyed.
@@ -239,6 +252,7 @@ impl RunArguments {
                 // MetalLB's manifests pass an empty class for none.
                 class: self.lb_class.filter(|class| !class.is_empty()),
                 ignore_exclude_label: self.metallb.ignore_exclude_lb.is_some_and(|on| on),
+                refuses_conflicts: self.conflict == ConflictPolicy::Refuse,
                 is_in_cluster: matches!(origin, Origin::Cluster(_)),
             },
             origin,

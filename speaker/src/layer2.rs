@@ -4,6 +4,7 @@
 //!           Desired ──▶ ┌──────── station ────────┐ ──▶ Report
 //!                       │ responder   announcer   │
 //!   netlink ─▶ links ─▶ │ heartbeat   liveness    │
+//!                       │ claims      conflict    │
 //!                       └────────▲───────┬────────┘
 //!                         driver │ frames│
 //! ```
@@ -15,6 +16,7 @@
 
 pub mod announcer;
 pub mod claims;
+pub mod conflict;
 pub mod driver;
 pub mod exclusion;
 pub mod filter;
@@ -67,6 +69,9 @@ pub enum Interfaces {
 pub struct Desired {
     /// Addresses this node answers for, and where.
     pub owned: BTreeMap<IpAddr, Interfaces>,
+    /// Addresses of which nobody is known to have held them: whether somebody else has them is found
+    /// out, and told, where this node answers for them or would like to. They are announced after that.
+    pub probed: BTreeMap<IpAddr, Interfaces>,
     /// Addresses that another node is to take: what was owned is answered for until it has, or for
     /// as long as a hand-over may take.
     pub offered: BTreeSet<IpAddr>,
@@ -94,12 +99,15 @@ pub struct Report {
     pub interfaces: BTreeMap<String, Interface>,
     /// Other nodes ever heard, by name.
     pub nodes: BTreeMap<String, NodeHealth>,
-    /// Grows when there are claims to be taken.
+    /// Grows when there are claims or findings to be taken.
     pub claims: u64,
 }
 
 /// What the others say of some addresses: all that is said of each.
 pub type ClaimsByAddress = BTreeMap<IpAddr, Vec<(claims::Source, claims::Standing)>>;
+
+/// Who else has an address that was asked for: hardware addresses by interface; none: nobody.
+pub type Findings = BTreeMap<IpAddr, BTreeMap<String, String>>;
 
 /// An interface fit for announcing.
 #[derive(Debug, Clone, PartialEq, Eq)]

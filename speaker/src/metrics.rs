@@ -20,6 +20,8 @@ pub struct Snapshot {
     pub node: String,
     /// Which addresses this node announces, and for whom.
     pub announced: BTreeMap<IpAddr, Announced>,
+    /// Addresses that somebody else has, too: hardware addresses by interface.
+    pub conflicts: BTreeMap<IpAddr, BTreeMap<String, String>>,
     /// The sessions by the peer's address and port.
     pub sessions: BTreeMap<SocketAddr, SessionStatus>,
     /// What the source has brought.
@@ -69,6 +71,7 @@ pub fn render(snapshot: &Snapshot, counts: &BTreeMap<IpAddr, Counts>) -> String 
     let page = Page(Registry::new());
     page.announced(snapshot);
     page.layer2(counts);
+    page.conflicts(snapshot);
     page.sessions(&snapshot.sessions);
     page.messages(&snapshot.sessions);
     page.source(snapshot.source);
@@ -121,6 +124,22 @@ impl Page {
             let rows = rows.map(|(address, counts)| (vec![address.to_string()], value(counts)));
             self.counter(name, help, &["ip"], rows);
         }
+    }
+
+    fn conflicts(&self, snapshot: &Snapshot) {
+        let rows = snapshot.conflicts.iter().flat_map(|(address, others)| {
+            let row = |(interface, mac): (&String, &String)| {
+                let labels = [address.to_string(), interface.clone(), mac.clone()];
+                (labels.to_vec(), 1)
+            };
+            others.iter().map(row).collect::<Vec<_>>()
+        });
+        self.gauge(
+            "ferrolb_layer2_address_conflicts",
+            "Addresses of this node's that somebody else has who is no speaker.",
+            &["ip", "interface", "mac"],
+            rows,
+        );
     }
 
     fn sessions(&self, sessions: &BTreeMap<SocketAddr, SessionStatus>) {

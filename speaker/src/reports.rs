@@ -14,6 +14,7 @@ pub mod ledger;
 mod object;
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use ferrolb_crds::api::{self, Resource, SessionState};
 use ferrolb_crds::model::ServiceKey;
@@ -154,6 +155,17 @@ impl Body {
     }
 }
 
+/// Something about a Service that somebody should look after.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Warning {
+    /// Which Service.
+    pub service: ServiceKey,
+    /// Why, in one word.
+    pub reason: &'static str,
+    /// What, in a sentence.
+    pub message: String,
+}
+
 /// What is not settled yet at layer 2.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Unsettled {
@@ -193,7 +205,7 @@ pub fn layer2(
             }
             (Some(Reason::Listening), _) => is_open = true,
             (Some(Reason::Layer2Off), _) => is_open |= unsettled.is_starting,
-            (Some(_), _) | (None, Layer2::NotHeld { .. }) => {}
+            (Some(_), _) | (None, Layer2::Withheld { .. } | Layer2::NotHeld { .. }) => {}
         }
     }
     match interfaces {
@@ -216,20 +228,28 @@ pub fn bgp(world: &World, plan: &Plan, service: &ServiceKey) -> Option<Wanted> {
     (!peers.is_empty()).then_some(Wanted::This(Body::Bgp(peers)))
 }
 
-/// Of which Services to warn, and how, where an address came to be announced by nobody because this
-/// node, which would, lacks every interface chosen.
+/// Of which Services to warn, and how, now that the plan of an address is another one.
 pub fn warnings(
     node: &str,
+    address: IpAddr,
     old: Option<&AddressPlan>,
     new: Option<&AddressPlan>,
-) -> Vec<(ServiceKey, String)> {
+) -> Vec<Warning> {
+    let mut warnings = failures(node, old, new);
+    warnings.extend(conflicts(node, address, old, new));
+    warnings
+}
+
+/// An address came to be announced by nobody because this node, which would, lacks every interface
+/// chosen.
+fn failures(node: &str, old: Option<&AddressPlan>, new: Option<&AddressPlan>) -> Vec<Warning> {
     let fault = |plan: &AddressPlan| match &plan.layer2 {
         Layer2::NotHeld {
             is_at_fault: true,
             detail,
             ..
         } => Some(detail.clone().unwrap_or_default()),
-        Layer2::NotHeld { .. } | Layer2::Held(_) => None,
+        Layer2::NotHeld { .. } | Layer2::Withheld { .. } | Layer2::Held(_) => None,
     };
     let (Some(new), None) = (new, old.and_then(fault)) else {
         return Vec::new();
@@ -243,9 +263,58 @@ pub fn warnings(
     let failed = new.services.iter();
     failed
         .filter(|(_, fate)| fate.layer2 == Some(Reason::AnnounceFailed))
-        .map(|(service, _)| (service.clone(), message.clone()))
+        .map(|(service, _)| Warning {
+            service: service.clone(),
+            reason: ANNOUNCE_FAILED,
+            message: message.clone(),
+        })
         .collect()
 }
+
+/// Somebody else has an address that this node announces or would, or another one than before.
+fn conflicts(
+    node: &str,
+    address: IpAddr,
+    old: Option<&AddressPlan>,
+    new: Option<&AddressPlan>,
+) -> Vec<Warning> {
+    let others = |plan: Option<&AddressPlan>| plan.and_then(|plan| plan.layer2.others().cloned());
+    let (Some(new), Some(present)) = (new, others(new)) else {
+        return Vec::new();
+    };
+    if others(old).as_ref() == Some(&present) {
+        return Vec::new();
+    }
+    let present: Vec<String> = present
+        .iter()
+        .map(|(interface, mac)| format!("{mac} on {interface}"))
+        .collect();
+    let what = match new.layer2.is_held() {
+        true => "which announces it all the same",
+        false => "which does not announce it while that is so",
+    };
+    let message = format!(
+        "address {address} is in use already by {}, as seen from node \"{node}\", {what}",
+        present.join(", ")
+    );
+    let concerned = new
+        .services
+        .iter()
+        .filter(|(_, fate)| matches!(fate.layer2, None | Some(Reason::AddressConflict)));
+    concerned
+        .map(|(service, _)| Warning {
+            service: service.clone(),
+            reason: ADDRESS_CONFLICT,
+            message: message.clone(),
+        })
+        .collect()
+}
+
+/// The event reason that operators know from MetalLB.
+const ANNOUNCE_FAILED: &str = "announceFailed";
+
+/// The event reason of an address that somebody else has.
+const ADDRESS_CONFLICT: &str = "AddressConflict";
 
 /// The end of the longest whole beginning within so many octets.
 fn boundary(text: &str, longest: usize) -> usize {

@@ -448,9 +448,9 @@ impl Speaker {
 
     fn tell_layer2(&self) {
         let (plan, hand_off) = (&self.plan, &self.hand_off);
-        let remembered = self.world.remembered();
+        let world = &self.world;
         self.segment
-            .want(|| translate::layer2_desired(plan, remembered, announced(plan, hand_off)));
+            .want(|| translate::layer2_desired(plan, world, announced(plan, hand_off)));
     }
 
     fn hear(&mut self) {
@@ -458,6 +458,14 @@ impl Speaker {
             let mut touched = self.world.hear(translate::segment(&report));
             let claims = translate::claims(self.segment.take_claims());
             touched.extend(self.world.take_claims(claims));
+            let findings = self.segment.take_findings();
+            if !findings.is_empty() {
+                self.owed.add(Differences {
+                    layer2: true,
+                    ..Differences::default()
+                });
+            }
+            touched.extend(self.world.find(findings));
             let contested = translate::contested(&report);
             let was_contested = std::mem::replace(&mut self.contested, contested);
             self.replan(touched);

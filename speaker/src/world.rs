@@ -27,6 +27,8 @@ pub struct Identity {
     pub class: Option<String>,
     /// Whether the exclude label of nodes is disregarded.
     pub ignore_exclude_label: bool,
+    /// Whether an address that somebody else has, who is no speaker, is left to them.
+    pub refuses_conflicts: bool,
     /// Whether the objects are an API server's: then kube-proxy takes the traffic, and a Service
     /// without EndpointSlices has no endpoints.
     pub is_in_cluster: bool,
@@ -81,6 +83,9 @@ pub enum Standing {
     Remembers,
 }
 
+/// Who else has an address, and is no speaker: hardware addresses by interface of this node.
+pub type Others = BTreeMap<String, String>;
+
 /// What was decided about an address, as far as the next decision depends on it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
@@ -94,6 +99,8 @@ pub enum Decision {
         /// Who is to, as far as is known.
         holder: Option<String>,
     },
+    /// It is to, once it is known that nobody else has it.
+    Withheld,
     /// No interface chosen is up.
     Failed,
     /// It is not known who holds what.
@@ -141,6 +148,10 @@ pub struct World {
     held: BTreeMap<IpAddr, Held>,
     /// Who else is to hold an address.
     others: BTreeMap<IpAddr, Box<str>>,
+    /// Somebody is known to have held it, or nobody else to have had it when it was asked for.
+    known: BTreeSet<IpAddr>,
+    /// Who else has an address that is not known.
+    conflicts: BTreeMap<IpAddr, Others>,
     /// Held before this speaker was started anew, and not decided on since.
     remembered: BTreeSet<IpAddr>,
     /// To go to whoever is first in rank.
@@ -168,6 +179,8 @@ impl World {
             claims: BTreeMap::new(),
             held: BTreeMap::new(),
             others: BTreeMap::new(),
+            known: BTreeSet::new(),
+            conflicts: BTreeMap::new(),
             remembered: BTreeSet::new(),
             given: BTreeSet::new(),
             preferences: 0,
@@ -227,6 +240,7 @@ impl World {
     pub fn take_claims(&mut self, claims: BTreeMap<IpAddr, Vec<Claim>>) -> BTreeSet<IpAddr> {
         let mut touched = BTreeSet::new();
         for (address, claims) in claims {
+            self.know(address);
             let is_change = match claims.is_empty() {
                 true => self.claims.remove(&address).is_some(),
                 false => self.claims.insert(address, claims.clone()) != Some(claims),
@@ -245,6 +259,50 @@ impl World {
         self.all_addresses()
     }
 
+    /// Takes in who else has some addresses, as far as that was asked.
+    #[must_use = "the addresses named have to be planned again"]
+    pub fn find(&mut self, findings: BTreeMap<IpAddr, Others>) -> BTreeSet<IpAddr> {
+        let mut touched = BTreeSet::new();
+        for (address, others) in findings {
+            if !self.is_new(address) {
+                continue;
+            }
+            let is_change = match others.is_empty() {
+                true => {
+                    let was_taken = self.conflicts.contains_key(&address);
+                    self.know(address);
+                    was_taken || self.identity.refuses_conflicts
+                }
+                false => self.conflicts.insert(address, others.clone()) != Some(others),
+            };
+            if is_change {
+                touched.insert(address);
+            }
+        }
+        touched
+    }
+
+    /// Whether nobody is known to have held the address, and it is not known to be free of others: to
+    /// announce it could take it away from somebody who is no speaker.
+    pub fn is_new(&self, address: IpAddr) -> bool {
+        self.by_address.contains_key(&address)
+            && !self.known.contains(&address)
+            && !self.claims.contains_key(&address)
+    }
+
+    /// Who else has the address and is no speaker.
+    pub fn others_with(&self, address: IpAddr) -> Option<&Others> {
+        self.conflicts.get(&address)
+    }
+
+    /// Whoever takes it from now on takes it over.
+    fn know(&mut self, address: IpAddr) {
+        self.conflicts.remove(&address);
+        if self.by_address.contains_key(&address) {
+            self.known.insert(address);
+        }
+    }
+
     /// What others say of the address.
     pub fn claims_at(&self, address: IpAddr) -> &[Claim] {
         self.claims.get(&address).map_or(&[], Vec::as_slice)
@@ -255,6 +313,10 @@ impl World {
         let was_held = self.held.remove(&address).is_some();
         self.others.remove(&address);
         self.given.remove(&address);
+        // Asked for no more: who has it then is not known.
+        if !matches!(decision, Decision::Held { .. } | Decision::Withheld) {
+            self.conflicts.remove(&address);
+        }
         match decision {
             Decision::Held { on } => {
                 let preferences = self.preferences;
@@ -268,7 +330,7 @@ impl World {
             }
             // What a dead switch took comes back with it.
             Decision::Failed if was_held => drop(self.remembered.insert(address)),
-            Decision::Failed | Decision::Open => {}
+            Decision::Failed | Decision::Open | Decision::Withheld => {}
         }
     }
 
@@ -276,6 +338,8 @@ impl World {
     pub fn forget(&mut self, address: IpAddr) {
         self.held.remove(&address);
         self.others.remove(&address);
+        self.known.remove(&address);
+        self.conflicts.remove(&address);
         self.remembered.remove(&address);
         self.given.remove(&address);
     }
@@ -330,6 +394,9 @@ impl World {
     /// This node held these addresses before it was started anew.
     #[must_use = "the addresses named have to be planned again"]
     pub fn remember(&mut self, addresses: BTreeSet<IpAddr>) -> BTreeSet<IpAddr> {
+        for address in &addresses {
+            self.know(*address);
+        }
         self.remembered = addresses;
         self.remembered.clone()
     }

@@ -139,6 +139,19 @@ fn announcing_again_is_between_a_second_and_an_hour_or_off() {
 }
 
 #[test]
+fn conflicts_are_reported_unless_they_are_to_be_refused() {
+    for (more, refuses) in [
+        (&[][..], false),
+        (&["--conflict=report"], false),
+        (&["--conflict=refuse"], true),
+    ] {
+        assert_eq!(settings(more).identity.refuses_conflicts, refuses);
+    }
+    let error = parse(&["--node-name=n1", "--conflict=ignore"]).unwrap_err();
+    assert_eq!(error.exit_code(), 2);
+}
+
+#[test]
 fn a_down_after_within_the_interval_is_refused() {
     let line = [
         "--manifests=/m",

@@ -24,7 +24,7 @@ use crate::layer2::heartbeat;
 use crate::layer2::interfaces::{InterfacesError, Watch};
 use crate::layer2::socket::{self, Port};
 use crate::layer2::station::{Input, Link, Output, Station};
-use crate::layer2::{ClaimsByAddress, Counts, Desired, LinkIndex, Report, Settings};
+use crate::layer2::{ClaimsByAddress, Counts, Desired, Findings, LinkIndex, Report, Settings};
 
 /// Why layer 2 does not run.
 #[derive(Debug, Error)]
@@ -55,6 +55,7 @@ pub struct Layer2 {
     leave: mpsc::Sender<Done>,
     counters: Counters,
     claims: Arc<Mutex<ClaimsByAddress>>,
+    findings: Arc<Mutex<Findings>>,
 }
 
 /// What was done for each address that is held, for whoever asks at any time.
@@ -94,11 +95,12 @@ impl Layer2 {
         let (leave, leaving) = mpsc::channel(1);
         let (started, outcome) = std::sync::mpsc::channel();
         let counters = Counters::default();
-        let claims = Arc::default();
+        let (claims, findings) = (Arc::default(), Arc::default());
         let outside = Outside {
             reporter,
             counters: counters.clone(),
             claims: Arc::clone(&claims),
+            findings: Arc::clone(&findings),
         };
         let orders = Orders {
             wanted,
@@ -117,6 +119,7 @@ impl Layer2 {
             leave,
             counters,
             claims,
+            findings,
         })
     }
 
@@ -151,6 +154,12 @@ impl Layer2 {
         std::mem::take(&mut claims.unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Who else has those addresses of which that was found out since this was last asked.
+    pub fn take_findings(&self) -> Findings {
+        let findings = self.findings.lock();
+        std::mem::take(&mut findings.unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// Hands over what is held, tells the others and ends; takes less than a second. Which addresses
     /// nobody took is the answer.
     pub async fn leave(self) -> BTreeSet<IpAddr> {
@@ -182,6 +191,7 @@ struct Outside {
     reporter: watch::Sender<Report>,
     counters: Counters,
     claims: Arc<Mutex<ClaimsByAddress>>,
+    findings: Arc<Mutex<Findings>>,
 }
 
 type Started = std::sync::mpsc::Sender<Result<(), StartError>>;
@@ -376,6 +386,12 @@ impl Driver {
         if !claims.is_empty() {
             let told = self.outside.claims.lock();
             told.unwrap_or_else(PoisonError::into_inner).extend(claims);
+        }
+        let findings = self.station.take_findings();
+        if !findings.is_empty() {
+            let told = self.outside.findings.lock();
+            told.unwrap_or_else(PoisonError::into_inner)
+                .extend(findings);
         }
     }
 

@@ -19,9 +19,9 @@ pub struct Instruction {
     pub value: u32,
 }
 
-/// ARP requests.
-pub fn arp_requests() -> Vec<Instruction> {
-    conjunction(&[Test::ForUs, Test::Half(20, 1)])
+/// ARP requests and replies.
+pub fn arp() -> Vec<Instruction> {
+    conjunction(&[Test::ForUs, Test::Clear(20, 0xfffc)])
 }
 
 /// Neighbour solicitations that came through no router.
@@ -192,13 +192,9 @@ mod tests {
         let [request, reply] = arp::announcements([10, 0, 0, 1].into(), MAC);
         let beat = heartbeat::frame(b"beat", MAC, None, None);
         let advertisement = ndisc::announcement([0xfd00, 0, 0, 0, 0, 0, 0, 1].into(), MAC);
+        let arp_of_both = arp();
         let kinds = [request, solicitation(), advertisement, beat];
-        let programs = [
-            arp_requests(),
-            solicitations(),
-            advertisements(),
-            heartbeats(),
-        ];
+        let programs = [arp(), solicitations(), advertisements(), heartbeats()];
         for (kind, frame) in kinds.iter().enumerate() {
             for (number, program) in programs.iter().enumerate() {
                 assert_eq!(passes(program, frame, BROADCAST), kind == number);
@@ -206,7 +202,10 @@ mod tests {
                 assert!(!passes(program, frame, OUTGOING));
             }
         }
-        assert!(!passes(&arp_requests(), &reply, BROADCAST));
+        assert!(passes(&arp_of_both, &reply, BROADCAST));
+        let mut reverse = reply;
+        reverse[21] = 4;
+        assert!(!passes(&arp_of_both, &reverse, BROADCAST), "RARP");
     }
 
     #[test]

@@ -25,6 +25,7 @@ use crate::layer2::LinkIndex;
 use crate::layer2::filter::{self, Instruction};
 use crate::layer2::heartbeat::GROUP;
 use crate::wire::ethernet::{self, Mac};
+use crate::wire::ndisc;
 
 /// Hands out waiting frames: a bounded number from each socket in turn.
 pub(super) fn poll_frames(
@@ -100,16 +101,21 @@ impl Port {
                 source,
             })
         };
-        let arp = open(ethernet::ARP, &filter::arp_requests())?;
+        let arp = open(ethernet::ARP, &filter::arp())?;
         let solicitations = open(ethernet::IPV6, &filter::solicitations())?;
         let advertisements = open(ethernet::IPV6, &filter::advertisements())?;
         let heartbeats = open(ethernet::IPV4, &filter::heartbeats())?;
-        let group = Mac::of_ipv4_group(GROUP);
-        let join = packet_membership(&heartbeats, link, group, libc::PACKET_ADD_MEMBERSHIP);
-        join.map_err(|source| PortError {
-            interface: name.to_owned(),
-            source,
-        })?;
+        let all_nodes = Mac::of_ipv6_group(ndisc::ALL_NODES);
+        for (socket, group) in [
+            (&heartbeats, Mac::of_ipv4_group(GROUP)),
+            (&advertisements, all_nodes),
+        ] {
+            let join = packet_membership(socket, link, group, libc::PACKET_ADD_MEMBERSHIP);
+            join.map_err(|source| PortError {
+                interface: name.to_owned(),
+                source,
+            })?;
+        }
         Ok(Self {
             name: name.to_owned(),
             sockets: [arp, solicitations, advertisements, heartbeats],

@@ -18,6 +18,7 @@ use ferrolb_crds::model::Secret;
 
 use crate::layer2::announcer::{self, Announcer};
 use crate::layer2::claims::{Claims, PATIENCE};
+use crate::layer2::conflict::Conflicts;
 use crate::layer2::heartbeat::{self, Heartbeat, HeartbeatError};
 use crate::layer2::liveness::{self, DownReason, Liveness, Unicast, Way};
 use crate::layer2::responder::{self, Reason, Verdict};
@@ -26,6 +27,7 @@ use crate::wire::ethernet::{self, Header, Mac};
 use crate::wire::ndisc;
 
 mod attachment;
+mod contest;
 mod hand_over;
 mod report;
 mod talk;
@@ -33,6 +35,7 @@ mod voice;
 
 use attachment::Attachment;
 pub use attachment::{Leg, Link};
+use contest::announced;
 pub use hand_over::HAND_OVER;
 use hand_over::{Offer, is_taken, standings};
 use voice::{Farewell, Saying, Voice};
@@ -149,6 +152,8 @@ pub enum Timer {
     Tell,
     /// A hand-over has taken long enough.
     HandOver,
+    /// Ask who else has an address, or nobody has answered.
+    Conflict,
     /// Announce something.
     Announce,
     /// The former key of the heartbeats ends.
@@ -179,6 +184,11 @@ pub struct Station {
     may_hand_over: bool,
     /// Offered to the end, when this node left.
     left_behind: BTreeSet<IpAddr>,
+    conflicts: Conflicts,
+    /// Addresses of which it was found out lately who else has them.
+    found: BTreeSet<IpAddr>,
+    /// Something that waited for that may be announced.
+    may_announce: bool,
     announcer: Announcer,
     /// Until when this node has only just settled; `None`: it has not yet.
     new_until: Option<Instant>,
@@ -219,6 +229,9 @@ impl Station {
             offers_end: None,
             may_hand_over: false,
             left_behind: BTreeSet::new(),
+            conflicts: Conflicts::new(now),
+            found: BTreeSet::new(),
+            may_announce: false,
             announcer: Announcer::new(now, incarnation.rotate_left(32), settings.reannounce),
             new_until: None,
             is_new: true,
@@ -276,6 +289,11 @@ impl Station {
             .chain(grows.map(|at| (at, Timer::Grow)))
             .chain(tells.map(|at| (at, Timer::Tell)))
             .chain(offers.map(|at| (at, Timer::HandOver)))
+            .chain(
+                self.conflicts
+                    .poll_timeout()
+                    .map(|at| (at, Timer::Conflict)),
+            )
             .chain(former_key.map(|at| (at, Timer::Key)))
             .chain(
                 self.announcer
@@ -303,6 +321,7 @@ impl Station {
         self.tell(now);
         self.say_farewell(now);
         self.say_leaving(now);
+        self.contest(now);
         self.announcer.handle_timeout(now);
         self.drain(now);
     }
@@ -325,16 +344,17 @@ impl Station {
             .collect()
     }
 
-    /// The solicited-node groups to be in on an interface.
+    /// The solicited-node groups to be in on an interface: those in which is asked for what is
+    /// answered for, and where others ask who are about to take what is probed.
     pub fn groups(&self, link: LinkIndex) -> BTreeSet<Ipv6Addr> {
-        let owned = self
-            .links
-            .get(&link)
-            .into_iter()
-            .flat_map(|attachment| &attachment.owned);
-        owned
+        let Some(attachment) = self.links.get(&link) else {
+            return BTreeSet::new();
+        };
+        let probed = self.desired.probed_on(&attachment.link.name);
+        let addresses = attachment.owned.iter().copied().chain(probed);
+        addresses
             .filter_map(|address| match address {
-                IpAddr::V6(address) => Some(ndisc::solicited_node(*address)),
+                IpAddr::V6(address) => Some(ndisc::solicited_node(address)),
                 IpAddr::V4(_) => None,
             })
             .collect()
@@ -442,11 +462,13 @@ impl Station {
                 let messages = attachment.claim(&standings);
                 news.extend(messages.into_iter().map(|message| (*index, message)));
             }
-            if owned != attachment.owned {
-                attachment.owned.clone_from(&owned);
+            attachment.owned = owned;
+            let announced = announced(attachment, &self.desired, &self.offers, &self.conflicts);
+            if announced != attachment.announced {
+                attachment.announced.clone_from(&announced);
                 let own = announcer::Input::Own {
                     link: *index,
-                    addresses: owned,
+                    addresses: announced,
                 };
                 self.announcer.handle(now, own);
             }
@@ -460,6 +482,7 @@ impl Station {
         for (link, message) in news {
             self.send(link, None, message.into());
         }
+        self.want_probes(now);
     }
 
     fn receive(&mut self, now: Instant, link: LinkIndex, frame: &[u8]) {
@@ -476,10 +499,12 @@ impl Station {
     }
 
     fn receive_question(&mut self, now: Instant, link: LinkIndex, frame: &[u8]) {
+        let is_contested = self.note_sighting(now, link, frame);
         let Some(attachment) = self.links.get(&link) else {
             return;
         };
-        if let Some((address, mac)) = responder::rival(frame, &attachment.owned) {
+        let rival = responder::rival(frame, &attachment.owned);
+        if let Some((address, mac)) = rival.filter(|_| !is_contested) {
             return self.note_rival(now, link, address, mac);
         }
         match responder::respond(frame, attachment.link.mac, &attachment.owned) {
@@ -772,6 +797,9 @@ const MAX_ASKERS: usize = 64;
 
 /// More are worth no log lines.
 const MAX_MUTE: usize = 64;
+
+/// More are worth no log lines.
+const MAX_RIVALS: usize = 1024;
 
 /// Complaints are worth a log line, not an open-ended list.
 const MAX_COMPLAINTS: usize = 32;

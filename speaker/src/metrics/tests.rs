@@ -38,6 +38,10 @@ fn the_page_has_metallbs_names_and_labels() {
                 bgp: web,
             },
         )]),
+        conflicts: BTreeMap::from([(
+            "192.0.2.1".parse().unwrap(),
+            BTreeMap::from([("eth0".to_owned(), "02:00:00:00:00:77".to_owned())]),
+        )]),
         sessions: BTreeMap::from([
             (
                 "192.0.2.254:179".parse().unwrap(),

@@ -44,6 +44,10 @@ pub enum Reason {
     Listening,
     /// None of the chosen interfaces exists here and is up.
     AnnounceFailed,
+    /// Whether somebody else has the address is being found out.
+    Probing,
+    /// Somebody else has the address, who is no speaker.
+    AddressConflict,
     /// Another node holds the address.
     NotOwner,
     /// No BGPPeer of this node takes it.
@@ -52,7 +56,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, for the documentation to be held against.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 19] = [
         Self::NotLoadBalancer,
         Self::OtherLoadBalancerClass,
         Self::NoIpAllocated,
@@ -68,6 +72,8 @@ impl Reason {
         Self::Layer2Off,
         Self::Listening,
         Self::AnnounceFailed,
+        Self::Probing,
+        Self::AddressConflict,
         Self::NotOwner,
         Self::NoMatchingPeer,
     ];
@@ -90,6 +96,8 @@ impl Reason {
             Self::Layer2Off => "layer2Off",
             Self::Listening => "listening",
             Self::AnnounceFailed => "announceFailed",
+            Self::Probing => "probing",
+            Self::AddressConflict => "addressConflict",
             Self::NotOwner => "notOwner",
             Self::NoMatchingPeer => "noMatchingPeer",
         }

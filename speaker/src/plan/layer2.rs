@@ -14,6 +14,10 @@
 //! advertisement prefers once, when what is preferred has changed, and not when that node returns; and to
 //! the first in rank when it is told to give it away.
 //!
+//! An address that nobody is known to have held is asked for before it is announced. Who else has
+//! it is only said, unless conflicts are refused: then this node is silent and claims nothing, and so
+//! is everybody, because in the eyes of the others it is the one to take it.
+//!
 //! Each interface is a vote of its own, among those alive there: a node that has lost one of two
 //! segments answers on the other, and on the one that it has lost the next in rank does. Where no
 //! other speaker was ever heard nobody can tell a segment from a container's link, of which every
@@ -27,7 +31,7 @@ use ferrolb_crds::model::{L2Advertisement, Labels, Node};
 
 use super::eligibility::{Claim, Endpoints, Reason, node_is_fit};
 use crate::layer2::rank;
-use crate::world::{Decision, LinkState, Segment, Standing, World};
+use crate::world::{Decision, LinkState, Others, Segment, Standing, World};
 
 /// On which interfaces.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +47,13 @@ pub enum Interfaces {
 pub enum Layer2 {
     /// It answers.
     Held(Holding),
+    /// It would, but is silent because somebody else has the address, or may have it.
+    Withheld {
+        /// How it would be held.
+        holding: Holding,
+        /// Why it is not.
+        reason: Reason,
+    },
     /// It is silent.
     NotHeld {
         /// Why.
@@ -65,6 +76,8 @@ pub struct Holding {
     pub missing: BTreeSet<String>,
     /// The interfaces in use on which it is this node's.
     pub on: BTreeSet<String>,
+    /// Who else has it, and is no speaker.
+    pub others: Others,
 }
 
 impl Holding {
@@ -87,7 +100,7 @@ impl Layer2 {
     pub fn reason(&self) -> Option<Reason> {
         match self {
             Self::Held(_) => None,
-            Self::NotHeld { reason, .. } => Some(*reason),
+            Self::Withheld { reason, .. } | Self::NotHeld { reason, .. } => Some(*reason),
         }
     }
 
@@ -97,6 +110,7 @@ impl Layer2 {
             Self::Held(holding) => Decision::Held {
                 on: holding.on.clone(),
             },
+            Self::Withheld { .. } => Decision::Withheld,
             Self::NotHeld {
                 reason: Reason::Listening | Reason::Layer2Off,
                 ..
@@ -119,7 +133,7 @@ impl Layer2 {
     /// Who is to answer in this node's place.
     pub fn other_holder(&self) -> Option<&str> {
         match self {
-            Self::Held(_) => None,
+            Self::Held(_) | Self::Withheld { .. } => None,
             Self::NotHeld { holder, .. } => holder.as_deref(),
         }
     }
@@ -128,8 +142,16 @@ impl Layer2 {
     pub fn missing(&self) -> Option<&BTreeSet<String>> {
         match self {
             Self::Held(holding) => Some(&holding.missing),
-            Self::NotHeld { .. } => None,
+            Self::Withheld { .. } | Self::NotHeld { .. } => None,
         }
+    }
+
+    /// Who else has the address and is no speaker, where this node answers or would.
+    pub fn others(&self) -> Option<&Others> {
+        let (Self::Held(holding) | Self::Withheld { holding, .. }) = self else {
+            return None;
+        };
+        Some(&holding.others).filter(|others| !others.is_empty())
     }
 }
 
@@ -215,8 +237,7 @@ pub(super) fn plan(
         .into_iter()
         .map(|fate| match (fate, &layer2) {
             (Err(reason), _) => Some(reason),
-            (Ok(()), Layer2::NotHeld { reason, .. }) => Some(*reason),
-            (Ok(()), Layer2::Held(_)) => None,
+            (Ok(()), layer2) => layer2.reason(),
         })
         .collect();
     (layer2, reasons)
@@ -331,14 +352,28 @@ impl Ballot<'_> {
             .filter(|(_, state)| *state != LinkState::Down)
             .all(|(link, _)| held.contains(link));
         let on: BTreeSet<String> = held.into_iter().map(str::to_owned).collect();
-        Layer2::Held(Holding {
+        let others = self.world.others_with(self.address);
+        let holding = Holding {
             missing,
             interfaces: match is_everywhere {
                 true => interfaces,
                 false => Interfaces::Only(on.clone()),
             },
             on,
-        })
+            others: others.cloned().unwrap_or_default(),
+        };
+        let is_refused = self.world.identity().refuses_conflicts;
+        match (is_refused && self.world.is_new(self.address), others) {
+            (false, _) => Layer2::Held(holding),
+            (true, None) => Layer2::Withheld {
+                holding,
+                reason: Reason::Probing,
+            },
+            (true, Some(_)) => Layer2::Withheld {
+                holding,
+                reason: Reason::AddressConflict,
+            },
+        }
     }
 
     /// Who holds the address where.

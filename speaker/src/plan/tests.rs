@@ -1,6 +1,7 @@
 //! Tables of what is announced and why not, and the two properties that planning rests on.
 
 mod alone;
+mod conflict;
 mod fixture;
 mod incremental;
 mod keep;
@@ -197,6 +198,7 @@ fn held_on(fixture: &Fixture) -> Option<Interfaces> {
             assert_eq!(reason, Reason::NotOwner);
             None
         }
+        Layer2::Withheld { .. } => panic!("conflicts are not refused"),
     }
 }
 
@@ -209,6 +211,7 @@ fn holder(world: &World) -> Option<String> {
     match plan_address(world, ip(VIP)).unwrap().layer2 {
         Layer2::Held(_) => Some(world.identity().node.clone()),
         Layer2::NotHeld { holder, .. } => holder,
+        Layer2::Withheld { .. } => None,
     }
 }
 
@@ -300,6 +303,7 @@ fn i6_all_nodes_that_hear_each_other_agree_on_one_holder() {
             match plan.layer2 {
                 Layer2::Held(_) => holders.insert((this.to_owned(), true)),
                 Layer2::NotHeld { holder, .. } => holders.insert((holder.unwrap(), true)),
+                Layer2::Withheld { .. } => panic!("conflicts are not refused"),
             };
         }
         assert_eq!(holders.len(), 1, "{vip}: {holders:?}");
@@ -379,7 +383,7 @@ fn i6_whatever_links_are_lost_one_of_the_nodes_on_a_segment_answers_there() {
                 Layer2::Held(holding) => {
                     [0, 1].map(|at| is_up(this, at) && holding.interfaces.include(segments[at]))
                 }
-                Layer2::NotHeld { .. } => [false; 2],
+                Layer2::NotHeld { .. } | Layer2::Withheld { .. } => [false; 2],
             }
         };
         let answers = [0, 1, 2].map(answers);

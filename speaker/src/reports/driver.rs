@@ -30,7 +30,7 @@ use tokio::time::{sleep_until, timeout};
 use tracing::{debug, info, warn};
 
 use super::ledger::{Ledger, Task};
-use super::{Event, Key, Seen, Sort, Wanted, event, label, metadata, name, seen, status};
+use super::{Event, Key, Seen, Sort, Wanted, Warning, event, label, metadata, name, seen, status};
 use crate::backoff::Backoff;
 
 /// What to report, and as whom.
@@ -67,7 +67,7 @@ struct Inbox {
 struct Letters {
     wanted: BTreeMap<Key, Option<Wanted>>,
     uids: BTreeMap<ServiceKey, Option<String>>,
-    warnings: BTreeMap<ServiceKey, String>,
+    warnings: BTreeSet<Warning>,
     is_complete: bool,
     /// Nothing is to be said any more but how the sessions stand.
     is_last: bool,
@@ -108,9 +108,9 @@ impl Reports {
         self.put(|letters| letters.uids.extend(uids));
     }
 
-    /// Warns that a Service cannot be announced.
-    pub fn warn(&self, service: ServiceKey, message: String) {
-        self.put(|letters| drop(letters.warnings.insert(service, message)));
+    /// Tells somebody to look after a Service.
+    pub fn warn(&self, warning: Warning) {
+        self.put(|letters| letters.warnings.extend([warning]));
     }
 
     /// Says how the sessions stand in the end, and ends; gives up when that takes too long.
@@ -229,13 +229,18 @@ impl Driver {
         if letters.is_complete {
             self.ledger.complete();
         }
-        for (service, message) in letters.warnings {
+        for warning in letters.warnings {
+            let Warning {
+                service,
+                reason,
+                message,
+            } = warning;
             let uid = self.ledger.uid(&service).unwrap_or_default().to_owned();
             self.ledger.tell(Event {
                 service,
                 uid,
                 is_warning: true,
-                reason: ANNOUNCE_FAILED,
+                reason,
                 message,
             });
         }
@@ -582,6 +587,3 @@ const HEARD: usize = 256;
 
 /// Who manages the fields.
 const FIELD_MANAGER: &str = "ferrolb-speaker";
-
-/// The event reason that operators know.
-const ANNOUNCE_FAILED: &str = "announceFailed";

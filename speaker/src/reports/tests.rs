@@ -186,6 +186,7 @@ mod of_plans {
             interfaces,
             missing: missing.iter().map(|name| (*name).to_owned()).collect(),
             on: BTreeSet::new(),
+            others: Default::default(),
         })
     }
 
@@ -302,11 +303,61 @@ mod of_plans {
     #[test]
     fn who_would_announce_and_cannot_warns_once() {
         let failed = address(not_held(Reason::AnnounceFailed, true), &[]);
-        let warned = warnings("n1", None, Some(&failed));
+        let at = "192.0.2.1".parse().unwrap();
+        let warned = warnings("n1", at, None, Some(&failed));
         assert_eq!(warned.len(), 1);
-        assert!(warned[0].1.contains("eth9"), "{warned:?}");
-        assert!(warnings("n1", Some(&failed), Some(&failed)).is_empty());
+        assert_eq!(warned[0].reason, "announceFailed");
+        assert!(warned[0].message.contains("eth9"), "{warned:?}");
+        assert!(warnings("n1", at, Some(&failed), Some(&failed)).is_empty());
         let other = address(not_held(Reason::AnnounceFailed, false), &[]);
-        assert!(warnings("n1", None, Some(&other)).is_empty());
+        assert!(warnings("n1", at, None, Some(&other)).is_empty());
+    }
+
+    #[test]
+    fn an_address_that_somebody_else_has_is_warned_of_on_change_with_their_mac() {
+        let at = "192.0.2.1".parse().unwrap();
+        let holding = |mac: Option<&str>| {
+            let others = mac.map(|mac| ("eth0".to_owned(), mac.to_owned()));
+            Holding {
+                interfaces: Interfaces::All,
+                missing: BTreeSet::new(),
+                on: BTreeSet::new(),
+                others: others.into_iter().collect(),
+            }
+        };
+        let held = |mac| address(Layer2::Held(holding(mac)), &[]);
+        let refused = |mac| {
+            let reason = Reason::AddressConflict;
+            let holding = holding(mac);
+            address(Layer2::Withheld { holding, reason }, &[])
+        };
+        let (one, two) = (Some("02:00:00:00:00:77"), Some("02:00:00:00:00:78"));
+        let warned = |old: &AddressPlan, new: &AddressPlan| {
+            let warnings = warnings("n1", at, Some(old), Some(new));
+            let mut messages = warnings.into_iter().map(|warning| {
+                assert_eq!(
+                    (warning.service, warning.reason),
+                    (web(), "AddressConflict")
+                );
+                warning.message
+            });
+            let message = messages.next();
+            assert!(messages.next().is_none());
+            message
+        };
+        let message = warned(&held(None), &held(one)).unwrap();
+        for part in [
+            "192.0.2.1",
+            "02:00:00:00:00:77 on eth0",
+            "\"n1\"",
+            "all the same",
+        ] {
+            assert!(message.contains(part), "{message}");
+        }
+        assert_eq!(warned(&held(one), &held(one)), None);
+        assert!(warned(&held(one), &held(two)).unwrap().contains(":78"));
+        assert_eq!(warned(&held(two), &held(None)), None);
+        let message = warned(&held(None), &refused(one)).unwrap();
+        assert!(message.contains("does not announce"), "{message}");
     }
 }

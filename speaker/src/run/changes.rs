@@ -80,6 +80,7 @@ const LONGEST: Duration = Duration::from_millis(100);
 
 /// Logs how the plan of an address changed.
 pub(super) fn log(address: IpAddr, old: Option<&AddressPlan>, new: Option<&AddressPlan>) {
+    log_conflict(address, old, new);
     log_layer2(address, old, new);
     log_bgp(address, old, new);
     let refused = |plan: Option<&AddressPlan>| -> BTreeSet<RefusedPort> {
@@ -94,6 +95,21 @@ pub(super) fn log(address: IpAddr, old: Option<&AddressPlan>, new: Option<&Addre
         } = port;
         let port = format!("{}/{}", frontend.port, frontend.protocol);
         warn!(%service, %address, port, reason, "port not handed off");
+    }
+}
+
+/// Says once that somebody else has the address, and once that it is over.
+fn log_conflict(address: IpAddr, old: Option<&AddressPlan>, new: Option<&AddressPlan>) {
+    let others = |plan: Option<&AddressPlan>| plan.and_then(|plan| plan.layer2.others().cloned());
+    let (before, present) = (others(old), others(new));
+    if before == present {
+        return;
+    }
+    for (interface, mac) in present.iter().flatten() {
+        warn!(%address, interface, mac, "somebody else has the address");
+    }
+    if present.is_none() {
+        info!(%address, "nobody else is known to have the address any more");
     }
 }
 
@@ -112,6 +128,12 @@ fn log_layer2(address: IpAddr, old: Option<&AddressPlan>, new: Option<&AddressPl
                 let interface = missing.join(", ");
                 warn!(%address, interface, "interface of an advertisement not usable here");
             }
+        }
+        Some((_, Layer2::Withheld { reason, .. })) if was_held => {
+            info!(%address, protocol = "layer2", %reason, "address withdrawn");
+        }
+        Some((_, Layer2::Withheld { reason, .. })) => {
+            debug!(%address, protocol = "layer2", %reason, "address not announced");
         }
         Some((
             _,

@@ -124,9 +124,14 @@ impl ClusterLink {
             Some(fate) => announced.insert(address, fate),
             None => announced.remove(&address),
         };
+        let conflicts = &mut known.snapshot.conflicts;
+        match new.and_then(|plan| plan.layer2.others()) {
+            Some(others) => conflicts.insert(address, others.clone()),
+            None => conflicts.remove(&address),
+        };
         if let Some(reports) = &self.reports {
-            for (service, message) in reports::warnings(&known.snapshot.node, old, new) {
-                reports.warn(service, message);
+            for warning in reports::warnings(&known.snapshot.node, address, old, new) {
+                reports.warn(warning);
             }
         }
     }

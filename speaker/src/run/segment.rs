@@ -16,7 +16,7 @@ use tracing::{info, warn};
 
 use super::{Heartbeat, Settings, Speaker};
 use crate::layer2::exclusion::Exclusion;
-use crate::layer2::{self, ClaimsByAddress, Counters, Desired, Layer2, Report};
+use crate::layer2::{self, ClaimsByAddress, Counters, Desired, Findings, Layer2, Report};
 use crate::world;
 
 /// Layer 2, while it runs or is being started.
@@ -168,6 +168,14 @@ impl SegmentLink {
         let running = self.running.as_ref();
         running
             .map(|(layer2, _)| layer2.take_claims())
+            .unwrap_or_default()
+    }
+
+    /// Who else has which address where that has been found out.
+    pub(super) fn take_findings(&self) -> Findings {
+        let running = self.running.as_ref();
+        running
+            .map(|(layer2, _)| layer2.take_findings())
             .unwrap_or_default()
     }
 

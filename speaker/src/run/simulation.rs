@@ -352,6 +352,7 @@ impl Host {
         let mut touched = self.world.hear(translate::segment(&self.station.report()));
         let claims = translate::claims(self.station.take_claims());
         touched.extend(self.world.take_claims(claims));
+        touched.extend(self.world.find(self.station.take_findings()));
         touched.extend(
             (0..ADDRESSES)
                 .map(address)
@@ -366,7 +367,7 @@ impl Host {
         let desired = match self.is_candidate {
             true => {
                 let addresses = self.plan.addresses.iter();
-                translate::layer2_desired(&self.plan, self.world.remembered(), addresses)
+                translate::layer2_desired(&self.plan, &self.world, addresses)
             }
             false => Desired::default(),
         };

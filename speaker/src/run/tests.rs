@@ -165,7 +165,7 @@ fn an_interface_that_is_missing_or_down_is_named_with_what_a_station_reports() {
                 assert!(said.contains(detail), "{said}");
                 let plan = &speaker.plan;
                 let all = plan.addresses.iter();
-                let desired = translate::layer2_desired(plan, &BTreeSet::new(), all);
+                let desired = translate::layer2_desired(plan, &speaker.world, all);
                 station.handle(Instant::now(), Input::Want(desired));
             }
             speaker.stop().await;

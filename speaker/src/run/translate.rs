@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use crate::plan::{self, AddressPlan, Plan};
-use crate::world::{Claim, Heard, LinkState, Segment, Standing};
+use crate::world::{Claim, Heard, LinkState, Segment, Standing, World};
 use crate::{bgp, layer2, nft};
 
 /// What layer 2 reports, as far as planning depends on it.
@@ -78,19 +78,29 @@ fn link_state(link: &layer2::Interface) -> LinkState {
 /// What layer 2 should do for these addresses of the plan.
 pub(super) fn layer2_desired<'a>(
     plan: &Plan,
-    remembered: &BTreeSet<IpAddr>,
+    world: &World,
     addresses: impl Iterator<Item = (&'a IpAddr, &'a AddressPlan)>,
 ) -> layer2::Desired {
-    let owned = addresses.filter_map(|(address, plan)| match &plan.layer2 {
-        plan::Layer2::Held(holding) => Some((*address, interfaces(&holding.interfaces))),
-        plan::Layer2::NotHeld { .. } => None,
-    });
+    let (mut owned, mut probed) = (BTreeMap::new(), BTreeMap::new());
+    for (address, plan) in addresses {
+        let (plan::Layer2::Held(holding) | plan::Layer2::Withheld { holding, .. }) = &plan.layer2
+        else {
+            continue;
+        };
+        if plan.layer2.is_held() {
+            owned.insert(*address, interfaces(&holding.interfaces));
+        }
+        if world.is_new(*address) {
+            probed.insert(*address, interfaces(&holding.interfaces));
+        }
+    }
     let all = plan.addresses.iter();
     let offered = all.filter(|(_, plan)| plan.layer2.has_another_holder());
     layer2::Desired {
-        owned: owned.collect(),
+        owned,
+        probed,
         offered: offered.map(|(address, _)| *address).collect(),
-        remembered: remembered.clone(),
+        remembered: world.remembered().clone(),
         heartbeat: plan.heartbeat.as_ref().map(interfaces),
     }
 }

@@ -56,6 +56,9 @@ pub struct Layer2 {
     pub held: Vec<Held>,
     /// Addresses it does not answer for.
     pub not_held: Vec<NotHeld>,
+    /// Addresses of this node's that somebody else has who is no speaker.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub conflicts: Vec<Conflict>,
     /// Addresses that it held when it last ran, and of which it is not known who holds them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub remembered: Vec<String>,
@@ -98,6 +101,20 @@ pub struct NotHeld {
     /// Who answers, as far as this node knows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub holder: Option<String>,
+}
+
+/// An address that somebody else has.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Conflict {
+    /// The address.
+    pub address: String,
+    /// The interface of this node on which they were seen.
+    pub interface: String,
+    /// Their hardware address.
+    pub mac: String,
+    /// Whether this node answers for it all the same.
+    pub is_held: bool,
 }
 
 /// Another node.

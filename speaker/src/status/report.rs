@@ -8,12 +8,12 @@ use ferrolb_crds::model::{self, Neighbor};
 use ipnet::IpNet;
 
 use super::document::{
-    Document, ESTABLISHED, HandOff, Held, Interface, Layer2, Node, NotHeld, Prefix, RefusedPort,
-    Service, ServiceAddress, Session, Source,
+    Conflict, Document, ESTABLISHED, HandOff, Held, Interface, Layer2, Node, NotHeld, Prefix,
+    RefusedPort, Service, ServiceAddress, Session, Source,
 };
 use crate::bgp::{SessionState, SessionStatus};
 use crate::plan::{self, AddressPlan, Attributes, Holding, Interfaces, PeerPlan, Plan, Reason};
-use crate::world::{Segment, World};
+use crate::world::{Others, Segment, World};
 use crate::{layer2, nft};
 
 /// Everything the document is made of.
@@ -90,6 +90,13 @@ fn layer2_part(facts: &Facts<'_>) -> Layer2 {
     for (address, plan) in &facts.plan.addresses {
         match &plan.layer2 {
             plan::Layer2::Held(holding) => part.held.push(held(facts, *address, plan, holding)),
+            plan::Layer2::Withheld { holding, reason } => part.not_held.push(NotHeld {
+                address: address.to_string(),
+                services: plan.holders().map(ToString::to_string).collect(),
+                reason: reason.to_string(),
+                detail: in_words(&holding.others),
+                holder: None,
+            }),
             // An address that no L2Advertisement is about is not layer 2's to report.
             plan::Layer2::NotHeld { reason, .. } if is_silent(*reason) => {}
             plan::Layer2::NotHeld {
@@ -106,11 +113,33 @@ fn layer2_part(facts: &Facts<'_>) -> Layer2 {
             }),
         }
     }
+    part.conflicts = conflicts(facts.plan);
     if let Some(report) = facts.layer2 {
         part.nodes = report.nodes.iter().map(node).collect();
         part.interfaces = report.interfaces.iter().map(interface).collect();
     }
     part
+}
+
+fn conflicts(plan: &Plan) -> Vec<Conflict> {
+    let conflicts = plan.addresses.iter().flat_map(|(address, plan)| {
+        let others = plan.layer2.others().into_iter().flatten();
+        others.map(|(interface, mac)| Conflict {
+            address: address.to_string(),
+            interface: interface.clone(),
+            mac: mac.clone(),
+            is_held: plan.layer2.is_held(),
+        })
+    });
+    conflicts.collect()
+}
+
+fn in_words(others: &Others) -> Option<String> {
+    let each = others.iter();
+    let words: Vec<String> = each
+        .map(|(interface, mac)| format!("{mac} on {interface}"))
+        .collect();
+    (!words.is_empty()).then(|| words.join(", "))
 }
 
 fn is_silent(reason: Reason) -> bool {

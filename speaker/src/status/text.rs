@@ -55,6 +55,20 @@ fn layer2(out: &mut String, layer2: &Layer2) {
         row([&not.address, "-", &services, &not.reason, &holder, &detail])
     });
     table(out, held.chain(not_held).collect());
+    if !layer2.conflicts.is_empty() {
+        section(out, "conflicts");
+        let conflicts = layer2.conflicts.iter().map(|conflict| {
+            let mac = format!("is also at {}", conflict.mac);
+            let on = format!("on {}", conflict.interface);
+            let state = if conflict.is_held {
+                "held all the same"
+            } else {
+                "left to it"
+            };
+            row([&conflict.address, &mac, &on, state])
+        });
+        table(out, conflicts.collect());
+    }
     section(out, "nodes heard");
     let nodes = layer2.nodes.iter().map(|node| {
         let state = match (node.is_alive, node.is_leaving) {
@@ -202,7 +216,7 @@ fn table(out: &mut String, rows: Vec<Vec<String>>) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::document::{Held, NotHeld, Source};
+    use super::super::document::{Conflict, Held, NotHeld, Source};
     use super::*;
 
     #[test]
@@ -227,6 +241,12 @@ mod tests {
                     holder: Some("n2".to_owned()),
                     ..NotHeld::default()
                 }],
+                conflicts: vec![Conflict {
+                    address: "10.0.0.1".to_owned(),
+                    interface: "eth0".to_owned(),
+                    mac: "02:00:00:00:00:77".to_owned(),
+                    is_held: true,
+                }],
                 ..Layer2::default()
             },
             source: Source {
@@ -239,7 +259,9 @@ mod tests {
         let text = render(&document);
         let layer2 = "layer 2   running\n  \
              10.0.0.1    held  default/web  on eth0   since 2026-01-01T00:00:01Z\n  \
-             10.0.0.200  -     default/api  notOwner  held by n2\n";
+             10.0.0.200  -     default/api  notOwner  held by n2\n\n\
+             conflicts\n  \
+             10.0.0.1  is also at 02:00:00:00:00:77  on eth0  held all the same\n";
         assert!(text.contains(layer2), "{text}");
         let problems = "problems   2\n  a.yaml:1:1: why\n  and 1 more\n";
         assert!(text.ends_with(problems), "{text}");

@@ -113,5 +113,17 @@ pub fn announcements(address: Ipv4Addr, mac: Mac) -> [Vec<u8>; 2] {
     ]
 }
 
+/// Asks who has `address`, from no address: no cache learns anything (RFC 5227 §2.1.1).
+pub fn probe(address: Ipv4Addr, mac: Mac) -> Vec<u8> {
+    Packet {
+        operation: Operation::Request,
+        sender_hw: mac,
+        sender_ip: Ipv4Addr::UNSPECIFIED,
+        target_hw: Mac::ZERO,
+        target_ip: address,
+    }
+    .emit(Mac::BROADCAST)
+}
+
 /// ar$hrd Ethernet, ar$pro IPv4, ar$hln 6, ar$pln 4.
 const HARDWARE_AND_PROTOCOL: [u8; 6] = [0, 1, 8, 0, 6, 4];

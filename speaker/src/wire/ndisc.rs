@@ -166,6 +166,18 @@ pub fn announcement(address: Ipv6Addr, mac: Mac) -> Vec<u8> {
     .emit(mac, Mac::of_ipv6_group(ALL_NODES))
 }
 
+/// Asks who has `address`, from no address: who has it tells all nodes (RFC 4862 §5.4.2).
+pub fn probe(address: Ipv6Addr, mac: Mac) -> Vec<u8> {
+    let destination = solicited_node(address);
+    Solicitation {
+        source: Ipv6Addr::UNSPECIFIED,
+        destination,
+        target: address,
+        source_link: None,
+    }
+    .emit(mac, Mac::of_ipv6_group(destination))
+}
+
 /// What solicitation and advertisement have in common.
 struct Message<'a> {
     source: Ipv6Addr,

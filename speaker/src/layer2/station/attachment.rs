@@ -55,6 +55,8 @@ pub(super) struct Attachment {
     pub(super) is_shared: bool,
     /// What is answered for here.
     pub(super) owned: BTreeSet<IpAddr>,
+    /// What of it is announced.
+    pub(super) announced: BTreeSet<IpAddr>,
     /// What the others are told of it.
     pub(super) holdings: Holdings,
     /// What changed of it lately, to be said again with so many heartbeats.
@@ -79,6 +81,7 @@ impl Attachment {
             is_settled: false,
             is_shared: false,
             owned: BTreeSet::new(),
+            announced: BTreeSet::new(),
             holdings: Holdings::default(),
             news: (Vec::new(), 0),
             askers: BTreeSet::new(),
@@ -195,6 +198,13 @@ impl Desired {
             .iter()
             .filter(|(_, interfaces)| interfaces.contains(name));
         here.map(|(address, _)| *address).collect()
+    }
+
+    /// What is probed on an interface.
+    pub(super) fn probed_on(&self, name: &str) -> impl Iterator<Item = IpAddr> {
+        let probed = self.probed.iter();
+        let here = probed.filter(move |(_, interfaces)| interfaces.contains(name));
+        here.map(|(address, _)| *address)
     }
 
     /// Whether somebody else is to take the address.

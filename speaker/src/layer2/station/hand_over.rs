@@ -58,6 +58,7 @@ impl Station {
         self.leaving = Some(Farewell::begin(now));
         self.is_new = false;
         let owned = std::mem::take(&mut self.desired.owned);
+        self.desired.probed.clear();
         let mut nodes = self.liveness.nodes();
         let is_accompanied = nodes.any(|(_, node)| {
             let mut ways = node.heard_on().chain(node.listens_on());

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use super::{Output, Saying, Station};
+use super::{MAX_RIVALS, Output, Saying, Station};
 use crate::layer2::LinkIndex;
 use crate::layer2::announcer;
 use crate::layer2::claims::{self, Source};
@@ -85,6 +85,3 @@ impl Station {
 
 /// Time between two answers to those who ask what is claimed.
 const TELL_AGAIN: Duration = Duration::from_millis(50);
-
-/// More are worth no log lines.
-const MAX_RIVALS: usize = 1024;

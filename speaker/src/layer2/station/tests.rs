@@ -8,6 +8,8 @@ use crate::layer2::heartbeat::{Authenticator, Flags, GROUP};
 use crate::mutator::mutate;
 use crate::wire::arp::{Operation, Packet};
 
+mod contest;
+
 pub(super) const LINK: LinkIndex = LinkIndex(2);
 const OTHER_LINK: LinkIndex = LinkIndex(3);
 pub(super) const PEER: Mac = Mac([2, 0, 0, 0, 0, 0x0b]);
@@ -250,12 +252,22 @@ fn heartbeats(said: &[Output]) -> Vec<(LinkIndex, Heartbeat)> {
     packets.collect()
 }
 
+/// Whether a frame asks for an address from none.
+fn is_probe(frame: &[u8]) -> bool {
+    match frame[12..14] {
+        [0x08, 0x06] => frame[28..32] == [0; 4],
+        [0x86, 0xdd] => frame[22..38] == [0; 16],
+        _ => false,
+    }
+}
+
 /// How many frames announce an address, and from which hardware address.
 fn announcements(said: &[Output]) -> BTreeMap<(LinkIndex, Mac), usize> {
     let mut counts = BTreeMap::new();
     for (link, frame) in frames(said) {
         let (header, _) = Header::parse(frame).unwrap();
-        if header.ether_type != ethernet::IPV4 && header.destination.is_group() {
+        let is_ours = header.ether_type != ethernet::IPV4 && !is_probe(frame);
+        if is_ours && header.destination.is_group() {
             *counts.entry((link, header.source)).or_default() += 1;
         }
     }

@@ -140,7 +140,7 @@ fn i6_whatever_links_are_lost_a_link_of_its_own_is_the_first_of_those_heard() {
                 Layer2::Held(holding) => {
                     ["eni1", "eth0", "eth1"].map(|link| holding.interfaces.include(link))
                 }
-                Layer2::NotHeld { .. } => [false; 3],
+                Layer2::NotHeld { .. } | Layer2::Withheld { .. } => [false; 3],
             }
         };
         let answers = [0, 1, 2].map(answers);

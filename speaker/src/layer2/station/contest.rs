@@ -1,0 +1,110 @@
+//! Finding out, before an address is announced for the first time, whether somebody else has it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::Instant;
+
+use super::{Attachment, MAX_RIVALS, Offer, Output, Station};
+use crate::layer2::conflict::{self, Conflicts, Input};
+use crate::layer2::{Desired, Findings, LinkIndex};
+
+/// What is to be announced of that which is answered for: nothing of which it is not known yet whether
+/// it is somebody else's, and of what another is to take nothing that was not announced before.
+pub(super) fn announced(
+    attachment: &Attachment,
+    desired: &Desired,
+    offers: &BTreeMap<IpAddr, Offer>,
+    conflicts: &Conflicts,
+) -> BTreeSet<IpAddr> {
+    let is_to_be = |address: &&IpAddr| {
+        if offers.contains_key(address) {
+            return attachment.announced.contains(address);
+        }
+        !desired.probed.contains_key(address) || conflicts.found(**address).is_some()
+    };
+    let owned = attachment.owned.iter();
+    owned.filter(is_to_be).copied().collect()
+}
+
+impl Station {
+    /// Asks where it can be asked: on an interface that has settled, since who is another speaker is
+    /// known there.
+    pub(super) fn want_probes(&mut self, now: Instant) {
+        let mut wanted: BTreeMap<IpAddr, BTreeSet<LinkIndex>> = BTreeMap::new();
+        for (link, attachment) in self.links.iter().filter(|(_, link)| link.is_settled) {
+            for address in self.desired.probed_on(&attachment.link.name) {
+                wanted.entry(address).or_default().insert(*link);
+            }
+        }
+        self.conflicts.handle(now, Input::Want(wanted));
+    }
+
+    /// Asks what is to be asked, and announces what waited for an answer.
+    pub(super) fn contest(&mut self, now: Instant) {
+        self.conflicts.handle_timeout(now);
+        self.follow_conflicts();
+        if std::mem::take(&mut self.may_announce) {
+            self.apply(now);
+        }
+    }
+
+    fn follow_conflicts(&mut self) {
+        let mut has_found = false;
+        while let Some(output) = self.conflicts.poll() {
+            match output {
+                conflict::Output::Probe { link, address } => {
+                    if let Some(attachment) = self.links.get(&link) {
+                        let frame = conflict::probe(address, attachment.link.mac);
+                        self.outputs.push_back(Output::Send { link, frame });
+                    }
+                }
+                conflict::Output::Found { address } => has_found |= self.found.insert(address),
+            }
+        }
+        if has_found {
+            self.claims_taken += 1;
+            self.may_announce = true;
+            self.outputs.push_back(Output::Changed);
+        }
+    }
+
+    /// Notes that somebody who is no speaker has an address, or is about to take it; true while it is
+    /// being found out who has it.
+    pub(super) fn note_sighting(&mut self, now: Instant, link: LinkIndex, frame: &[u8]) -> bool {
+        if self.desired.probed.is_empty() {
+            return false;
+        }
+        let Some((address, mac)) = conflict::sighting(frame) else {
+            return false;
+        };
+        let is_ours = || {
+            let mut own = self.links.values().map(|attachment| attachment.link.mac);
+            own.any(|own| own == mac)
+        };
+        let is_speaker = || self.liveness.node_at(link, mac).is_some();
+        if !self.conflicts.is_about(address) || is_ours() || is_speaker() {
+            return false;
+        }
+        let is_open = self.conflicts.found(address).is_none();
+        // It is told as a conflict, and not as a rival, too.
+        if is_open && self.rivals.len() < MAX_RIVALS {
+            self.rivals.insert((address, mac));
+        }
+        let seen = Input::Seen { link, address, mac };
+        self.conflicts.handle(now, seen);
+        self.follow_conflicts();
+        is_open
+    }
+
+    /// Who else has those addresses of which that was found out since this was last asked.
+    pub fn take_findings(&mut self) -> Findings {
+        let found = std::mem::take(&mut self.found).into_iter();
+        let findings = found.filter_map(|address| {
+            let others = self.conflicts.found(address)?.iter();
+            let others =
+                others.filter_map(|(link, mac)| Some((self.name_of(*link)?, mac.to_string())));
+            Some((address, others.collect()))
+        });
+        findings.collect()
+    }
+}
