@@ -335,6 +335,31 @@ fn what_a_status_says_is_announced_reported_told_and_counted_with_net_raw_alone(
     patience::until("the series to go", SOON, || announced().is_none()).unwrap();
 }
 
+/// A host of the segment, which is no speaker, has the address before it is given.
+#[test]
+fn an_address_that_a_host_has_already_is_told_with_its_mac() {
+    let mut site = Site::new(1);
+    site.key("open sesame");
+    let host = &site.cluster.lab.segment.neighbour;
+    let mac = host.mac.clone();
+    let words = format!("addr add {VIP}/32 dev eth0");
+    host.namespace.ip(&words).unwrap();
+    site.speaker(1);
+    site.await_ready(1);
+    site.service("web", VIP);
+    let told = || {
+        let said = site.described("web");
+        let mut lines = said.lines().filter(|line| line.contains("AddressConflict"));
+        lines.any(|line| line.contains("Warning") && line.contains(&mac))
+    };
+    patience::until("the event", SOON, told).unwrap();
+    let series = format!(
+        "ferrolb_layer2_address_conflicts{{interface=\"eth0\",ip=\"{VIP}\",mac=\"{mac}\"}}"
+    );
+    assert_eq!(site.metric(1, &series), Some(1.0));
+    site.await_object(L2, |object| object["status"]["node"] == "n1");
+}
+
 #[test]
 fn without_the_api_server_it_waits_or_goes_on_and_then_catches_up() {
     let mut site = Site::new(1);
