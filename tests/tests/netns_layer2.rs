@@ -389,6 +389,36 @@ fn an_excluded_interface_is_not_answered_on() {
     }
 }
 
+#[test]
+fn two_interfaces_of_a_node_on_one_segment_answer_once() {
+    let lab = Lab::new(2).unwrap();
+    for node in 1..=2 {
+        lab.segment.add_link(node).unwrap();
+    }
+    let lab = started(lab);
+    // It is one of the two interfaces of one of the two nodes.
+    patience::until("one answer", SOON, || {
+        lab.arping(four()).unwrap().len() == 1
+    })
+    .unwrap();
+    patience::throughout("one answer", Duration::from_secs(3), || {
+        lab.arping(four()).unwrap().len() == 1
+    })
+    .unwrap();
+    let holder = the_one_holder(&lab, four());
+    let node = number(&holder);
+    lab.segment.cut(&holder).unwrap();
+    patience::until(
+        "an answer by the other interface, or the other node",
+        SOON,
+        || {
+            let answers = lab.arping(four()).unwrap();
+            answers.len() == 1 && answers[0] != lab.segment.nodes[node - 1].mac
+        },
+    )
+    .unwrap();
+}
+
 /// Nodes that say they hold an address.
 fn holding(lab: &Lab, nodes: &[usize], address: IpAddr) -> Vec<String> {
     let says_so = |node: &&usize| {

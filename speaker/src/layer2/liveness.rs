@@ -137,6 +137,15 @@ pub enum Output {
         /// Where.
         way: Way,
     },
+    /// What this node said on another of its interfaces is heard.
+    Own {
+        /// Where.
+        link: LinkIndex,
+        /// On which it was said.
+        from: String,
+        /// Which of its packets that is.
+        sequence: u64,
+    },
     /// Another speaker uses this node's name.
     Namesake {
         /// Where.
@@ -340,9 +349,15 @@ impl Liveness {
 
     fn hear(&mut self, now: Instant, link: LinkIndex, sender: Mac, heartbeat: Heartbeat) {
         if heartbeat.node == self.settings.node {
-            if heartbeat.incarnation != self.incarnation {
-                self.outputs.push_back(Output::Namesake { link, sender });
-            }
+            self.outputs
+                .push_back(match heartbeat.incarnation == self.incarnation {
+                    true => Output::Own {
+                        link,
+                        from: heartbeat.interface,
+                        sequence: heartbeat.sequence,
+                    },
+                    false => Output::Namesake { link, sender },
+                });
             return;
         }
         let way = Way {

@@ -47,6 +47,8 @@ pub enum Reason {
     Ndisc(NdiscError),
     /// The address asked for is not ours.
     NotOwned(IpAddr),
+    /// Another interface of this node on the same segment answers.
+    Sibling(IpAddr),
 }
 
 /// Decides about one frame that came in on an interface with hardware address `mac`.

@@ -30,14 +30,15 @@ mod attachment;
 mod contest;
 mod hand_over;
 mod report;
+mod siblings;
 mod talk;
 mod voice;
 
 use attachment::Attachment;
 pub use attachment::{Leg, Link};
-use contest::announced;
 pub use hand_over::HAND_OVER;
 use hand_over::{Offer, is_taken, standings};
+use siblings::Siblings;
 use voice::{Farewell, Saying, Voice};
 
 /// What happened.
@@ -198,6 +199,7 @@ pub struct Station {
     epoch: (Instant, SystemTime),
     complaints: Vec<(LinkIndex, HeartbeatError)>,
     has_namesake: bool,
+    siblings: Siblings,
     /// Who was said not to answer where.
     mute: BTreeSet<(String, LinkIndex)>,
     /// Who else was said to answer for an address.
@@ -240,6 +242,7 @@ impl Station {
             epoch: (now, wall),
             complaints: Vec::new(),
             has_namesake: false,
+            siblings: Siblings::default(),
             mute: BTreeSet::new(),
             rivals: BTreeSet::new(),
             counts: BTreeMap::new(),
@@ -463,15 +466,6 @@ impl Station {
                 news.extend(messages.into_iter().map(|message| (*index, message)));
             }
             attachment.owned = owned;
-            let announced = announced(attachment, &self.desired, &self.offers, &self.conflicts);
-            if announced != attachment.announced {
-                attachment.announced.clone_from(&announced);
-                let own = announcer::Input::Own {
-                    link: *index,
-                    addresses: announced,
-                };
-                self.announcer.handle(now, own);
-            }
             attachment.next_beat = match attachment.next_beat {
                 _ if !attachment.beats() => None,
                 _ if is_leaving && self.offers.is_empty() => None,
@@ -479,10 +473,29 @@ impl Station {
                 planned => planned,
             };
         }
+        self.announce(now);
         for (link, message) in news {
             self.send(link, None, message.into());
         }
         self.want_probes(now);
+    }
+
+    /// Tells the announcer what is to be announced where.
+    fn announce(&mut self, now: Instant) {
+        let indices: Vec<LinkIndex> = self.links.keys().copied().collect();
+        for link in indices {
+            let announced = self.announced(link);
+            if let Some(attachment) = self.links.get_mut(&link)
+                && attachment.announced != announced
+            {
+                attachment.announced.clone_from(&announced);
+                let own = announcer::Input::Own {
+                    link,
+                    addresses: announced,
+                };
+                self.announcer.handle(now, own);
+            }
+        }
     }
 
     fn receive(&mut self, now: Instant, link: LinkIndex, frame: &[u8]) {
@@ -508,6 +521,10 @@ impl Station {
             return self.note_rival(now, link, address, mac);
         }
         match responder::respond(frame, attachment.link.mac, &attachment.owned) {
+            Verdict::Reply { address, .. } if self.leaves_to_sibling(link, address) => {
+                let reason = Reason::Sibling(address);
+                self.outputs.push_back(Output::Silent { link, reason });
+            }
             Verdict::Reply { address, frame } => {
                 let counts = self.counts.entry(address).or_default();
                 counts.requests += 1;
@@ -581,6 +598,7 @@ impl Station {
     }
 
     fn beat(&mut self, now: Instant) {
+        self.part_siblings(now);
         let due: Vec<LinkIndex> = self
             .links
             .iter()
@@ -718,6 +736,11 @@ impl Station {
                 self.announcer
                     .handle(now, announcer::Input::Refresh { link });
             }
+            liveness::Output::Own {
+                link,
+                from,
+                sequence,
+            } => self.note_own(now, link, &from, sequence),
             liveness::Output::Namesake { link, sender } => self.note_namesake(link, sender),
         }
     }

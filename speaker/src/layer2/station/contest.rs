@@ -4,29 +4,31 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Instant;
 
-use super::{Attachment, MAX_RIVALS, Offer, Output, Station};
-use crate::layer2::conflict::{self, Conflicts, Input};
-use crate::layer2::{Desired, Findings, LinkIndex};
-
-/// What is to be announced of that which is answered for: nothing of which it is not known yet whether
-/// it is somebody else's, and of what another is to take nothing that was not announced before.
-pub(super) fn announced(
-    attachment: &Attachment,
-    desired: &Desired,
-    offers: &BTreeMap<IpAddr, Offer>,
-    conflicts: &Conflicts,
-) -> BTreeSet<IpAddr> {
-    let is_to_be = |address: &&IpAddr| {
-        if offers.contains_key(address) {
-            return attachment.announced.contains(address);
-        }
-        !desired.probed.contains_key(address) || conflicts.found(**address).is_some()
-    };
-    let owned = attachment.owned.iter();
-    owned.filter(is_to_be).copied().collect()
-}
+use super::{MAX_RIVALS, Output, Station};
+use crate::layer2::conflict::{self, Input};
+use crate::layer2::{Findings, LinkIndex};
 
 impl Station {
+    /// What is to be announced of that which is answered for: nothing of which it is not known yet
+    /// whether it is somebody else's, of what another is to take nothing that was not announced before,
+    /// and nothing that another interface on the segment announces.
+    pub(super) fn announced(&self, link: LinkIndex) -> BTreeSet<IpAddr> {
+        let Some(attachment) = self.links.get(&link) else {
+            return BTreeSet::new();
+        };
+        let is_to_be = |address: &&IpAddr| {
+            let is_known = match self.offers.contains_key(address) {
+                true => attachment.announced.contains(address),
+                false => {
+                    let is_probed = self.desired.probed.contains_key(address);
+                    !is_probed || self.conflicts.found(**address).is_some()
+                }
+            };
+            is_known && !self.leaves_to_sibling(link, **address)
+        };
+        attachment.owned.iter().filter(is_to_be).copied().collect()
+    }
+
     /// Asks where it can be asked: on an interface that has settled, since who is another speaker is
     /// known there.
     pub(super) fn want_probes(&mut self, now: Instant) {

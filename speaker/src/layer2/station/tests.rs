@@ -9,6 +9,7 @@ use crate::mutator::mutate;
 use crate::wire::arp::{Operation, Packet};
 
 mod contest;
+mod siblings;
 
 pub(super) const LINK: LinkIndex = LinkIndex(2);
 const OTHER_LINK: LinkIndex = LinkIndex(3);

@@ -52,6 +52,11 @@ impl Voice {
         }
     }
 
+    /// Whether it is of the latest packets, so that it is no recording.
+    pub(super) fn has_said_lately(&self, sequence: u64) -> bool {
+        sequence <= self.sequence && sequence + LATELY > self.sequence
+    }
+
     pub(super) fn speak(&mut self, interface: &str, interval: Duration, saying: Saying) -> Vec<u8> {
         self.sequence += 1;
         Heartbeat {
@@ -74,6 +79,9 @@ impl Voice {
         interval.mul_f64(0.9 + 0.1 * self.rng.f64())
     }
 }
+
+/// Packets that are sent within a few seconds.
+const LATELY: u64 = 128;
 
 /// What a heartbeat is to say.
 #[derive(Debug, Default)]
