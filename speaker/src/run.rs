@@ -459,12 +459,6 @@ impl Speaker {
             let claims = translate::claims(self.segment.take_claims());
             touched.extend(self.world.take_claims(claims));
             let findings = self.segment.take_findings();
-            if !findings.is_empty() {
-                self.owed.add(Differences {
-                    layer2: true,
-                    ..Differences::default()
-                });
-            }
             touched.extend(self.world.find(findings));
             let contested = translate::contested(&report);
             let was_contested = std::mem::replace(&mut self.contested, contested);

@@ -35,6 +35,13 @@ pub enum Input {
         /// Which; addresses that were owned before and are not named are lost.
         addresses: BTreeSet<IpAddr>,
     },
+    /// One more address that it owns.
+    OwnMore {
+        /// Where.
+        link: LinkIndex,
+        /// Which.
+        address: IpAddr,
+    },
     /// What others know of this interface may be wrong: its hardware address changed, its frames take
     /// another way, its carrier returned, or somebody held our addresses meanwhile.
     Refresh {
@@ -119,6 +126,7 @@ impl Announcer {
     pub fn handle(&mut self, now: Instant, input: Input) {
         match input {
             Input::Own { link, addresses } => self.own(now, link, &addresses),
+            Input::OwnMore { link, address } => self.begin(now, (link, address)),
             Input::Refresh { link } => self.refresh(now, link),
             Input::Defend { link, address } => self.defend(now, (link, address)),
         }
@@ -169,10 +177,13 @@ impl Announcer {
             self.unschedule(place);
         }
         for address in addresses {
-            let place = (link, *address);
-            if !self.schedules.contains_key(&place) {
-                self.schedule(place, Schedule::begin(now, now));
-            }
+            self.begin(now, (link, *address));
+        }
+    }
+
+    fn begin(&mut self, now: Instant, place: Place) {
+        if !self.schedules.contains_key(&place) {
+            self.schedule(place, Schedule::begin(now, now));
         }
     }
 
@@ -307,7 +318,7 @@ fn frame_count(address: IpAddr) -> u32 {
 
 /// What is kept of [`FRAMES_A_SECOND`]: the rest is for what a late timer makes up for, and for a batch
 /// that leaves late.
-const PACE: u32 = FRAMES_A_SECOND - 1_000;
+const PACE: u32 = FRAMES_A_SECOND - 1_400;
 
 /// Addresses announced in one go; between two of them questions are answered.
 const BATCH: usize = 64;

@@ -27,7 +27,8 @@ pub const PROBES_A_SECOND: u32 = 12_500;
 /// What happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Input {
-    /// The addresses that are to be asked for, and where; one that is not named is forgotten.
+    /// The addresses that are to be asked for, and where that can be done at present; one that is not
+    /// named is forgotten.
     Want(BTreeMap<IpAddr, BTreeSet<LinkIndex>>),
     /// Somebody else has an address, or is about to take it.
     Seen {
@@ -91,6 +92,8 @@ struct Contest {
 /// What comes next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Step {
+    /// It cannot be asked for.
+    Idle,
     /// It is asked for when it is its turn.
     Queued,
     /// Somebody may still answer.
@@ -185,16 +188,20 @@ impl Conflicts {
             let contest = self.contests.entry(address).or_insert_with(|| Contest {
                 links: BTreeSet::new(),
                 wanted: now,
-                step: Step::Free,
+                step: Step::Idle,
                 found: None,
                 seen: Others::new(),
                 conflicts: 0,
             });
-            let more = !links.is_subset(&contest.links);
-            contest.links = links;
             // On another interface somebody else may have it.
-            if more {
-                self.go(address, Step::Queued);
+            let is_more = !links.is_subset(&contest.links);
+            contest.links = links;
+            match contest.step {
+                // Once is enough.
+                Step::Free => {}
+                _ if contest.links.is_empty() => self.go(address, Step::Idle),
+                _ if is_more => self.go(address, Step::Queued),
+                Step::Idle | Step::Queued | Step::Asked { .. } | Step::Taken { .. } => {}
             }
         }
     }
@@ -232,7 +239,7 @@ impl Conflicts {
                 self.go(address, step);
             }
             Step::Taken { .. } => self.go(address, Step::Queued),
-            Step::Queued | Step::Free => {}
+            Step::Idle | Step::Queued | Step::Free => {}
         }
     }
 
@@ -272,7 +279,7 @@ impl Conflicts {
             Step::Asked { until: at } | Step::Taken { again: at } => {
                 self.due.insert((at, address));
             }
-            Step::Free => {}
+            Step::Idle | Step::Free => {}
         }
     }
 
@@ -285,7 +292,7 @@ impl Conflicts {
             Step::Asked { until: at } | Step::Taken { again: at } => {
                 self.due.remove(&(at, address));
             }
-            Step::Free => {}
+            Step::Idle | Step::Free => {}
         }
     }
 
@@ -345,7 +352,7 @@ pub fn probe(address: IpAddr, mac: Mac) -> Vec<u8> {
 }
 
 /// What is kept of [`PROBES_A_SECOND`].
-const PACE: u32 = PROBES_A_SECOND - 500;
+const PACE: u32 = PROBES_A_SECOND - 700;
 
 /// Addresses asked for in one go.
 const BATCH: usize = 64;

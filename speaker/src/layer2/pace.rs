@@ -45,7 +45,7 @@ impl Pace {
 }
 
 /// How much time can be made up for.
-pub const DEPTH: Duration = Duration::from_millis(20);
+pub const DEPTH: Duration = Duration::from_millis(50);
 
 /// How long frames are gathered for a batch.
 const GATHER: Duration = Duration::from_millis(2);
@@ -86,19 +86,19 @@ mod tests {
     #[test]
     fn a_rate_is_kept_by_whoever_is_late_within_bounds_and_never_exceeded() {
         let five_seconds = Duration::from_secs(5);
-        for late in [0, 1, 5, 15].map(Duration::from_millis) {
+        for late in [0, 1, 15, 45].map(Duration::from_millis) {
             let sent = sent(late, five_seconds);
-            let expected = 4_950..=5_050;
+            let expected = 4_950..=5_100;
             assert!(expected.contains(&sent.len()), "{late:?}: {}", sent.len());
-            assert!(most_in_a_second(&sent) <= 1_000 + 20 + 3, "{late:?}");
+            assert!(most_in_a_second(&sent) <= 1_000 + 50 + 3, "{late:?}");
         }
         let late = sent(Duration::from_millis(100), five_seconds);
-        assert!(late.len() < 2_000, "what was missed for long is lost");
+        assert!(late.len() < 3_000, "what was missed for long is lost");
     }
 
     #[test]
     fn after_a_rest_the_bucket_is_full_and_not_more() {
         let sent = sent(Duration::from_secs(2), Duration::from_secs(5));
-        assert!(most_in_a_second(&sent) <= 22);
+        assert!(most_in_a_second(&sent) <= 52);
     }
 }

@@ -188,8 +188,8 @@ pub struct Station {
     conflicts: Conflicts,
     /// Addresses of which it was found out lately who else has them.
     found: BTreeSet<IpAddr>,
-    /// Something that waited for that may be announced.
-    may_announce: bool,
+    /// Those of them that are still to be announced.
+    cleared: BTreeSet<IpAddr>,
     announcer: Announcer,
     /// Until when this node has only just settled; `None`: it has not yet.
     new_until: Option<Instant>,
@@ -233,7 +233,7 @@ impl Station {
             left_behind: BTreeSet::new(),
             conflicts: Conflicts::new(now),
             found: BTreeSet::new(),
-            may_announce: false,
+            cleared: BTreeSet::new(),
             announcer: Announcer::new(now, incarnation.rotate_left(32), settings.reannounce),
             new_until: None,
             is_new: true,
@@ -473,7 +473,7 @@ impl Station {
                 planned => planned,
             };
         }
-        self.announce(now);
+        self.announce_owned(now);
         for (link, message) in news {
             self.send(link, None, message.into());
         }
@@ -481,7 +481,7 @@ impl Station {
     }
 
     /// Tells the announcer what is to be announced where.
-    fn announce(&mut self, now: Instant) {
+    fn announce_owned(&mut self, now: Instant) {
         let indices: Vec<LinkIndex> = self.links.keys().copied().collect();
         for link in indices {
             let announced = self.announced(link);

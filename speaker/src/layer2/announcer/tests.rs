@@ -110,6 +110,23 @@ fn owning_the_same_again_announces_nothing_anew() {
 }
 
 #[test]
+fn one_more_is_announced_and_the_others_are_not_begun_anew() {
+    let mut bench = bench();
+    bench.own(LINK, addresses(1));
+    bench.run_to(milliseconds(10_000));
+    bench.said.clear();
+    for _ in 0..2 {
+        let more = Input::OwnMore {
+            link: LINK,
+            address: address(1),
+        };
+        bench.announcer.handle(bench.now, more);
+    }
+    bench.run_to(milliseconds(10_100));
+    assert_eq!(bench.said, [(milliseconds(10_000), LINK, address(1))]);
+}
+
+#[test]
 fn interfaces_do_not_touch_each_other() {
     let mut bench = bench();
     bench.own(LINK, addresses(1));
@@ -197,7 +214,7 @@ fn many_addresses_have_their_first_round_within_a_second_and_keep_the_pace() {
         10_000,
         "nothing twice before everything once"
     );
-    assert!(bench.times()[9_999] > milliseconds(800));
+    assert!(bench.times()[9_999] > milliseconds(700));
     bench.run_to(milliseconds(20_000));
     let most = frames_by_second(&bench.said).into_iter().max().unwrap();
     assert!(most < FRAMES_A_SECOND, "{most}");
@@ -207,7 +224,7 @@ fn many_addresses_have_their_first_round_within_a_second_and_keep_the_pace() {
     for at in bench.times() {
         *by_time.entry(at).or_default() += 1;
     }
-    assert!(by_time.values().all(|count| *count <= many(20)));
+    assert!(by_time.values().all(|count| *count <= many(50)));
 }
 
 #[test]

@@ -167,6 +167,27 @@ fn what_is_wanted_no_more_is_forgotten_wherever_it_was() {
 }
 
 #[test]
+fn it_is_asked_for_when_there_is_somewhere_to_ask_and_not_again_once_it_is_free() {
+    let mut bench = bench();
+    bench.want([address(1)], &[]);
+    bench.run_to(Duration::from_secs(1));
+    assert_eq!((bench.probes.len(), bench.others(1)), (0, None));
+    bench.want([address(1)], &[LINK]);
+    bench.run_to(milliseconds(1_100));
+    bench.want([address(1)], &[]);
+    bench.run_to(Duration::from_secs(2));
+    assert_eq!(bench.others(1), None, "nobody could have answered");
+    bench.want([address(1)], &[LINK]);
+    bench.run_to(Duration::from_secs(3));
+    assert_eq!((bench.probes.len(), bench.others(1)), (2, Some(vec![])));
+    for links in [&[][..], &[LINK], &[LINK, OTHER_LINK]] {
+        bench.want([address(1)], links);
+        bench.run_to(Duration::from_secs(4));
+        assert_eq!((bench.probes.len(), bench.others(1)), (2, Some(vec![])));
+    }
+}
+
+#[test]
 fn an_interface_that_is_added_is_asked_on() {
     let mut bench = bench();
     bench.want([address(1)], &[LINK]);

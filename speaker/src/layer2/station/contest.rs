@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Instant;
 
-use super::{MAX_RIVALS, Output, Station};
+use super::{Attachment, MAX_RIVALS, Output, Station};
+use crate::layer2::announcer;
 use crate::layer2::conflict::{self, Input};
 use crate::layer2::{Findings, LinkIndex};
 
@@ -32,7 +33,9 @@ impl Station {
     /// Asks where it can be asked: on an interface that has settled, since who is another speaker is
     /// known there.
     pub(super) fn want_probes(&mut self, now: Instant) {
-        let mut wanted: BTreeMap<IpAddr, BTreeSet<LinkIndex>> = BTreeMap::new();
+        let all = self.desired.probed.keys();
+        let mut wanted: BTreeMap<IpAddr, BTreeSet<LinkIndex>> =
+            all.map(|address| (*address, BTreeSet::new())).collect();
         for (link, attachment) in self.links.iter().filter(|(_, link)| link.is_settled) {
             for address in self.desired.probed_on(&attachment.link.name) {
                 wanted.entry(address).or_default().insert(*link);
@@ -45,13 +48,32 @@ impl Station {
     pub(super) fn contest(&mut self, now: Instant) {
         self.conflicts.handle_timeout(now);
         self.follow_conflicts();
-        if std::mem::take(&mut self.may_announce) {
-            self.apply(now);
+        for address in std::mem::take(&mut self.cleared) {
+            self.announce(now, address);
+        }
+    }
+
+    /// Announces it where it is answered for: to look at all of them for each would take too long.
+    fn announce(&mut self, now: Instant, address: IpAddr) {
+        if self.offers.contains_key(&address) {
+            return;
+        }
+        let answers = |(link, attachment): (&LinkIndex, &Attachment)| {
+            let is_owned = attachment.owned.contains(&address);
+            (is_owned && !self.leaves_to_sibling(*link, address)).then_some(*link)
+        };
+        let links: Vec<LinkIndex> = self.links.iter().filter_map(answers).collect();
+        for link in links {
+            let attachment = self.links.get_mut(&link);
+            if attachment.is_some_and(|attachment| attachment.announced.insert(address)) {
+                let more = announcer::Input::OwnMore { link, address };
+                self.announcer.handle(now, more);
+            }
         }
     }
 
     fn follow_conflicts(&mut self) {
-        let mut has_found = false;
+        let count = self.found.len();
         while let Some(output) = self.conflicts.poll() {
             match output {
                 conflict::Output::Probe { link, address } => {
@@ -60,12 +82,14 @@ impl Station {
                         self.outputs.push_back(Output::Send { link, frame });
                     }
                 }
-                conflict::Output::Found { address } => has_found |= self.found.insert(address),
+                conflict::Output::Found { address } => {
+                    self.found.insert(address);
+                    self.cleared.insert(address);
+                }
             }
         }
-        if has_found {
+        if self.found.len() > count {
             self.claims_taken += 1;
-            self.may_announce = true;
             self.outputs.push_back(Output::Changed);
         }
     }
