@@ -90,10 +90,25 @@ pub struct Report {
     pub nodes: BTreeMap<String, NodeHealth>,
     /// Grows when there are claims to be taken.
     pub claims: u64,
+    /// Grows when somebody else was seen to answer for a held address.
+    pub rivals: u64,
 }
 
 /// What the others say of some addresses: all that is said of each.
 pub type ClaimsByAddress = BTreeMap<IpAddr, Vec<(claims::Source, claims::Standing)>>;
+
+/// Somebody else whose frames say that an address is theirs which is answered for here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rival {
+    /// On which interface.
+    pub interface: String,
+    /// Which address.
+    pub address: IpAddr,
+    /// Its hardware address.
+    pub mac: String,
+    /// The node, if it is one that was ever heard.
+    pub node: Option<String>,
+}
 
 /// An interface fit for announcing.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -24,6 +24,17 @@ pub struct Snapshot {
     pub sessions: BTreeMap<SocketAddr, SessionStatus>,
     /// What the source has brought.
     pub source: Source,
+    /// How often somebody else held what this node holds.
+    pub rivals: Rivals,
+}
+
+/// How often somebody else was found to hold an address that this node holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Rivals {
+    /// By what another node says.
+    pub by_heartbeat: u64,
+    /// By what is seen on the wire.
+    pub by_frame: u64,
 }
 
 /// For whom an address is announced.
@@ -72,6 +83,7 @@ pub fn render(snapshot: &Snapshot, counts: &BTreeMap<IpAddr, Counts>) -> String 
     page.sessions(&snapshot.sessions);
     page.messages(&snapshot.sessions);
     page.source(snapshot.source);
+    page.rivals(snapshot.rivals);
     let text = TextEncoder::new().encode_to_string(&page.0.gather());
     text.expect("every metric has a name and a value")
 }
@@ -232,6 +244,19 @@ impl Page {
         for (name, help, value) in gauges {
             self.gauge(name, help, &[], [(Vec::new(), value.into())].into_iter());
         }
+    }
+
+    fn rivals(&self, rivals: Rivals) {
+        let rows = [
+            ("heartbeat", rivals.by_heartbeat),
+            ("frame", rivals.by_frame),
+        ];
+        self.counter(
+            "ferrolb_layer2_rivals_total",
+            "Times that somebody else came to hold an address that this node holds, by how that was seen.",
+            &["seen"],
+            rows.into_iter().map(|(seen, value)| (vec![seen.to_owned()], value)),
+        );
     }
 
     fn gauge(

@@ -246,6 +246,9 @@ pub fn warnings(
         .collect()
 }
 
+/// The event reason that operators know.
+pub const ANNOUNCE_FAILED: &str = "announceFailed";
+
 /// The end of the longest whole beginning within so many octets.
 fn boundary(text: &str, longest: usize) -> usize {
     let mut ends = (0..=longest.min(text.len())).rev();

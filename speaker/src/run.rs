@@ -21,6 +21,7 @@ mod cluster;
 mod hand_off;
 mod memory;
 mod rebalance;
+mod rivals;
 mod segment;
 mod sessions;
 mod source;
@@ -49,6 +50,7 @@ use cluster::ClusterLink;
 use hand_off::HandOffLink;
 use memory::Memory;
 use rebalance::{Rebalance, Step};
+use rivals::Rivals;
 use segment::{News, SegmentLink};
 use sessions::Sessions;
 use source::{Batch, Source};
@@ -174,6 +176,7 @@ struct Speaker {
     segment: SegmentLink,
     /// Interfaces on which other nodes listen.
     contested: BTreeSet<String>,
+    rivals: Rivals,
     sessions: Sessions,
     hand_off: HandOffLink,
     status: StatusLink,
@@ -226,6 +229,7 @@ impl Speaker {
             },
             segment: SegmentLink::default(),
             contested: BTreeSet::new(),
+            rivals: Rivals::default(),
             sessions: Sessions::default(),
             hand_off,
             cluster,
@@ -397,6 +401,8 @@ impl Speaker {
 
     /// The next plan depends on what this one makes this node hold.
     fn note_decided(&mut self, address: IpAddr, plan: Option<&AddressPlan>) {
+        let is_held = plan.is_some_and(|plan| plan.layer2.is_held());
+        self.rivals.note_held(Instant::now(), address, is_held);
         match plan.map(|plan| plan.layer2.decision()) {
             Some(decision) => self.world.note_decision(address, decision),
             None => self.world.forget(address),
@@ -456,6 +462,7 @@ impl Speaker {
             touched.extend(self.world.take_claims(claims));
             let contested = translate::contested(&report);
             let was_contested = std::mem::replace(&mut self.contested, contested);
+            self.note_rivals(Instant::now(), touched.iter().copied());
             self.replan(touched);
             if self.contested != was_contested {
                 self.report_announced();

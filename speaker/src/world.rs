@@ -249,6 +249,26 @@ impl World {
         self.claims.get(&address).map_or(&[], Vec::as_slice)
     }
 
+    /// The nodes that say they hold the address where this node holds it, each with the interface of
+    /// this one.
+    pub fn rivals_at(&self, address: IpAddr) -> impl Iterator<Item = (&str, &str)> {
+        let held = self.held.get(&address);
+        let claims = held.map_or(&[][..], |_| self.claims_at(address));
+        let holders = claims
+            .iter()
+            .filter(|claim| claim.standing == Standing::Holds);
+        holders.filter_map(move |claim| {
+            let Segment::Known { heard, .. } = &self.segment else {
+                return None;
+            };
+            let mut ways = heard.get(&*claim.node)?.iter();
+            let (link, _) = ways.find(|(link, from)| {
+                held.is_some_and(|held| held.on.contains(*link)) && from.contains(&*claim.interface)
+            })?;
+            Some((&*claim.node, link.as_str()))
+        })
+    }
+
     /// Notes what was decided about an address: the next decision depends on it.
     pub fn note_decision(&mut self, address: IpAddr, decision: Decision) {
         let was_held = self.held.remove(&address).is_some();

@@ -110,7 +110,8 @@ pub enum Output {
         /// Its hardware address.
         sender: Mac,
     },
-    /// Somebody else says that an address is theirs which is answered for here; said once for each.
+    /// Somebody else says that an address is theirs which is answered for here; said of each once in a
+    /// while.
     Rival {
         /// On which interface.
         interface: String,
@@ -190,8 +191,10 @@ pub struct Station {
     has_namesake: bool,
     /// Who was said not to answer where.
     mute: BTreeSet<(String, LinkIndex)>,
-    /// Who else was said to answer for an address.
-    rivals: BTreeSet<(IpAddr, Mac)>,
+    /// Who else was said to answer for an address, and when.
+    rivals: BTreeMap<(IpAddr, Mac), Instant>,
+    /// How often that was said.
+    rivals_told: u64,
     counts: BTreeMap<IpAddr, Counts>,
     outputs: VecDeque<Output>,
 }
@@ -228,7 +231,8 @@ impl Station {
             complaints: Vec::new(),
             has_namesake: false,
             mute: BTreeSet::new(),
-            rivals: BTreeSet::new(),
+            rivals: BTreeMap::new(),
+            rivals_told: 0,
             counts: BTreeMap::new(),
             outputs: VecDeque::new(),
         }

@@ -67,7 +67,8 @@ struct Inbox {
 struct Letters {
     wanted: BTreeMap<Key, Option<Wanted>>,
     uids: BTreeMap<ServiceKey, Option<String>>,
-    warnings: BTreeMap<ServiceKey, String>,
+    /// Service, reason and message.
+    warnings: BTreeSet<(ServiceKey, &'static str, String)>,
     is_complete: bool,
     /// Nothing is to be said any more but how the sessions stand.
     is_last: bool,
@@ -108,9 +109,13 @@ impl Reports {
         self.put(|letters| letters.uids.extend(uids));
     }
 
-    /// Warns that a Service cannot be announced.
-    pub fn warn(&self, service: ServiceKey, message: String) {
-        self.put(|letters| drop(letters.warnings.insert(service, message)));
+    /// Warns of something that happened to a Service.
+    pub fn warn(&self, service: ServiceKey, reason: &'static str, message: String) {
+        self.put(|letters| {
+            if letters.warnings.len() < WARNINGS {
+                letters.warnings.insert((service, reason, message));
+            }
+        });
     }
 
     /// Says how the sessions stand in the end, and ends; gives up when that takes too long.
@@ -229,13 +234,13 @@ impl Driver {
         if letters.is_complete {
             self.ledger.complete();
         }
-        for (service, message) in letters.warnings {
+        for (service, reason, message) in letters.warnings {
             let uid = self.ledger.uid(&service).unwrap_or_default().to_owned();
             self.ledger.tell(Event {
                 service,
                 uid,
                 is_warning: true,
-                reason: ANNOUNCE_FAILED,
+                reason,
                 message,
             });
         }
@@ -583,5 +588,5 @@ const HEARD: usize = 256;
 /// Who manages the fields.
 const FIELD_MANAGER: &str = "ferrolb-speaker";
 
-/// The event reason that operators know.
-const ANNOUNCE_FAILED: &str = "announceFailed";
+/// How many warnings wait for a server that does not answer: they are for people, who read no more.
+const WARNINGS: usize = 10_000;

@@ -125,8 +125,20 @@ impl ClusterLink {
         };
         if let Some(reports) = &self.reports {
             for (service, message) in reports::warnings(&known.snapshot.node, old, new) {
-                reports.warn(service, message);
+                reports.warn(service, reports::ANNOUNCE_FAILED, message);
             }
+        }
+    }
+
+    /// So often somebody else held what this node holds.
+    pub(super) fn note_rivals(&self, rivals: metrics::Rivals) {
+        self.known().snapshot.rivals = rivals;
+    }
+
+    /// Warns of something that happened to a Service.
+    pub(super) fn warn(&self, service: ServiceKey, reason: &'static str, message: String) {
+        if let Some(reports) = &self.reports {
+            reports.warn(service, reason, message);
         }
     }
 

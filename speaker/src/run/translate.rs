@@ -222,6 +222,7 @@ mod tests {
                 ("leaving".to_owned(), health(&["eth0"], true)),
             ]),
             claims: 0,
+            rivals: 0,
         }
     }
 

@@ -45,6 +45,7 @@ impl Station {
             interfaces: interfaces.collect(),
             nodes: nodes.collect(),
             claims: self.claims_taken,
+            rivals: self.rivals_told,
         }
     }
 

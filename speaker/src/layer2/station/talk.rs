@@ -70,21 +70,35 @@ impl Station {
         self.announcer.handle(now, defend);
         let interface = self.name_of(link);
         if let Some(interface) = interface
-            && self.rivals.len() < MAX_RIVALS
-            && self.rivals.insert((address, mac))
+            && self.may_tell_rival(now, address, mac)
         {
+            self.rivals.insert((address, mac), now);
+            self.rivals_told += 1;
             self.outputs.push_back(Output::Rival {
                 interface,
                 address,
                 mac,
                 node,
             });
+            self.outputs.push_back(Output::Changed);
         }
+    }
+
+    fn may_tell_rival(&mut self, now: Instant, address: IpAddr, mac: Mac) -> bool {
+        let is_fresh = |told: &Instant| now < *told + RIVAL_AGAIN;
+        if self.rivals.len() >= MAX_RIVALS {
+            self.rivals.retain(|_, told| is_fresh(told));
+        }
+        let told = self.rivals.get(&(address, mac));
+        self.rivals.len() < MAX_RIVALS && !told.is_some_and(is_fresh)
     }
 }
 
 /// Time between two answers to those who ask what is claimed.
 const TELL_AGAIN: Duration = Duration::from_millis(50);
 
-/// More are worth no log lines.
+/// Time between two words on one rival.
+const RIVAL_AGAIN: Duration = Duration::from_secs(10);
+
+/// More are worth no words.
 const MAX_RIVALS: usize = 1024;
