@@ -26,6 +26,8 @@ pub struct Snapshot {
     pub source: Source,
     /// How often somebody else held what this node holds.
     pub rivals: Rivals,
+    /// Nodes that live and are not heard, each with the interface.
+    pub blocked: BTreeSet<(String, String)>,
 }
 
 /// How often somebody else was found to hold an address that this node holds.
@@ -84,6 +86,7 @@ pub fn render(snapshot: &Snapshot, counts: &BTreeMap<IpAddr, Counts>) -> String 
     page.messages(&snapshot.sessions);
     page.source(snapshot.source);
     page.rivals(snapshot.rivals);
+    page.blocked(&snapshot.blocked);
     let text = TextEncoder::new().encode_to_string(&page.0.gather());
     text.expect("every metric has a name and a value")
 }
@@ -256,6 +259,16 @@ impl Page {
             "Times that somebody else came to hold an address that this node holds, by how that was seen.",
             &["seen"],
             rows.into_iter().map(|(seen, value)| (vec![seen.to_owned()], value)),
+        );
+    }
+
+    fn blocked(&self, blocked: &BTreeSet<(String, String)>) {
+        let rows = blocked.iter();
+        self.gauge(
+            "ferrolb_layer2_heartbeat_blocked",
+            "1 for each node that lives and is not heard, by the interface on which it should be.",
+            &["node", "interface"],
+            rows.map(|(node, interface)| (vec![node.clone(), interface.clone()], 1)),
         );
     }
 

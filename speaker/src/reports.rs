@@ -12,6 +12,7 @@
 pub mod driver;
 pub mod ledger;
 mod object;
+mod sign;
 
 use std::collections::BTreeSet;
 
@@ -19,7 +20,9 @@ use ferrolb_crds::api::{self, Resource, SessionState};
 use ferrolb_crds::model::ServiceKey;
 use ferrolb_crds::validate::Statement;
 
-pub use object::{Seen, event, label, labels, metadata, name, seen, status};
+pub use sign::Sign;
+
+pub use object::{Seen, event, label, labels, metadata, name, node_event, seen, signed, status};
 
 use crate::plan::{AddressPlan, Interfaces, Layer2, Plan, Reason};
 use crate::world::World;
@@ -94,6 +97,17 @@ pub struct Event {
     pub service: ServiceKey,
     /// Which object that is.
     pub uid: String,
+    /// Whether somebody should worry.
+    pub is_warning: bool,
+    /// Why, in one word.
+    pub reason: &'static str,
+    /// What, in a sentence.
+    pub message: String,
+}
+
+/// Something that happened to this node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notice {
     /// Whether somebody should worry.
     pub is_warning: bool,
     /// Why, in one word.

@@ -16,6 +16,7 @@
     reason = "driver: reads the clock, starts the tasks it owns"
 )]
 
+mod blocked;
 mod changes;
 mod cluster;
 mod hand_off;
@@ -45,6 +46,7 @@ use crate::plan::{self, AddressPlan, Plan};
 use crate::status::request::{Demand, Move, Rebalancing, Request};
 use crate::status::{self, Asked, Document, Facts, Listener, NodeFile, Since};
 use crate::world::{Identity, Segment, World};
+use blocked::BlockedLink;
 use changes::{Differences, Owed};
 use cluster::ClusterLink;
 use hand_off::HandOffLink;
@@ -146,6 +148,8 @@ enum Event {
     Layer2(News),
     /// It is known what this node held when it last ran.
     Memory,
+    /// The API server shows something else of those that are not heard.
+    Lookout,
     /// Some session has news.
     Session,
     /// A session that was told to stop has stopped.
@@ -177,6 +181,8 @@ struct Speaker {
     /// Interfaces on which other nodes listen.
     contested: BTreeSet<String>,
     rivals: Rivals,
+    /// Those that should be heard and never were.
+    blocked: BlockedLink,
     sessions: Sessions,
     hand_off: HandOffLink,
     status: StatusLink,
@@ -196,6 +202,7 @@ struct StatusLink {
 
 impl Speaker {
     fn start(settings: Settings, source: Source, client: Option<Client>) -> Self {
+        let mut blocked = BlockedLink::default();
         let (file, hand_off, cluster) = match &settings.origin {
             Origin::Manifests { state, .. } => {
                 let node = settings.identity.node.clone();
@@ -203,6 +210,7 @@ impl Speaker {
                 (Some(file), HandOffLink::start(), None)
             }
             Origin::Cluster(cluster) => {
+                blocked = BlockedLink::start(client.clone(), &settings);
                 let cluster = ClusterLink::start(&settings, cluster, client);
                 (None, HandOffLink::none(), Some(cluster))
             }
@@ -230,6 +238,7 @@ impl Speaker {
             segment: SegmentLink::default(),
             contested: BTreeSet::new(),
             rivals: Rivals::default(),
+            blocked,
             sessions: Sessions::default(),
             hand_off,
             cluster,
@@ -258,12 +267,14 @@ impl Speaker {
             self.status.due,
             self.hand_off.deadline(),
             self.recall_by,
+            self.blocked.deadline(),
         ];
         let deadline = deadlines.into_iter().flatten().min();
         tokio::select! {
             batch = self.source.next() => Event::Batch(batch),
             news = self.segment.next() => Event::Layer2(news),
             () = self.memory.changed() => Event::Memory,
+            () = self.blocked.changed() => Event::Lookout,
             () = self.sessions.news() => Event::Session,
             () = self.sessions.stopped() => Event::SessionStopped,
             () = self.hand_off.changed() => Event::HandOff,
@@ -286,6 +297,7 @@ impl Speaker {
             Event::Layer2(News::Report) => self.hear(),
             Event::Layer2(News::Ended) => self.lose_layer2(),
             Event::Memory => self.begin(),
+            Event::Lookout => self.hear(),
             Event::Session => self.note_sessions(),
             Event::SessionStopped => self.apply_sessions(),
             Event::HandOff => {
@@ -321,12 +333,21 @@ impl Speaker {
         }
         let mut touched = BTreeSet::new();
         let mut is_synced = false;
+        let has_nodes = batch
+            .changes
+            .iter()
+            .any(|change| matches!(change, Change::Node(..) | Change::Config(_)));
         for change in batch.changes {
             is_synced |= change == Change::Synced;
             touched.extend(self.world.apply(change));
         }
         self.is_synced |= is_synced;
         match self.is_ready {
+            // Who should be heard, and what those hold that are not, may be others by now.
+            true if has_nodes || self.blocked.is_active() => {
+                self.replan(touched);
+                self.hear();
+            }
             true => self.replan(touched),
             false => self.begin(),
         }
@@ -457,8 +478,9 @@ impl Speaker {
 
     fn hear(&mut self) {
         if let Some(report) = self.segment.report() {
-            let mut touched = self.world.hear(translate::segment(&report));
             let claims = translate::claims(self.segment.take_claims());
+            let (segment, claims) = self.look_out(&report, translate::segment(&report), claims);
+            let mut touched = self.world.hear(segment);
             touched.extend(self.world.take_claims(claims));
             let contested = translate::contested(&report);
             let was_contested = std::mem::replace(&mut self.contested, contested);
@@ -467,6 +489,8 @@ impl Speaker {
             if self.contested != was_contested {
                 self.report_announced();
             }
+        } else {
+            self.blocked.pause();
         }
     }
 
@@ -557,6 +581,9 @@ impl Speaker {
         if self.recall_by.is_some_and(|at| at <= now) {
             self.begin();
         }
+        if self.blocked.deadline().is_some_and(|at| at <= now) {
+            self.hear();
+        }
         if let Some(step) = self.rebalance.handle_timeout(now) {
             self.move_address(step);
         }
@@ -595,6 +622,7 @@ impl Speaker {
             layer2: self.segment.report().as_ref(),
             sessions: &self.sessions.statuses(),
             hand_off: self.hand_off.report(),
+            blocked: self.blocked.status(),
         })
     }
 
@@ -632,6 +660,7 @@ impl Speaker {
                 layer2: None,
                 sessions: &BTreeMap::new(),
                 hand_off: hand_off.as_ref(),
+                blocked: Vec::new(),
             });
             self.status.want(document);
         }

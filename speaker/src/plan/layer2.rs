@@ -185,6 +185,19 @@ pub fn heartbeat(world: &World) -> Option<Interfaces> {
     Interfaces::union(advertisements.filter(|ad| ad.selects_node(&node.labels)))
 }
 
+/// The other nodes that some L2Advertisement may ever have announce, but for those excepted.
+pub fn candidates(world: &World, is_excepted: impl Fn(&str) -> bool) -> BTreeSet<String> {
+    let this = &world.identity().node;
+    let others = world.nodes().into_iter();
+    let others = others.filter(|node| node.name != *this && !is_excepted(&node.name));
+    let may_announce = |node: &Cow<'_, Node>| {
+        let mut advertisements = world.config().l2_advertisements.values();
+        node_is_fit(world, node).is_ok() && advertisements.any(|ad| ad.selects_node(&node.labels))
+    };
+    let candidates = others.filter(may_announce);
+    candidates.map(|node| node.name.clone()).collect()
+}
+
 type Links = BTreeMap<String, LinkState>;
 
 /// Plans one address, and says for each claim why this node does not announce it, if it does not.

@@ -61,6 +61,9 @@ pub struct Layer2 {
     pub remembered: Vec<String>,
     /// Other nodes ever heard.
     pub nodes: Vec<Node>,
+    /// Other nodes that live by the API server's view, should be heard, and never were.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub blocked: Vec<Blocked>,
     /// Interfaces fit for announcing.
     pub interfaces: Vec<Interface>,
 }
@@ -113,6 +116,18 @@ pub struct Node {
     /// On which interfaces of this node it is heard.
     pub heard_on: Vec<String>,
     /// When it last came up or went down.
+    pub since: String,
+}
+
+/// A node that lives and is not heard.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Blocked {
+    /// Its name.
+    pub node: String,
+    /// On which interfaces of this node it should be heard.
+    pub interfaces: Vec<String>,
+    /// Since when that is known.
     pub since: String,
 }
 

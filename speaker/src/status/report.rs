@@ -8,8 +8,8 @@ use ferrolb_crds::model::{self, Neighbor};
 use ipnet::IpNet;
 
 use super::document::{
-    Document, ESTABLISHED, HandOff, Held, Interface, Layer2, Node, NotHeld, Prefix, RefusedPort,
-    Service, ServiceAddress, Session, Source,
+    Blocked, Document, ESTABLISHED, HandOff, Held, Interface, Layer2, Node, NotHeld, Prefix,
+    RefusedPort, Service, ServiceAddress, Session, Source,
 };
 use crate::bgp::{SessionState, SessionStatus};
 use crate::plan::{self, AddressPlan, Attributes, Holding, Interfaces, PeerPlan, Plan, Reason};
@@ -17,7 +17,7 @@ use crate::world::{Segment, World};
 use crate::{layer2, nft};
 
 /// Everything the document is made of.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Facts<'a> {
     /// What the speaker knows.
     pub world: &'a World,
@@ -35,6 +35,8 @@ pub struct Facts<'a> {
     pub sessions: &'a BTreeMap<String, SessionStatus>,
     /// What the hand-off reports; `None`: kube-proxy takes the traffic.
     pub hand_off: Option<&'a nft::Report>,
+    /// Nodes that live and are not heard.
+    pub blocked: Vec<Blocked>,
 }
 
 /// Since when things are as they are.
@@ -85,6 +87,7 @@ fn layer2_part(facts: &Facts<'_>) -> Layer2 {
             .iter()
             .map(ToString::to_string)
             .collect(),
+        blocked: facts.blocked.clone(),
         ..Layer2::default()
     };
     for (address, plan) in &facts.plan.addresses {

@@ -63,9 +63,20 @@ fn layer2(out: &mut String, layer2: &Layer2) {
             (false, false) => "down",
         };
         let on = node.heard_on.join(", ");
-        row([&node.name, state, &on, &format!("since {}", node.since)])
+        row([&node.name, state, &on, &format!("since {}", node.since), ""])
     });
-    table(out, nodes.collect());
+    let blocked = layer2.blocked.iter().map(|blocked| {
+        let on = blocked.interfaces.join(", ");
+        let why = "lives by the API server's view, never heard";
+        row([
+            &blocked.node,
+            "blocked",
+            &on,
+            &format!("since {}", blocked.since),
+            why,
+        ])
+    });
+    table(out, nodes.chain(blocked).collect());
     section(out, "interfaces");
     let interfaces = layer2.interfaces.iter().map(|interface| {
         let state = if interface.is_up { "up" } else { "down" };
