@@ -10,6 +10,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ferrolb_crds::{api, duration};
 
+use crate::delivery::Check;
 use crate::layer2::heartbeat::INTERVALS;
 use crate::run::{Cluster, Heartbeat, Origin, Settings};
 use crate::status::request::Demand;
@@ -75,6 +76,10 @@ pub struct RunArguments {
     /// Silence after which a node is down [default: three intervals plus skew].
     #[arg(long, value_name = "DURATION", value_parser = interval)]
     heartbeat_down_after: Option<Duration>,
+    /// Ask this whether traffic for Services is delivered on this node, once a second, and let another
+    /// node answer while it is not; kube-proxy's is http://127.0.0.1:10256/healthz.
+    #[arg(long, value_name = "URL", env = "FERROLB_DELIVERY_CHECK", value_parser = check)]
+    delivery_check: Option<Check>,
     /// In a cluster: where /metrics is served, on the port that --port says.
     #[arg(long, value_name = "IP", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
     metrics_address: IpAddr,
@@ -223,6 +228,7 @@ impl RunArguments {
             heartbeat,
             heartbeat_interval: self.heartbeat_interval,
             heartbeat_down_after: self.heartbeat_down_after,
+            delivery_check: self.delivery_check,
             identity: Identity {
                 node,
                 // MetalLB's manifests pass an empty class for none.
@@ -296,6 +302,10 @@ fn node_name(text: &str) -> Result<String, String> {
          and begins and ends with a letter or digit"
             .to_owned()
     })
+}
+
+fn check(text: &str) -> Result<Check, String> {
+    Check::parse(text).map_err(|error| error.to_string())
 }
 
 fn interval(text: &str) -> Result<Duration, String> {

@@ -69,6 +69,8 @@ pub struct Desired {
     pub remembered: BTreeSet<IpAddr>,
     /// Where to send heartbeats; `None`: this node is no candidate, says so, and sends none.
     pub heartbeat: Option<Interfaces>,
+    /// What arrives at this node is not delivered: the others are to know.
+    pub is_failing: bool,
 }
 
 /// Number of a network interface.
@@ -140,6 +142,8 @@ pub struct NodeHealth {
     pub listens_on: BTreeMap<String, BTreeSet<String>>,
     /// It said that it is leaving.
     pub is_leaving: bool,
+    /// It said that what arrives there is not delivered.
+    pub is_failing: bool,
     /// It is known what it claims where it is heard.
     pub is_known: bool,
     /// When it last came up or went down.

@@ -9,6 +9,7 @@
 pub mod backoff;
 pub mod bgp;
 pub mod cli;
+pub mod delivery;
 pub mod layer2;
 pub mod lookout;
 pub mod metrics;

@@ -28,6 +28,8 @@ pub struct Snapshot {
     pub rivals: Rivals,
     /// Nodes that live and are not heard, each with the interface.
     pub blocked: BTreeSet<(String, String)>,
+    /// Whether what arrives here is delivered; `None`: nobody is asked, or has answered for long enough.
+    pub delivers: Option<bool>,
 }
 
 /// How often somebody else was found to hold an address that this node holds.
@@ -87,6 +89,7 @@ pub fn render(snapshot: &Snapshot, counts: &BTreeMap<IpAddr, Counts>) -> String 
     page.source(snapshot.source);
     page.rivals(snapshot.rivals);
     page.blocked(&snapshot.blocked);
+    page.delivery(snapshot.delivers);
     let text = TextEncoder::new().encode_to_string(&page.0.gather());
     text.expect("every metric has a name and a value")
 }
@@ -269,6 +272,16 @@ impl Page {
             "1 for each node that lives and is not heard, by the interface on which it should be.",
             &["node", "interface"],
             rows.map(|(node, interface)| (vec![node.clone(), interface.clone()], 1)),
+        );
+    }
+
+    fn delivery(&self, delivers: Option<bool>) {
+        let rows = delivers.into_iter();
+        self.gauge(
+            "ferrolb_delivering",
+            "1 while what arrives at this node is delivered, 0 while it is not.",
+            &[],
+            rows.map(|delivers| (Vec::new(), delivers.into())),
         );
     }
 

@@ -19,6 +19,7 @@
 mod blocked;
 mod changes;
 mod cluster;
+mod delivery;
 mod hand_off;
 mod memory;
 mod rebalance;
@@ -42,13 +43,15 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
+use crate::delivery::Check;
 use crate::plan::{self, AddressPlan, Plan};
 use crate::status::request::{Demand, Move, Rebalancing, Request};
 use crate::status::{self, Asked, Document, Facts, Listener, NodeFile, Since};
 use crate::world::{Identity, Segment, World};
-use blocked::BlockedLink;
+use blocked::{BlockedLink, Seen};
 use changes::{Differences, Owed};
 use cluster::ClusterLink;
+use delivery::DeliveryLink;
 use hand_off::HandOffLink;
 use memory::Memory;
 use rebalance::{Rebalance, Step};
@@ -72,6 +75,8 @@ pub struct Settings {
     pub heartbeat_interval: Duration,
     /// Silence after which a node is down; `None`: three intervals plus skew.
     pub heartbeat_down_after: Option<Duration>,
+    /// Whom to ask whether what arrives here is delivered; `None`: nobody, it is.
+    pub delivery_check: Option<Check>,
     /// Socket for `status`.
     pub socket: PathBuf,
 }
@@ -150,6 +155,8 @@ enum Event {
     Memory,
     /// The API server shows something else of those that are not heard.
     Lookout,
+    /// What arrives here is delivered, or is not, other than before.
+    Delivery,
     /// Some session has news.
     Session,
     /// A session that was told to stop has stopped.
@@ -183,6 +190,7 @@ struct Speaker {
     rivals: Rivals,
     /// Those that should be heard and never were.
     blocked: BlockedLink,
+    delivery: DeliveryLink,
     sessions: Sessions,
     hand_off: HandOffLink,
     status: StatusLink,
@@ -239,6 +247,7 @@ impl Speaker {
             contested: BTreeSet::new(),
             rivals: Rivals::default(),
             blocked,
+            delivery: DeliveryLink::start(settings.delivery_check.clone()),
             sessions: Sessions::default(),
             hand_off,
             cluster,
@@ -275,6 +284,7 @@ impl Speaker {
             news = self.segment.next() => Event::Layer2(news),
             () = self.memory.changed() => Event::Memory,
             () = self.blocked.changed() => Event::Lookout,
+            () = self.delivery.changed() => Event::Delivery,
             () = self.sessions.news() => Event::Session,
             () = self.sessions.stopped() => Event::SessionStopped,
             () = self.hand_off.changed() => Event::HandOff,
@@ -298,6 +308,7 @@ impl Speaker {
             Event::Layer2(News::Ended) => self.lose_layer2(),
             Event::Memory => self.begin(),
             Event::Lookout => self.hear(),
+            Event::Delivery => self.take_verdict(),
             Event::Session => self.note_sessions(),
             Event::SessionStopped => self.apply_sessions(),
             Event::HandOff => {
@@ -472,15 +483,25 @@ impl Speaker {
     fn tell_layer2(&self) {
         let (plan, hand_off) = (&self.plan, &self.hand_off);
         let remembered = self.world.remembered();
-        self.segment
-            .want(|| translate::layer2_desired(plan, remembered, announced(plan, hand_off)));
+        let is_failing = self.delivery.is_failing();
+        self.segment.want(|| {
+            let announced = announced(plan, hand_off);
+            translate::layer2_desired(plan, remembered, is_failing, announced)
+        });
     }
 
     fn hear(&mut self) {
         if let Some(report) = self.segment.report() {
             let claims = translate::claims(self.segment.take_claims());
-            let (segment, claims) = self.look_out(&report, translate::segment(&report), claims);
+            let seen = self.look_out(&report, translate::segment(&report), claims);
+            let Seen {
+                segment,
+                claims,
+                unheard,
+            } = seen;
             let mut touched = self.world.hear(segment);
+            let delivery = self.delivery(&report, &unheard);
+            touched.extend(self.world.note_delivery(delivery));
             touched.extend(self.world.take_claims(claims));
             let contested = translate::contested(&report);
             let was_contested = std::mem::replace(&mut self.contested, contested);
@@ -623,6 +644,7 @@ impl Speaker {
             sessions: &self.sessions.statuses(),
             hand_off: self.hand_off.report(),
             blocked: self.blocked.status(),
+            delivery: self.delivery.status(),
         })
     }
 
@@ -661,6 +683,7 @@ impl Speaker {
                 sessions: &BTreeMap::new(),
                 hand_off: hand_off.as_ref(),
                 blocked: Vec::new(),
+                delivery: None,
             });
             self.status.want(document);
         }

@@ -81,6 +81,17 @@ pub enum Standing {
     Remembers,
 }
 
+/// Which nodes deliver what arrives there.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Delivery {
+    /// This one does not, or it is not known yet.
+    pub is_failing: bool,
+    /// These say that they do not.
+    pub failing: BTreeSet<String>,
+    /// These are alive and not heard, so that it is not known.
+    pub unheard: BTreeSet<String>,
+}
+
 /// What was decided about an address, as far as the next decision depends on it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
@@ -144,6 +155,7 @@ pub struct World {
     remembered: BTreeSet<IpAddr>,
     /// To go to whoever is first in rank.
     given: BTreeSet<IpAddr>,
+    delivery: Delivery,
     /// Grows when what nodes are preferred may have changed.
     preferences: u64,
     /// Where each pool range begins: its end and the pool's name. Ranges never overlap.
@@ -169,6 +181,7 @@ impl World {
             others: BTreeMap::new(),
             remembered: BTreeSet::new(),
             given: BTreeSet::new(),
+            delivery: Delivery::default(),
             preferences: 0,
             ranges: BTreeMap::new(),
             peers_here: BTreeSet::new(),
@@ -200,7 +213,9 @@ impl World {
             return BTreeSet::new();
         }
         let before = std::mem::replace(&mut self.segment, segment);
-        let Some(nodes) = self.segment.nodes_unlike(&before) else {
+        // Who does not deliver withdraws what others announce, as far as they live.
+        let nodes = self.segment.nodes_unlike(&before);
+        let Some(nodes) = nodes.filter(|_| !self.delivery.is_failing) else {
             return self.all_addresses();
         };
         // Another node's address is nobody else's business as long as nothing happens to that node.
@@ -219,6 +234,38 @@ impl World {
         self.addresses()
             .filter(|address| !is_settled(address))
             .collect()
+    }
+
+    /// Takes in which nodes deliver what arrives there.
+    #[must_use = "the addresses named have to be planned again"]
+    pub fn note_delivery(&mut self, delivery: Delivery) -> BTreeSet<IpAddr> {
+        if self.delivery == delivery {
+            return BTreeSet::new();
+        }
+        self.delivery = delivery;
+        self.all_addresses()
+    }
+
+    /// Which nodes deliver what arrives there.
+    pub fn delivery(&self) -> &Delivery {
+        &self.delivery
+    }
+
+    /// Whether what arrives at a node is delivered; `None`: it is not known.
+    pub fn delivers(&self, node: &str) -> Option<bool> {
+        if node == self.identity.node {
+            return Some(!self.delivery.is_failing);
+        }
+        let is_unheard = self.delivery.unheard.contains(node);
+        (!is_unheard).then(|| !self.delivery.failing.contains(node))
+    }
+
+    /// Whether a node lives, as its heartbeats show it, and delivers.
+    pub fn is_heard_to_deliver(&self, node: &str) -> bool {
+        let Segment::Known { heard, .. } = &self.segment else {
+            return false;
+        };
+        node != self.identity.node && heard.contains_key(node) && self.delivers(node) == Some(true)
     }
 
     /// Takes in what others say of some addresses: all that is said of each.

@@ -406,6 +406,12 @@ const ARROWS: &[Row] = &[
             "tracing",
         ],
     ),
+    row("speaker::delivery", &[], &[]),
+    row(
+        "speaker::delivery::driver",
+        &["speaker::delivery"],
+        &["tokio", "tracing"],
+    ),
     row(
         "speaker::lookout",
         &["speaker::reports", "crds::model"],

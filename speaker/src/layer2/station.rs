@@ -349,6 +349,12 @@ impl Station {
             return;
         }
         let before = std::mem::replace(&mut self.desired, desired);
+        if before.is_failing != self.desired.is_failing {
+            // Who is to take over need not wait for the next heartbeat.
+            for attachment in self.links.values_mut().filter(|link| link.beats()) {
+                attachment.next_beat = attachment.next_beat.map(|at| at.min(now));
+            }
+        }
         for (address, interfaces) in before.owned {
             if self.desired.offers(address) {
                 self.offer(now, address, interfaces);
@@ -583,6 +589,7 @@ impl Station {
         };
         saying.flags.is_leaving = self.leaving.is_some();
         saying.flags.is_listening = !attachment.is_settled;
+        saying.flags.is_failing = self.desired.is_failing;
         saying.held = attachment.holdings.digest();
         let interval = self.liveness.interval(link);
         let packet = self.voice.speak(&attachment.link.name, interval, saying);

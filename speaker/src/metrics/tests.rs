@@ -59,6 +59,7 @@ fn the_page_has_metallbs_names_and_labels() {
             by_frame: 1,
         },
         blocked: BTreeSet::from([("n2".to_owned(), "eth0".to_owned())]),
+        delivers: Some(false),
     };
     let counts = Counts {
         requests: 2,

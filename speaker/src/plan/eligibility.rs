@@ -48,11 +48,13 @@ pub enum Reason {
     NotOwner,
     /// No BGPPeer of this node takes it.
     NoMatchingPeer,
+    /// What arrives at this node is not delivered, and another node announces it that does deliver.
+    NotDelivering,
 }
 
 impl Reason {
     /// Every reason, for the documentation to be held against.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::NotLoadBalancer,
         Self::OtherLoadBalancerClass,
         Self::NoIpAllocated,
@@ -70,6 +72,7 @@ impl Reason {
         Self::AnnounceFailed,
         Self::NotOwner,
         Self::NoMatchingPeer,
+        Self::NotDelivering,
     ];
 
     /// The constant that logs and status carry.
@@ -92,6 +95,7 @@ impl Reason {
             Self::AnnounceFailed => "announceFailed",
             Self::NotOwner => "notOwner",
             Self::NoMatchingPeer => "noMatchingPeer",
+            Self::NotDelivering => "notDelivering",
         }
     }
 }

@@ -58,6 +58,15 @@ fn claims(alive: &Heard, view: &View, world: &World) -> BTreeMap<IpAddr, Vec<Cla
     claims
 }
 
+/// What is known of the others.
+pub(super) struct Seen {
+    pub(super) segment: Segment,
+    /// Of the addresses where that has changed.
+    pub(super) claims: BTreeMap<IpAddr, Vec<Claim>>,
+    /// Who counts as alive and is not heard.
+    pub(super) unheard: Heard,
+}
+
 /// The interfaces on which this node announces and that are up, with what they are on.
 fn links(report: &Report, interfaces: &Interfaces) -> BTreeMap<String, Vec<IpNet>> {
     let links = report.interfaces.iter();
@@ -172,11 +181,15 @@ impl Speaker {
         report: &Report,
         segment: Segment,
         told: BTreeMap<IpAddr, Vec<Claim>>,
-    ) -> (Segment, BTreeMap<IpAddr, Vec<Claim>>) {
+    ) -> Seen {
         let mut settled = report.interfaces.values();
         let is_settled = settled.any(|link| link.is_up && link.is_settled);
         let Some((_, view)) = self.blocked.lookout.as_mut().filter(|_| self.is_ready) else {
-            return (segment, told);
+            return Seen {
+                segment,
+                claims: told,
+                unheard: Heard::new(),
+            };
         };
         let view = view.borrow_and_update().clone();
         let interfaces = plan::heartbeat(&self.world).filter(|_| is_settled);
@@ -204,7 +217,11 @@ impl Speaker {
         let alive = self.blocked.peers.alive(&view);
         let claims = claims(&alive, &view, &self.world);
         let claims = self.replace_claims(claims, told);
-        (self.blocked.amend(segment, alive), claims)
+        Seen {
+            segment: self.blocked.amend(segment, alive.clone()),
+            claims,
+            unheard: alive,
+        }
     }
 
     /// Looks at the others while somebody is missed, and has this node show itself.

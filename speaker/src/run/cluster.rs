@@ -169,6 +169,11 @@ impl ClusterLink {
         self.known().snapshot.blocked = rows.collect();
     }
 
+    /// What arrives here is delivered, or is not.
+    pub(super) fn note_delivery(&self, delivers: bool) {
+        self.known().snapshot.delivers = Some(delivers);
+    }
+
     /// The sessions stand like this, by the peer's address.
     fn note_sessions(&self, sessions: BTreeMap<SocketAddr, SessionStatus>) {
         self.known().snapshot.sessions = sessions;

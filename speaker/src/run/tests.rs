@@ -37,6 +37,7 @@ fn settings(root: &Path) -> Settings {
         heartbeat: Heartbeat::NoKey,
         heartbeat_interval: Duration::from_millis(100),
         heartbeat_down_after: None,
+        delivery_check: None,
         socket: root.join("run/speaker.sock"),
     }
 }
@@ -160,7 +161,7 @@ fn an_interface_that_is_missing_or_down_is_named_with_what_a_station_reports() {
                 assert!(said.contains(detail), "{said}");
                 let plan = &speaker.plan;
                 let all = plan.addresses.iter();
-                let desired = translate::layer2_desired(plan, &BTreeSet::new(), all);
+                let desired = translate::layer2_desired(plan, &BTreeSet::new(), false, all);
                 station.handle(Instant::now(), Input::Want(desired));
             }
             speaker.stop().await;

@@ -22,6 +22,9 @@ pub struct Document {
     pub layer2: Layer2,
     /// How the hand-off to the NodePorts stands.
     pub hand_off: HandOff,
+    /// Whether what arrives here is delivered, where somebody is asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delivery: Option<Delivery>,
     /// BGP sessions, by peer.
     pub sessions: Vec<Session>,
     /// Prefixes advertised by BGP.
@@ -41,6 +44,19 @@ pub struct Source {
     /// Why this file could not be written, if it could not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state_error: Option<String>,
+}
+
+/// Whether what arrives here is delivered.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Delivery {
+    /// `delivering`, `notDelivering` or `unknown`.
+    pub state: String,
+    /// Who is asked.
+    pub check: String,
+    /// Since when.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
 }
 
 /// How layer 2 stands.
@@ -113,6 +129,9 @@ pub struct Node {
     pub is_alive: bool,
     /// Whether it said that it is leaving.
     pub is_leaving: bool,
+    /// Whether it said that what arrives there is not delivered.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub is_not_delivering: bool,
     /// On which interfaces of this node it is heard.
     pub heard_on: Vec<String>,
     /// When it last came up or went down.

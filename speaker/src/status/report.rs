@@ -8,8 +8,8 @@ use ferrolb_crds::model::{self, Neighbor};
 use ipnet::IpNet;
 
 use super::document::{
-    Blocked, Document, ESTABLISHED, HandOff, Held, Interface, Layer2, Node, NotHeld, Prefix,
-    RefusedPort, Service, ServiceAddress, Session, Source,
+    Blocked, Delivery, Document, ESTABLISHED, HandOff, Held, Interface, Layer2, Node, NotHeld,
+    Prefix, RefusedPort, Service, ServiceAddress, Session, Source,
 };
 use crate::bgp::{SessionState, SessionStatus};
 use crate::plan::{self, AddressPlan, Attributes, Holding, Interfaces, PeerPlan, Plan, Reason};
@@ -37,6 +37,8 @@ pub struct Facts<'a> {
     pub hand_off: Option<&'a nft::Report>,
     /// Nodes that live and are not heard.
     pub blocked: Vec<Blocked>,
+    /// Whether what arrives here is delivered, where somebody is asked.
+    pub delivery: Option<Delivery>,
 }
 
 /// Since when things are as they are.
@@ -66,6 +68,7 @@ pub fn document(facts: &Facts<'_>) -> Document {
         },
         layer2: layer2_part(facts),
         hand_off: hand_off(facts),
+        delivery: facts.delivery.clone(),
         sessions: sessions(facts),
         advertised: advertised(facts),
         services: services(facts.world, facts.plan),
@@ -143,6 +146,7 @@ fn node((name, health): (&String, &layer2::NodeHealth)) -> Node {
         name: name.clone(),
         is_alive: !health.heard_on.is_empty(),
         is_leaving: health.is_leaving,
+        is_not_delivering: health.is_failing,
         heard_on: health.heard_on.keys().cloned().collect(),
         since: time(health.since),
     }
