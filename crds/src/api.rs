@@ -14,6 +14,7 @@ mod configuration_state;
 mod ip_address_pool;
 mod l2_advertisement;
 mod names;
+mod node_event;
 mod nothing;
 mod resource;
 mod rule;
@@ -41,6 +42,7 @@ pub use ip_address_pool::{
 };
 pub use l2_advertisement::{L2Advertisement, L2AdvertisementSpec, PreferredNodeSelector};
 pub use names::*;
+pub use node_event::NodeEvent;
 pub use nothing::Nothing;
 pub use resource::{
     BGP_SESSION, CONFIGURATION_STATE, Resource, SERVICE_BGP_STATUS, SERVICE_L2_STATUS,

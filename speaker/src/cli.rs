@@ -10,6 +10,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ferrolb_crds::{api, duration};
 
+use crate::delivery::Check;
 use crate::layer2::heartbeat::INTERVALS;
 use crate::run::{Cluster, Heartbeat, Origin, Settings};
 use crate::status::request::Demand;
@@ -87,6 +88,10 @@ pub struct RunArguments {
     /// for the first time.
     #[arg(long, value_enum, default_value_t = ConflictPolicy::Report, env = "FERROLB_CONFLICT")]
     conflict: ConflictPolicy,
+    /// Ask this whether traffic for Services is delivered on this node, once a second, and let another
+    /// node answer while it is not; kube-proxy's is http://127.0.0.1:10256/healthz.
+    #[arg(long, value_name = "URL", env = "FERROLB_DELIVERY_CHECK", value_parser = check)]
+    delivery_check: Option<Check>,
     /// In a cluster: where /metrics is served, on the port that --port says.
     #[arg(long, value_name = "IP", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
     metrics_address: IpAddr,
@@ -247,6 +252,7 @@ impl RunArguments {
             layer2_reannounce: (!self.layer2_reannounce.is_zero())
                 .then_some(self.layer2_reannounce),
             layer2_exclusion: self.layer2_exclude_file,
+            delivery_check: self.delivery_check,
             identity: Identity {
                 node,
                 // MetalLB's manifests pass an empty class for none.
@@ -321,6 +327,10 @@ fn node_name(text: &str) -> Result<String, String> {
          and begins and ends with a letter or digit"
             .to_owned()
     })
+}
+
+fn check(text: &str) -> Result<Check, String> {
+    Check::parse(text).map_err(|error| error.to_string())
 }
 
 fn interval(text: &str) -> Result<Duration, String> {

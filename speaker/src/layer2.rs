@@ -80,6 +80,8 @@ pub struct Desired {
     pub remembered: BTreeSet<IpAddr>,
     /// Where to send heartbeats; `None`: this node is no candidate, says so, and sends none.
     pub heartbeat: Option<Interfaces>,
+    /// What arrives at this node is not delivered: the others are to know.
+    pub is_failing: bool,
 }
 
 /// Number of a network interface.
@@ -101,6 +103,8 @@ pub struct Report {
     pub nodes: BTreeMap<String, NodeHealth>,
     /// Grows when there are claims or findings to be taken.
     pub claims: u64,
+    /// Grows when somebody else was seen to answer for a held address.
+    pub rivals: u64,
 }
 
 /// What the others say of some addresses: all that is said of each.
@@ -108,6 +112,18 @@ pub type ClaimsByAddress = BTreeMap<IpAddr, Vec<(claims::Source, claims::Standin
 
 /// Who else has an address that was asked for: hardware addresses by interface; none: nobody.
 pub type Findings = BTreeMap<IpAddr, BTreeMap<String, String>>;
+/// Somebody else whose frames say that an address is theirs which is answered for here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rival {
+    /// On which interface.
+    pub interface: String,
+    /// Which address.
+    pub address: IpAddr,
+    /// Its hardware address.
+    pub mac: String,
+    /// The node, if it is one that was ever heard.
+    pub node: Option<String>,
+}
 
 /// An interface fit for announcing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -139,6 +155,8 @@ pub struct NodeHealth {
     pub listens_on: BTreeMap<String, BTreeSet<String>>,
     /// It said that it is leaving.
     pub is_leaving: bool,
+    /// It said that what arrives there is not delivered.
+    pub is_failing: bool,
     /// It is known what it claims where it is heard.
     pub is_known: bool,
     /// When it last came up or went down.

@@ -9,7 +9,9 @@
 pub mod backoff;
 pub mod bgp;
 pub mod cli;
+pub mod delivery;
 pub mod layer2;
+pub mod lookout;
 pub mod metrics;
 #[cfg(test)]
 mod mutator;

@@ -26,6 +26,21 @@ pub struct Snapshot {
     pub sessions: BTreeMap<SocketAddr, SessionStatus>,
     /// What the source has brought.
     pub source: Source,
+    /// How often somebody else held what this node holds.
+    pub rivals: Rivals,
+    /// Nodes that live and are not heard, each with the interface.
+    pub blocked: BTreeSet<(String, String)>,
+    /// Whether what arrives here is delivered; `None`: nobody is asked, or has answered for long enough.
+    pub delivers: Option<bool>,
+}
+
+/// How often somebody else was found to hold an address that this node holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Rivals {
+    /// By what another node says.
+    pub by_heartbeat: u64,
+    /// By what is seen on the wire.
+    pub by_frame: u64,
 }
 
 /// For whom an address is announced.
@@ -75,6 +90,9 @@ pub fn render(snapshot: &Snapshot, counts: &BTreeMap<IpAddr, Counts>) -> String 
     page.sessions(&snapshot.sessions);
     page.messages(&snapshot.sessions);
     page.source(snapshot.source);
+    page.rivals(snapshot.rivals);
+    page.blocked(&snapshot.blocked);
+    page.delivery(snapshot.delivers);
     let text = TextEncoder::new().encode_to_string(&page.0.gather());
     text.expect("every metric has a name and a value")
 }
@@ -251,6 +269,39 @@ impl Page {
         for (name, help, value) in gauges {
             self.gauge(name, help, &[], [(Vec::new(), value.into())].into_iter());
         }
+    }
+
+    fn rivals(&self, rivals: Rivals) {
+        let rows = [
+            ("heartbeat", rivals.by_heartbeat),
+            ("frame", rivals.by_frame),
+        ];
+        self.counter(
+            "ferrolb_layer2_rivals_total",
+            "Times that somebody else came to hold an address that this node holds, by how that was seen.",
+            &["seen"],
+            rows.into_iter().map(|(seen, value)| (vec![seen.to_owned()], value)),
+        );
+    }
+
+    fn blocked(&self, blocked: &BTreeSet<(String, String)>) {
+        let rows = blocked.iter();
+        self.gauge(
+            "ferrolb_layer2_heartbeat_blocked",
+            "1 for each node that lives and is not heard, by the interface on which it should be.",
+            &["node", "interface"],
+            rows.map(|(node, interface)| (vec![node.clone(), interface.clone()], 1)),
+        );
+    }
+
+    fn delivery(&self, delivers: Option<bool>) {
+        let rows = delivers.into_iter();
+        self.gauge(
+            "ferrolb_delivering",
+            "1 while what arrives at this node is delivered, 0 while it is not.",
+            &[],
+            rows.map(|delivers| (Vec::new(), delivers.into())),
+        );
     }
 
     fn gauge(

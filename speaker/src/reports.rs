@@ -12,6 +12,7 @@
 pub mod driver;
 pub mod ledger;
 mod object;
+mod sign;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -20,7 +21,9 @@ use ferrolb_crds::api::{self, Resource, SessionState};
 use ferrolb_crds::model::ServiceKey;
 use ferrolb_crds::validate::Statement;
 
-pub use object::{Seen, event, label, labels, metadata, name, seen, status};
+pub use sign::Sign;
+
+pub use object::{Seen, event, label, labels, metadata, name, node_event, seen, signed, status};
 
 use crate::plan::{AddressPlan, Interfaces, Layer2, Plan, Reason};
 use crate::world::World;
@@ -96,6 +99,17 @@ pub struct Event {
     pub service: ServiceKey,
     /// Which object that is.
     pub uid: String,
+    /// Whether somebody should worry.
+    pub is_warning: bool,
+    /// Why, in one word.
+    pub reason: &'static str,
+    /// What, in a sentence.
+    pub message: String,
+}
+
+/// Something that happened to this node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notice {
     /// Whether somebody should worry.
     pub is_warning: bool,
     /// Why, in one word.
@@ -310,11 +324,11 @@ fn conflicts(
         .collect()
 }
 
-/// The event reason that operators know from MetalLB.
-const ANNOUNCE_FAILED: &str = "announceFailed";
-
 /// The event reason of an address that somebody else has.
 const ADDRESS_CONFLICT: &str = "AddressConflict";
+
+/// The event reason that operators know from MetalLB.
+const ANNOUNCE_FAILED: &str = "announceFailed";
 
 /// The end of the longest whole beginning within so many octets.
 fn boundary(text: &str, longest: usize) -> usize {

@@ -16,11 +16,14 @@
     reason = "driver: reads the clock, starts the tasks it owns"
 )]
 
+mod blocked;
 mod changes;
 mod cluster;
+mod delivery;
 mod hand_off;
 mod memory;
 mod rebalance;
+mod rivals;
 mod segment;
 mod sessions;
 mod source;
@@ -40,15 +43,19 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
+use crate::delivery::Check;
 use crate::plan::{self, AddressPlan, Plan};
 use crate::status::request::{Demand, Move, Rebalancing, Request};
 use crate::status::{self, Asked, Document, Facts, Listener, NodeFile, Since};
 use crate::world::{Identity, Segment, World};
+use blocked::{BlockedLink, Seen};
 use changes::{Differences, Owed};
 use cluster::ClusterLink;
+use delivery::DeliveryLink;
 use hand_off::HandOffLink;
 use memory::Memory;
 use rebalance::{Rebalance, Step};
+use rivals::Rivals;
 use segment::{News, SegmentLink};
 use sessions::Sessions;
 use source::{Batch, Source};
@@ -72,6 +79,8 @@ pub struct Settings {
     pub layer2_reannounce: Option<Duration>,
     /// List of interfaces that are left alone; `None`: where MetalLB has it, if there is one.
     pub layer2_exclusion: Option<PathBuf>,
+    /// Whom to ask whether what arrives here is delivered; `None`: nobody, it is.
+    pub delivery_check: Option<Check>,
     /// Socket for `status`.
     pub socket: PathBuf,
 }
@@ -148,6 +157,10 @@ enum Event {
     Layer2(News),
     /// It is known what this node held when it last ran.
     Memory,
+    /// The API server shows something else of those that are not heard.
+    Lookout,
+    /// What arrives here is delivered, or is not, other than before.
+    Delivery,
     /// Some session has news.
     Session,
     /// A session that was told to stop has stopped.
@@ -178,6 +191,10 @@ struct Speaker {
     segment: SegmentLink,
     /// Interfaces on which other nodes listen.
     contested: BTreeSet<String>,
+    rivals: Rivals,
+    /// Those that should be heard and never were.
+    blocked: BlockedLink,
+    delivery: DeliveryLink,
     sessions: Sessions,
     hand_off: HandOffLink,
     status: StatusLink,
@@ -197,6 +214,7 @@ struct StatusLink {
 
 impl Speaker {
     fn start(settings: Settings, source: Source, client: Option<Client>) -> Self {
+        let mut blocked = BlockedLink::default();
         let (file, hand_off, cluster) = match &settings.origin {
             Origin::Manifests { state, .. } => {
                 let node = settings.identity.node.clone();
@@ -204,6 +222,7 @@ impl Speaker {
                 (Some(file), HandOffLink::start(), None)
             }
             Origin::Cluster(cluster) => {
+                blocked = BlockedLink::start(client.clone(), &settings);
                 let cluster = ClusterLink::start(&settings, cluster, client);
                 (None, HandOffLink::none(), Some(cluster))
             }
@@ -230,6 +249,9 @@ impl Speaker {
             },
             segment: SegmentLink::default(),
             contested: BTreeSet::new(),
+            rivals: Rivals::default(),
+            blocked,
+            delivery: DeliveryLink::start(settings.delivery_check.clone()),
             sessions: Sessions::default(),
             hand_off,
             cluster,
@@ -258,12 +280,15 @@ impl Speaker {
             self.status.due,
             self.hand_off.deadline(),
             self.recall_by,
+            self.blocked.deadline(),
         ];
         let deadline = deadlines.into_iter().flatten().min();
         tokio::select! {
             batch = self.source.next() => Event::Batch(batch),
             news = self.segment.next() => Event::Layer2(news),
             () = self.memory.changed() => Event::Memory,
+            () = self.blocked.changed() => Event::Lookout,
+            () = self.delivery.changed() => Event::Delivery,
             () = self.sessions.news() => Event::Session,
             () = self.sessions.stopped() => Event::SessionStopped,
             () = self.hand_off.changed() => Event::HandOff,
@@ -286,6 +311,8 @@ impl Speaker {
             Event::Layer2(News::Report) => self.hear(),
             Event::Layer2(News::Ended) => self.lose_layer2(),
             Event::Memory => self.begin(),
+            Event::Lookout => self.hear(),
+            Event::Delivery => self.take_verdict(),
             Event::Session => self.note_sessions(),
             Event::SessionStopped => self.apply_sessions(),
             Event::HandOff => {
@@ -321,12 +348,21 @@ impl Speaker {
         }
         let mut touched = BTreeSet::new();
         let mut is_synced = false;
+        let has_nodes = batch
+            .changes
+            .iter()
+            .any(|change| matches!(change, Change::Node(..) | Change::Config(_)));
         for change in batch.changes {
             is_synced |= change == Change::Synced;
             touched.extend(self.world.apply(change));
         }
         self.is_synced |= is_synced;
         match self.is_ready {
+            // Who should be heard, and what those hold that are not, may be others by now.
+            true if has_nodes || self.blocked.is_active() => {
+                self.replan(touched);
+                self.hear();
+            }
             true => self.replan(touched),
             false => self.begin(),
         }
@@ -401,6 +437,8 @@ impl Speaker {
 
     /// The next plan depends on what this one makes this node hold.
     fn note_decided(&mut self, address: IpAddr, plan: Option<&AddressPlan>) {
+        let is_held = plan.is_some_and(|plan| plan.layer2.is_held());
+        self.rivals.note_held(Instant::now(), address, is_held);
         match plan.map(|plan| plan.layer2.decision()) {
             Some(decision) => self.world.note_decision(address, decision),
             None => self.world.forget(address),
@@ -448,24 +486,37 @@ impl Speaker {
 
     fn tell_layer2(&self) {
         let (plan, hand_off) = (&self.plan, &self.hand_off);
-        let world = &self.world;
-        self.segment
-            .want(|| translate::layer2_desired(plan, world, announced(plan, hand_off)));
+        let (world, is_failing) = (&self.world, self.delivery.is_failing());
+        self.segment.want(|| {
+            let announced = announced(plan, hand_off);
+            translate::layer2_desired(plan, world, is_failing, announced)
+        });
     }
 
     fn hear(&mut self) {
         if let Some(report) = self.segment.report() {
-            let mut touched = self.world.hear(translate::segment(&report));
             let claims = translate::claims(self.segment.take_claims());
+            let seen = self.look_out(&report, translate::segment(&report), claims);
+            let Seen {
+                segment,
+                claims,
+                unheard,
+            } = seen;
+            let mut touched = self.world.hear(segment);
+            let delivery = self.delivery(&report, &unheard);
+            touched.extend(self.world.note_delivery(delivery));
             touched.extend(self.world.take_claims(claims));
             let findings = self.segment.take_findings();
             touched.extend(self.world.find(findings));
             let contested = translate::contested(&report);
             let was_contested = std::mem::replace(&mut self.contested, contested);
+            self.note_rivals(Instant::now(), touched.iter().copied());
             self.replan(touched);
             if self.contested != was_contested {
                 self.report_announced();
             }
+        } else {
+            self.blocked.pause();
         }
     }
 
@@ -556,6 +607,9 @@ impl Speaker {
         if self.recall_by.is_some_and(|at| at <= now) {
             self.begin();
         }
+        if self.blocked.deadline().is_some_and(|at| at <= now) {
+            self.hear();
+        }
         if let Some(step) = self.rebalance.handle_timeout(now) {
             self.move_address(step);
         }
@@ -594,6 +648,8 @@ impl Speaker {
             layer2: self.segment.report().as_ref(),
             sessions: &self.sessions.statuses(),
             hand_off: self.hand_off.report(),
+            blocked: self.blocked.status(),
+            delivery: self.delivery.status(),
         })
     }
 
@@ -631,6 +687,8 @@ impl Speaker {
                 layer2: None,
                 sessions: &BTreeMap::new(),
                 hand_off: hand_off.as_ref(),
+                blocked: Vec::new(),
+                delivery: None,
             });
             self.status.want(document);
         }

@@ -31,7 +31,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 use tracing::{debug, info, warn};
 
-pub use document::Document;
+pub use document::{Blocked, Delivery, Document};
 pub(crate) use report::time;
 pub use report::{Facts, Since, document, state};
 use request::{Demand, Rebalancing, Request};

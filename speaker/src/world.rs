@@ -85,6 +85,16 @@ pub enum Standing {
 
 /// Who else has an address, and is no speaker: hardware addresses by interface of this node.
 pub type Others = BTreeMap<String, String>;
+/// Which nodes deliver what arrives there.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Delivery {
+    /// This one does not, or it is not known yet.
+    pub is_failing: bool,
+    /// These say that they do not.
+    pub failing: BTreeSet<String>,
+    /// These are alive and not heard, so that it is not known.
+    pub unheard: BTreeSet<String>,
+}
 
 /// What was decided about an address, as far as the next decision depends on it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -156,6 +166,7 @@ pub struct World {
     remembered: BTreeSet<IpAddr>,
     /// To go to whoever is first in rank.
     given: BTreeSet<IpAddr>,
+    delivery: Delivery,
     /// Grows when what nodes are preferred may have changed.
     preferences: u64,
     /// Where each pool range begins: its end and the pool's name. Ranges never overlap.
@@ -183,6 +194,7 @@ impl World {
             conflicts: BTreeMap::new(),
             remembered: BTreeSet::new(),
             given: BTreeSet::new(),
+            delivery: Delivery::default(),
             preferences: 0,
             ranges: BTreeMap::new(),
             peers_here: BTreeSet::new(),
@@ -214,7 +226,9 @@ impl World {
             return BTreeSet::new();
         }
         let before = std::mem::replace(&mut self.segment, segment);
-        let Some(nodes) = self.segment.nodes_unlike(&before) else {
+        // Who does not deliver withdraws what others announce, as far as they live.
+        let nodes = self.segment.nodes_unlike(&before);
+        let Some(nodes) = nodes.filter(|_| !self.delivery.is_failing) else {
             return self.all_addresses();
         };
         // Another node's address is nobody else's business as long as nothing happens to that node.
@@ -233,6 +247,38 @@ impl World {
         self.addresses()
             .filter(|address| !is_settled(address))
             .collect()
+    }
+
+    /// Takes in which nodes deliver what arrives there.
+    #[must_use = "the addresses named have to be planned again"]
+    pub fn note_delivery(&mut self, delivery: Delivery) -> BTreeSet<IpAddr> {
+        if self.delivery == delivery {
+            return BTreeSet::new();
+        }
+        self.delivery = delivery;
+        self.all_addresses()
+    }
+
+    /// Which nodes deliver what arrives there.
+    pub fn delivery(&self) -> &Delivery {
+        &self.delivery
+    }
+
+    /// Whether what arrives at a node is delivered; `None`: it is not known.
+    pub fn delivers(&self, node: &str) -> Option<bool> {
+        if node == self.identity.node {
+            return Some(!self.delivery.is_failing);
+        }
+        let is_unheard = self.delivery.unheard.contains(node);
+        (!is_unheard).then(|| !self.delivery.failing.contains(node))
+    }
+
+    /// Whether a node lives, as its heartbeats show it, and delivers.
+    pub fn is_heard_to_deliver(&self, node: &str) -> bool {
+        let Segment::Known { heard, .. } = &self.segment else {
+            return false;
+        };
+        node != self.identity.node && heard.contains_key(node) && self.delivers(node) == Some(true)
     }
 
     /// Takes in what others say of some addresses: all that is said of each.
@@ -306,6 +352,26 @@ impl World {
     /// What others say of the address.
     pub fn claims_at(&self, address: IpAddr) -> &[Claim] {
         self.claims.get(&address).map_or(&[], Vec::as_slice)
+    }
+
+    /// The nodes that say they hold the address where this node holds it, each with the interface of
+    /// this one.
+    pub fn rivals_at(&self, address: IpAddr) -> impl Iterator<Item = (&str, &str)> {
+        let held = self.held.get(&address);
+        let claims = held.map_or(&[][..], |_| self.claims_at(address));
+        let holders = claims
+            .iter()
+            .filter(|claim| claim.standing == Standing::Holds);
+        holders.filter_map(move |claim| {
+            let Segment::Known { heard, .. } = &self.segment else {
+                return None;
+            };
+            let mut ways = heard.get(&*claim.node)?.iter();
+            let (link, _) = ways.find(|(link, from)| {
+                held.is_some_and(|held| held.on.contains(*link)) && from.contains(&*claim.interface)
+            })?;
+            Some((&*claim.node, link.as_str()))
+        })
     }
 
     /// Notes what was decided about an address: the next decision depends on it.

@@ -474,6 +474,70 @@ fn where_all_begin_at_once_only_who_stays_the_holder_says_that_it_is() {
 }
 
 #[test]
+fn i6_who_else_holds_an_address_is_told_and_counted_once() {
+    let mut site = Site::new(2);
+    site.key("open sesame");
+    site.speaker(1);
+    site.speaker(2);
+    site.await_ready(1);
+    site.await_ready(2);
+    site.service("web", VIP);
+    let status = site.await_object(L2, |object| object["status"]["node"].is_string());
+    let holder = status["status"]["node"].as_str().unwrap().to_owned();
+    let number = if holder == "n1" { 1 } else { 2 };
+    let mut sleeper = site.speakers.remove(number - 1);
+    site.await_holder(VIP, Some(&holder));
+    assert!(!site.described("web").contains("AddressRival"));
+    let seen = |number: usize, by: &str| {
+        let series = format!("ferrolb_layer2_rivals_total{{seen=\"{by}\"}}");
+        site.metric(number, &series).unwrap()
+    };
+    assert_eq!(
+        (seen(number, "frame"), seen(number, "heartbeat")),
+        (0.0, 0.0)
+    );
+    // Longer than who has only just taken it has no rivals.
+    patience::pause(Duration::from_secs(2)).unwrap();
+
+    // A host that was given the address by hand, and says so more than once.
+    let stranger = &site.cluster.lab.segment.neighbour;
+    for _ in 0..3 {
+        let say = format!("arping -U -c 2 -I eth0 -s {VIP} {VIP}");
+        let add =
+            format!("ip address add {VIP}/32 dev eth0; {say}; ip address del {VIP}/32 dev eth0");
+        let mut command = stranger.namespace.command("sh");
+        output(command.args(["-c", &add])).unwrap();
+    }
+    let told = |needle: &str| {
+        let described = site.described("web");
+        let mut lines = described
+            .lines()
+            .filter(|line| line.contains("AddressRival"));
+        lines.any(|line| line.contains("Warning") && line.contains(needle))
+    };
+    patience::until("the stranger to be told of", SOON, || told("is no node's")).unwrap();
+    assert_eq!(seen(number, "frame"), 1.0);
+
+    // A node that slept through the takeover wakes up as a holder among holders.
+    sleeper.signal(libc::SIGSTOP);
+    let other = if number == 1 { "n2" } else { "n1" };
+    site.await_holder(VIP, Some(other));
+    patience::pause(Duration::from_secs(2)).unwrap();
+    sleeper.signal(libc::SIGCONT);
+    patience::until("the other node to be told of", SOON, || told("both hold")).unwrap();
+    assert!(seen(1, "heartbeat") + seen(2, "heartbeat") >= 1.0);
+    let address: IpAddr = VIP.parse().unwrap();
+    let one = || site.cluster.lab.arping(address).unwrap().len() == 1;
+    patience::until("one holder to be left", SOON, one).unwrap();
+    let writes = site.cluster.plane.audit().writes(Mark::default()).unwrap();
+    let is_ours = |write: &&Write| write.agent.starts_with("ferrolb-speaker/");
+    let ours = writes.iter().filter(is_ours);
+    let events: Vec<&Write> = ours.filter(|write| write.resource == "events").collect();
+    // Of assignment by each node, of the stranger, and of each node by the other.
+    assert!(events.len() <= 5, "{events:?}");
+}
+
+#[test]
 fn a_kubeconfig_that_cannot_be_used_ends_it() {
     let speaker = programs::speaker().unwrap();
     let run = |kubeconfig: &str| {

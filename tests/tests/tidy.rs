@@ -422,6 +422,27 @@ const ARROWS: &[Row] = &[
             "tracing",
         ],
     ),
+    row("speaker::delivery", &[], &[]),
+    row(
+        "speaker::delivery::driver",
+        &["speaker::delivery"],
+        &["tokio", "tracing"],
+    ),
+    row(
+        "speaker::lookout",
+        &["speaker::reports", "crds::model"],
+        &[],
+    ),
+    row(
+        "speaker::lookout::driver",
+        &[
+            "speaker::lookout",
+            "speaker::reports",
+            "crds::api",
+            "crds::source::kubernetes::*",
+        ],
+        &["kube", "serde_json", "tokio"],
+    ),
     row("speaker::world", WORLD, &[]),
     row("speaker::plan", PLAN, &[]),
     row("speaker::plan::*", PLAN, &[]),

@@ -80,6 +80,10 @@ pub const LABEL_COMPONENT_TYPE: &str = "metallb.io/component-type";
 /// Label of a speaker's ConfigurationState: the node it runs on.
 pub const LABEL_NODE_NAME: &str = "metallb.io/node-name";
 
+/// Annotation of a speaker's ConfigurationState: by what the speakers that do not hear it know that it
+/// lives, and on which segments it is.
+pub const LAYER2_SIGN: &str = "ferrolb.io/layer2";
+
 /// Label of a BGPSession: the BGPPeer it is with.
 pub const LABEL_PEER: &str = "ferrolb.io/peer";
 

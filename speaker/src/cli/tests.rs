@@ -226,3 +226,26 @@ fn rebalancing_is_slow_and_for_real_unless_told_otherwise() {
     let place = parse(&["--socket=/a"]).unwrap().place();
     assert_eq!(place, Place::Socket("/a".into()));
 }
+
+#[test]
+fn a_delivery_check_is_a_url_that_can_be_asked_or_a_wrong_command_line() {
+    let check = |url: &str| {
+        let arguments = [
+            "ferrolb-speaker",
+            "run",
+            "--node-name=n1",
+            "--delivery-check",
+        ];
+        Cli::try_parse_from(arguments.into_iter().chain([url]))
+    };
+    let cli = check("http://127.0.0.1:10256/healthz").unwrap();
+    let Command::Run(arguments) = cli.command else {
+        panic!("it is run");
+    };
+    let asked = arguments.settings().unwrap().delivery_check.unwrap();
+    assert_eq!(asked.to_string(), "http://127.0.0.1:10256/healthz");
+    for url in ["https://127.0.0.1/", "http://kube-proxy/", "healthz"] {
+        let error = check(url).unwrap_err().to_string();
+        assert!(error.contains("--delivery-check"), "{error}");
+    }
+}

@@ -24,7 +24,9 @@ use crate::layer2::heartbeat;
 use crate::layer2::interfaces::{InterfacesError, Watch};
 use crate::layer2::socket::{self, Port};
 use crate::layer2::station::{Input, Link, Output, Station};
-use crate::layer2::{ClaimsByAddress, Counts, Desired, Findings, LinkIndex, Report, Settings};
+use crate::layer2::{
+    ClaimsByAddress, Counts, Desired, Findings, LinkIndex, Report, Rival, Settings,
+};
 
 /// Why layer 2 does not run.
 #[derive(Debug, Error)]
@@ -56,6 +58,7 @@ pub struct Layer2 {
     counters: Counters,
     claims: Arc<Mutex<ClaimsByAddress>>,
     findings: Arc<Mutex<Findings>>,
+    rivals: Arc<Mutex<Vec<Rival>>>,
 }
 
 /// What was done for each address that is held, for whoever asks at any time.
@@ -95,12 +98,13 @@ impl Layer2 {
         let (leave, leaving) = mpsc::channel(1);
         let (started, outcome) = std::sync::mpsc::channel();
         let counters = Counters::default();
-        let (claims, findings) = (Arc::default(), Arc::default());
+        let (claims, findings, rivals) = (Arc::default(), Arc::default(), Arc::default());
         let outside = Outside {
             reporter,
             counters: counters.clone(),
             claims: Arc::clone(&claims),
             findings: Arc::clone(&findings),
+            rivals: Arc::clone(&rivals),
         };
         let orders = Orders {
             wanted,
@@ -120,6 +124,7 @@ impl Layer2 {
             counters,
             claims,
             findings,
+            rivals,
         })
     }
 
@@ -160,6 +165,12 @@ impl Layer2 {
         std::mem::take(&mut findings.unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Who else was seen to answer for a held address since this was last asked.
+    pub fn take_rivals(&self) -> Vec<Rival> {
+        let rivals = self.rivals.lock();
+        std::mem::take(&mut rivals.unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// Hands over what is held, tells the others and ends; takes less than a second. Which addresses
     /// nobody took is the answer.
     pub async fn leave(self) -> BTreeSet<IpAddr> {
@@ -192,6 +203,7 @@ struct Outside {
     counters: Counters,
     claims: Arc<Mutex<ClaimsByAddress>>,
     findings: Arc<Mutex<Findings>>,
+    rivals: Arc<Mutex<Vec<Rival>>>,
 }
 
 type Started = std::sync::mpsc::Sender<Result<(), StartError>>;
@@ -359,11 +371,21 @@ impl Driver {
                 Output::Send { link, frame } => self.send(link, &frame),
                 Output::Changed => has_changed = true,
                 Output::Left => self.has_left = true,
+                Output::Rival {
+                    interface,
+                    address,
+                    mac,
+                    node,
+                } => self.tell_rival(Rival {
+                    interface,
+                    address,
+                    mac: mac.to_string(),
+                    node,
+                }),
                 said @ (Output::Node { .. }
                 | Output::Rejected { .. }
                 | Output::Mute { .. }
                 | Output::Namesake { .. }
-                | Output::Rival { .. }
                 | Output::Silent { .. }) => log(said),
             }
         }
@@ -392,6 +414,15 @@ impl Driver {
             let told = self.outside.findings.lock();
             told.unwrap_or_else(PoisonError::into_inner)
                 .extend(findings);
+        }
+    }
+
+    /// Also before the report; who takes them in says how many are too many.
+    fn tell_rival(&self, rival: Rival) {
+        let rivals = self.outside.rivals.lock();
+        let mut rivals = rivals.unwrap_or_else(PoisonError::into_inner);
+        if rivals.len() < MAX_RIVALS {
+            rivals.push(rival);
         }
     }
 
@@ -559,23 +590,18 @@ fn log(output: Output) {
         Output::Namesake { interface, sender } => {
             tracing::warn!(%interface, %sender, "another speaker uses this node's name");
         }
-        Output::Rival {
-            interface,
-            address,
-            mac,
-            node,
-        } => {
-            tracing::warn!(%interface, %address, %mac, node, "somebody else answers for a held address");
-        }
         Output::Silent { link, reason } => {
             tracing::trace!(link = link.0, ?reason, "frame not answered");
         }
-        Output::Send { .. } | Output::Changed | Output::Left => {}
+        Output::Send { .. } | Output::Changed | Output::Rival { .. } | Output::Left => {}
     }
 }
 
 /// Time until what could not be opened is tried again.
 const RETRY: Duration = Duration::from_secs(5);
+
+/// So many rivals wait to be taken in.
+const MAX_RIVALS: usize = 1024;
 
 /// The task looks up at least so often.
 const IDLE: Duration = Duration::from_secs(3600);

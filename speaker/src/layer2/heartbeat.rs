@@ -2,13 +2,13 @@
 //!
 //! ```text
 //!  0       4         5       6        8             16         24      32         36
-//!  "FLHB"  version   flags   length   incarnation   sequence   nonce   interval   digest   node   interface  claims  more…  tags
-//!  4       1         1       2        8             8          8       4 (µs)     16       1 + n  1 + n      1 + n          n × 32
+//!  "FLHB"  version   flags   length   incarnation   sequence   nonce   interval   digest   node   interface  claims  flags  more…  tags
+//!  4       1         1       2        8             8          8       4 (µs)     16       1 + n  1 + n      1 + n   0 or 1        n × 32
 //! ```
 //!
 //! All numbers are big-endian; the length is that of the whole packet. Digest and claims concern
-//! the interface that it was sent from (`claims.rs`). What follows them is for later versions of
-//! this program and skipped. A tag is HMAC-SHA256 over all that precedes the
+//! the interface that it was sent from (`claims.rs`). Further flags follow if one of them is set; what
+//! follows them is for later versions of this program and skipped, as the flags are by earlier ones. A tag is HMAC-SHA256 over all that precedes the
 //! tags; the flags say whether there are none, one or, while the key is changed, two. A new version
 //! number means that older speakers must not read on.
 //!
@@ -51,6 +51,8 @@ pub struct Flags {
     pub was_missed: bool,
     /// The sender does not know all that you hold: tell it.
     pub asks: bool,
+    /// What arrives at the sender is not delivered: who can is to take what it holds.
+    pub is_failing: bool,
 }
 
 /// A heartbeat.
@@ -229,7 +231,8 @@ impl Heartbeat {
         self.claims.emit(&mut claims);
         let claims = claims.finish();
         let names = 1 + node.len() + 1 + interface.len();
-        let length = HEADER + names + claims.len() + tags * TAG;
+        let more = self.flags.more_bits();
+        let length = HEADER + names + claims.len() + more.iter().count() + tags * TAG;
         let authenticated = match tags {
             0 => 0,
             1 => AUTHENTICATED,
@@ -251,6 +254,9 @@ impl Heartbeat {
             writer.u8(length).bytes(name);
         }
         writer.bytes(&claims);
+        if let Some(more) = more {
+            writer.u8(more);
+        }
         let signed = |key| hmac::sign(key, writer.as_slice());
         for tag in authenticator.keys().map(signed).collect::<Vec<_>>() {
             writer.bytes(tag.as_ref());
@@ -278,8 +284,9 @@ impl Heartbeat {
         let node = text(node, is_node_name).ok_or(HeartbeatError::Node)?;
         let interface = text(interface, is_interface_name).ok_or(HeartbeatError::Interface)?;
         let claims = claims::Message::parse(&mut reader)?;
+        let more = reader.rest().first().copied().unwrap_or_default();
         Ok(Self {
-            flags: Flags::from_bits(flags),
+            flags: Flags::from_bits(flags, more),
             incarnation,
             sequence,
             nonce,
@@ -303,8 +310,13 @@ impl Flags {
             | bit(self.asks, ASKS)
     }
 
+    /// Those that have no room beside the others, if any of them is set.
+    fn more_bits(self) -> Option<u8> {
+        self.is_failing.then_some(FAILING)
+    }
+
     /// Bits that this version does not know are ignored.
-    fn from_bits(bits: u8) -> Self {
+    fn from_bits(bits: u8, more: u8) -> Self {
         Self {
             is_leaving: bits & LEAVING != 0,
             is_listening: bits & LISTENING != 0,
@@ -312,6 +324,7 @@ impl Flags {
             is_answer: bits & ANSWER != 0,
             was_missed: bits & MISSED != 0,
             asks: bits & ASKS != 0,
+            is_failing: more & FAILING != 0,
         }
     }
 }
@@ -399,6 +412,9 @@ const ASKS: u8 = 1 << 5;
 const ANSWER: u8 = 1 << 6;
 /// A second tag follows the first.
 const TWICE: u8 = 1 << 7;
+
+/// Of the further flags.
+const FAILING: u8 = 1 << 0;
 
 /// What a node would answer that had sent this and was asked.
 #[cfg(test)]

@@ -105,7 +105,8 @@ pub enum Output {
         /// Why.
         reason: DownReason,
     },
-    /// A node has begun to listen, or has gone without coming up.
+    /// A node has begun to listen, or has gone without coming up; or it delivers what arrives there, or
+    /// does not, other than before.
     Listening,
     /// What a heartbeat says of claims; a node that comes up by it has done so by then.
     Claims(claims::Heard),
@@ -178,6 +179,7 @@ pub enum Unicast {
 pub struct Node {
     incarnation: u64,
     is_leaving: bool,
+    is_failing: bool,
     since: Instant,
     presences: BTreeMap<Way, Presence>,
 }
@@ -554,7 +556,7 @@ impl Settings {
 enum Change {
     Up(Way),
     Down(Way, DownReason),
-    /// It has begun to listen, or to be gone in place of listening.
+    /// It has begun to listen, or to be gone in place of listening; or to deliver, or to fail to.
     Listening,
 }
 
@@ -563,6 +565,7 @@ impl Node {
         Self {
             incarnation,
             is_leaving: false,
+            is_failing: false,
             since: now,
             presences: BTreeMap::new(),
         }
@@ -587,6 +590,11 @@ impl Node {
     /// It said that it is leaving.
     pub fn is_leaving(&self) -> bool {
         self.is_leaving
+    }
+
+    /// It said that what arrives there is not delivered.
+    pub fn is_failing(&self) -> bool {
+        self.is_failing
     }
 
     /// When it last came up or went down.
@@ -658,6 +666,9 @@ impl Node {
             (false, false) => Standing::Up,
         };
         let mut changes = Vec::new();
+        if std::mem::replace(&mut self.is_failing, flags.is_failing) != flags.is_failing {
+            changes.push(Change::Listening);
+        }
         if flags.is_leaving || (is_restart && flags.is_listening) {
             // It answers nowhere, whatever was last heard of it elsewhere.
             let others: Vec<Way> = self

@@ -114,7 +114,8 @@ pub enum Output {
         /// Its hardware address.
         sender: Mac,
     },
-    /// Somebody else says that an address is theirs which is answered for here; said once for each.
+    /// Somebody else says that an address is theirs which is answered for here; said of each once in a
+    /// while.
     Rival {
         /// On which interface.
         interface: String,
@@ -202,8 +203,10 @@ pub struct Station {
     siblings: Siblings,
     /// Who was said not to answer where.
     mute: BTreeSet<(String, LinkIndex)>,
-    /// Who else was said to answer for an address.
-    rivals: BTreeSet<(IpAddr, Mac)>,
+    /// Who else was said to answer for an address, and when.
+    rivals: BTreeMap<(IpAddr, Mac), Instant>,
+    /// How often that was said.
+    rivals_told: u64,
     counts: BTreeMap<IpAddr, Counts>,
     outputs: VecDeque<Output>,
 }
@@ -244,7 +247,8 @@ impl Station {
             has_namesake: false,
             siblings: Siblings::default(),
             mute: BTreeSet::new(),
-            rivals: BTreeSet::new(),
+            rivals: BTreeMap::new(),
+            rivals_told: 0,
             counts: BTreeMap::new(),
             outputs: VecDeque::new(),
         }
@@ -368,6 +372,12 @@ impl Station {
             return;
         }
         let before = std::mem::replace(&mut self.desired, desired);
+        if before.is_failing != self.desired.is_failing {
+            // Who is to take over need not wait for the next heartbeat.
+            for attachment in self.links.values_mut().filter(|link| link.beats()) {
+                attachment.next_beat = attachment.next_beat.map(|at| at.min(now));
+            }
+        }
         for (address, interfaces) in before.owned {
             if self.desired.offers(address) {
                 self.offer(now, address, interfaces);
@@ -622,6 +632,7 @@ impl Station {
         };
         saying.flags.is_leaving = self.leaving.is_some();
         saying.flags.is_listening = !attachment.is_settled;
+        saying.flags.is_failing = self.desired.is_failing;
         saying.held = attachment.holdings.digest();
         let interval = self.liveness.interval(link);
         let packet = self.voice.speak(&attachment.link.name, interval, saying);
@@ -820,9 +831,6 @@ const MAX_ASKERS: usize = 64;
 
 /// More are worth no log lines.
 const MAX_MUTE: usize = 64;
-
-/// More are worth no log lines.
-const MAX_RIVALS: usize = 1024;
 
 /// Complaints are worth a log line, not an open-ended list.
 const MAX_COMPLAINTS: usize = 32;

@@ -58,6 +58,12 @@ fn the_page_has_metallbs_names_and_labels() {
             is_loaded: true,
             is_stale: false,
         },
+        rivals: Rivals {
+            by_heartbeat: 2,
+            by_frame: 1,
+        },
+        blocked: BTreeSet::from([("n2".to_owned(), "eth0".to_owned())]),
+        delivers: Some(false),
     };
     let counts = Counts {
         requests: 2,
@@ -78,6 +84,8 @@ fn what_is_not_there_has_no_series() {
     let text = render(&Snapshot::default(), &BTreeMap::new());
     let rows: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
     let expected = [
+        "ferrolb_layer2_rivals_total{seen=\"frame\"} 0",
+        "ferrolb_layer2_rivals_total{seen=\"heartbeat\"} 0",
         "metallb_k8s_client_config_loaded_bool 0",
         "metallb_k8s_client_config_stale_bool 0",
         "metallb_k8s_client_update_errors_total 0",

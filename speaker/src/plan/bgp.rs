@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use ferrolb_crds::model::{
-    Asn, BgpAdvertisement, Community, Family, HoldTime, Neighbor, Peer, PeerAsn, Pool, Port,
+    Asn, BgpAdvertisement, Community, Family, HoldTime, Neighbor, Node, Peer, PeerAsn, Pool, Port,
     RouterId,
 };
 use ipnet::IpNet;
@@ -142,7 +142,11 @@ fn advertise(
     if !agree(&advertisements, pool, address) {
         return Err(Reason::ConflictingAdvertisements);
     }
-    Endpoints::for_bgp(world, claim.service).serve(&node.name)?;
+    let endpoints = Endpoints::for_bgp(world, claim.service);
+    endpoints.serve(&node.name)?;
+    if world.delivery().is_failing && another_delivers(world, claim, pool, &endpoints) {
+        return Err(Reason::NotDelivering);
+    }
     let advertised: BTreeSet<Advertised> = advertisements
         .iter()
         .filter_map(|ad| advertised(world, address, ad))
@@ -151,6 +155,35 @@ fn advertise(
         return Err(Reason::NoMatchingPeer);
     }
     Ok(advertised)
+}
+
+/// Whether another node that delivers is heard and advertises the Service, too, as far as is known here:
+/// then traffic has somewhere else to go.
+fn another_delivers(
+    world: &World,
+    claim: &Claim<'_>,
+    pool: &Pool,
+    endpoints: &Endpoints<'_>,
+) -> bool {
+    let advertises = |node: &Node| {
+        let mut all = world.config().bgp_advertisements.values();
+        let has_peer = || {
+            let mut peers = world.config().peers.values();
+            peers.any(|peer| peer.selects_node(&node.labels))
+        };
+        all.any(|ad| {
+            ad.pools.selects(pool)
+                && ad.selects_service(&claim.service.labels)
+                && ad.selects_node(&node.labels)
+        }) && has_peer()
+    };
+    let nodes = world.nodes().into_iter();
+    let mut delivering = nodes.filter(|node| world.is_heard_to_deliver(&node.name));
+    delivering.any(|node| {
+        node_is_fit(world, &node).is_ok()
+            && endpoints.serve(&node.name).is_ok()
+            && advertises(&node)
+    })
 }
 
 /// One advertisement applied to an address; `None`: no peer of this node takes it.

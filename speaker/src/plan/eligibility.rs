@@ -52,11 +52,13 @@ pub enum Reason {
     NotOwner,
     /// No BGPPeer of this node takes it.
     NoMatchingPeer,
+    /// What arrives at this node is not delivered, and another node announces it that does deliver.
+    NotDelivering,
 }
 
 impl Reason {
     /// Every reason, for the documentation to be held against.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::NotLoadBalancer,
         Self::OtherLoadBalancerClass,
         Self::NoIpAllocated,
@@ -76,6 +78,7 @@ impl Reason {
         Self::AddressConflict,
         Self::NotOwner,
         Self::NoMatchingPeer,
+        Self::NotDelivering,
     ];
 
     /// The constant that logs and status carry.
@@ -100,6 +103,7 @@ impl Reason {
             Self::AddressConflict => "addressConflict",
             Self::NotOwner => "notOwner",
             Self::NoMatchingPeer => "noMatchingPeer",
+            Self::NotDelivering => "notDelivering",
         }
     }
 }

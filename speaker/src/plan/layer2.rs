@@ -18,6 +18,9 @@
 //! it is only said, unless conflicts are refused: then this node is silent and claims nothing, and so
 //! is everybody, because in the eyes of the others it is the one to take it.
 //!
+//! A node that does not deliver what arrives there is no candidate while one that is heard does. Where none
+//! does they count as if all did: the last one never falls silent.
+//!
 //! Each interface is a vote of its own, among those alive there: a node that has lost one of two
 //! segments answers on the other, and on the one that it has lost the next in rank does. Where no
 //! other speaker was ever heard nobody can tell a segment from a container's link, of which every
@@ -207,6 +210,19 @@ pub fn heartbeat(world: &World) -> Option<Interfaces> {
     Interfaces::union(advertisements.filter(|ad| ad.selects_node(&node.labels)))
 }
 
+/// The other nodes that some L2Advertisement may ever have announce, but for those excepted.
+pub fn candidates(world: &World, is_excepted: impl Fn(&str) -> bool) -> BTreeSet<String> {
+    let this = &world.identity().node;
+    let others = world.nodes().into_iter();
+    let others = others.filter(|node| node.name != *this && !is_excepted(&node.name));
+    let may_announce = |node: &Cow<'_, Node>| {
+        let mut advertisements = world.config().l2_advertisements.values();
+        node_is_fit(world, node).is_ok() && advertisements.any(|ad| ad.selects_node(&node.labels))
+    };
+    let candidates = others.filter(may_announce);
+    candidates.map(|node| node.name.clone()).collect()
+}
+
 type Links = BTreeMap<String, LinkState>;
 
 /// Plans one address, and says for each claim why this node does not announce it, if it does not.
@@ -344,7 +360,9 @@ impl Ballot<'_> {
             return refuse(Reason::Listening, None);
         }
         if held.is_empty() {
-            return refuse(Reason::NotOwner, None);
+            let is_failing = self.world.delivery().is_failing;
+            let why = "what arrives here is not delivered".to_owned();
+            return refuse(Reason::NotOwner, is_failing.then_some(why));
         }
         let missing = interfaces.missing(links);
         // Where it still listens it has to be ranked first, by then with those who are there.
@@ -401,7 +419,8 @@ impl Ballot<'_> {
         let is_undecided = !shared.all(|link| is_held(&candidates, link))
             || candidates.holders().next().is_none()
             || self.world.is_given(self.address)
-            || self.world.may_prefer_another(self.address);
+            || self.world.may_prefer_another(self.address)
+            || candidates.0.iter().any(Candidate::is_failing);
         if is_undecided {
             let all = nodes.iter().filter_map(|node| self.candidate(node));
             candidates = Candidates(all.collect());
@@ -446,6 +465,15 @@ impl Ballot<'_> {
     where
         I: Iterator<Item = &'c Candidate<'n>>,
     {
+        // Where somebody delivers, who does not is left out, and of others only those count that are
+        // known to: who is not heard may not know that there is something to be taken.
+        let mut delivering = all().filter(|candidate| candidate.delivers == Some(true));
+        let is_to_move =
+            delivering.any(|candidate| !candidate.is_waiting) && all().any(Candidate::is_failing);
+        let may_take =
+            move |candidate: &&Candidate<'_>| !is_to_move || candidate.delivers == Some(true);
+        let holders = holders.filter(|candidate| !(is_to_move && candidate.is_failing()));
+        let all = || all().filter(may_take);
         let settled = || all().filter(|candidate| !candidate.is_waiting);
         if let Some(holder) = self.ranked(holders) {
             if holder.name == this && self.world.is_given(self.address) {
@@ -501,6 +529,7 @@ impl Ballot<'_> {
             holds_on: BTreeSet::new(),
             remembers: false,
             is_waiting: false,
+            delivers: self.world.delivers(&node.name),
         };
         if is_this {
             let world = self.world;
@@ -603,6 +632,14 @@ struct Candidate<'n> {
     remembers: bool,
     /// It only listens yet: then it counts as far as it remembers.
     is_waiting: bool,
+    /// What arrives there is delivered; `None`: it is not known.
+    delivers: Option<bool>,
+}
+
+impl Candidate<'_> {
+    fn is_failing(&self) -> bool {
+        self.delivers == Some(false)
+    }
 }
 
 /// Candidates, in no order.

@@ -2,6 +2,7 @@
 
 mod alone;
 mod conflict;
+mod delivery;
 mod fixture;
 mod incremental;
 mod keep;

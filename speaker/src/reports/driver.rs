@@ -30,7 +30,10 @@ use tokio::time::{sleep_until, timeout};
 use tracing::{debug, info, warn};
 
 use super::ledger::{Ledger, Task};
-use super::{Event, Key, Seen, Sort, Wanted, Warning, event, label, metadata, name, seen, status};
+use super::{
+    Event, Key, Notice, Seen, Sign, Sort, Wanted, Warning, event, label, metadata, name,
+    node_event, seen, signed, status,
+};
 use crate::backoff::Backoff;
 
 /// What to report, and as whom.
@@ -68,6 +71,8 @@ struct Letters {
     wanted: BTreeMap<Key, Option<Wanted>>,
     uids: BTreeMap<ServiceKey, Option<String>>,
     warnings: BTreeSet<Warning>,
+    notices: Vec<Notice>,
+    sign: Option<Sign>,
     is_complete: bool,
     /// Nothing is to be said any more but how the sessions stand.
     is_last: bool,
@@ -110,7 +115,25 @@ impl Reports {
 
     /// Tells somebody to look after a Service.
     pub fn warn(&self, warning: Warning) {
-        self.put(|letters| letters.warnings.extend([warning]));
+        self.put(|letters| {
+            if letters.warnings.len() < WARNINGS {
+                letters.warnings.insert(warning);
+            }
+        });
+    }
+
+    /// Tells of something that happened to this node.
+    pub fn notice(&self, notice: Notice) {
+        self.put(|letters| {
+            if letters.notices.len() < NOTICES {
+                letters.notices.push(notice);
+            }
+        });
+    }
+
+    /// What the ConfigurationState is to carry from now on.
+    pub fn sign(&self, sign: Sign) {
+        self.put(|letters| letters.sign = Some(sign));
     }
 
     /// Says how the sessions stand in the end, and ends; gives up when that takes too long.
@@ -244,6 +267,12 @@ impl Driver {
                 message,
             });
         }
+        for notice in letters.notices {
+            self.ledger.notice(notice);
+        }
+        if let Some(sign) = letters.sign {
+            self.ledger.sign(sign);
+        }
         letters.is_last
     }
 
@@ -331,7 +360,9 @@ impl Driver {
                 outcome
             }
             Task::Delete { key, name } => self.delete(&key, &name).await,
+            Task::Sign { name, sign } => self.write_sign(&name, &sign).await,
             Task::Tell(event) => self.post(&event).await,
+            Task::Notice(notice) => self.post_notice(&notice).await,
             Task::Sweep(services) => self.sweep(services).await,
         };
         match outcome {
@@ -344,7 +375,10 @@ impl Driver {
     async fn create(&mut self, key: &Key) -> Result<(), Failed> {
         let owner = self.owner().await?;
         let node = &self.settings.node;
-        let object = metadata(key, node, owner.as_deref());
+        let mut object = metadata(key, node, owner.as_deref());
+        if let Some(sign) = self.ledger.sign_of(key) {
+            object["metadata"]["annotations"] = signed(sign)["metadata"]["annotations"].take();
+        }
         let body = object.to_string().into_bytes();
         let created = self.request(key).create(&PostParams::default(), body);
         match self.write(key, created).await {
@@ -372,6 +406,13 @@ impl Driver {
         Ok(())
     }
 
+    async fn write_sign(&mut self, name: &str, sign: &Sign) -> Done {
+        let key = Key::Configuration;
+        let patch = Patch::Merge(signed(sign));
+        let request = self.request(&key).patch(name, &self.patch(&key), &patch);
+        self.write(&key, request).await
+    }
+
     async fn delete(&mut self, key: &Key, name: &str) -> Done {
         let request = self.request(key).delete(name, &DeleteParams::default());
         match self.ask::<Value>(request).await {
@@ -388,6 +429,17 @@ impl Driver {
         let instant = SystemTime::now().duration_since(UNIX_EPOCH);
         let instant = instant.unwrap_or_default().as_nanos();
         let object = event(told, &self.settings.node, &now(), instant);
+        let body = object.to_string().into_bytes();
+        let request = Request::new(path).create(&PostParams::default(), body);
+        self.ask::<Value>(request).await.map(drop)
+    }
+
+    async fn post_notice(&mut self, notice: &Notice) -> Done {
+        let path = format!("/api/v1/namespaces/{}/events", api::NodeEvent::NAMESPACE);
+        let uid = self.owner().await?.unwrap_or_default();
+        let instant = SystemTime::now().duration_since(UNIX_EPOCH);
+        let instant = instant.unwrap_or_default().as_nanos();
+        let object = node_event(notice, &self.settings.node, &uid, &now(), instant);
         let body = object.to_string().into_bytes();
         let request = Request::new(path).create(&PostParams::default(), body);
         self.ask::<Value>(request).await.map(drop)
@@ -493,13 +545,20 @@ impl Driver {
             Task::Write { key, name, .. } if code == 404 => {
                 self.ledger.lose(&key, &name);
             }
+            Task::Sign { name, .. } if code == 404 => {
+                self.ledger.lose(&Key::Configuration, &name);
+            }
+            Task::Sign { .. } => {
+                self.complain(Sort::Configuration, "it is refused", error);
+                self.ledger.put_off(Key::Configuration, later);
+            }
             Task::Create(key) | Task::Write { key, .. } | Task::Delete { key, .. } => {
                 self.complain(key.sort(), "it is refused", error);
                 self.ledger.put_off(key, later);
             }
             Task::Sweep(services) => self.ledger.sweep_again(later, services),
             // Its Service, or its namespace, may be gone.
-            Task::Tell(_) => debug!(error, "event not written"),
+            Task::Tell(_) | Task::Notice(_) => debug!(error, "event not written"),
         }
     }
 
@@ -508,8 +567,10 @@ impl Driver {
             Task::Create(key) | Task::Write { key, .. } | Task::Delete { key, .. } => {
                 self.ledger.put_off(key, now);
             }
+            Task::Sign { .. } => self.ledger.put_off(Key::Configuration, now),
             Task::Sweep(services) => self.ledger.sweep_again(now, services),
             Task::Tell(event) => self.ledger.tell(event),
+            Task::Notice(notice) => self.ledger.notice(notice),
         }
     }
 }
@@ -587,3 +648,9 @@ const HEARD: usize = 256;
 
 /// Who manages the fields.
 const FIELD_MANAGER: &str = "ferrolb-speaker";
+
+/// How many notices wait for a server that does not answer.
+const NOTICES: usize = 256;
+
+/// How many warnings wait for a server that does not answer: they are for people, who read no more.
+const WARNINGS: usize = 10_000;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use ferrolb_crds::model::ServiceKey;
 
-use super::{Body, Event, Key, Seen, Sort, Wanted};
+use super::{Body, Event, Key, Notice, Seen, Sign, Sort, Wanted};
 
 /// Something to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,8 +35,17 @@ pub enum Task {
         /// Under which name.
         name: String,
     },
+    /// Have the ConfigurationState carry a sign.
+    Sign {
+        /// Under which name it is there.
+        name: String,
+        /// Which.
+        sign: Sign,
+    },
     /// Tell that something happened.
     Tell(Event),
+    /// Tell that something happened to this node.
+    Notice(Notice),
     /// Remove what other nodes have said of these Services at layer 2.
     Sweep(BTreeSet<ServiceKey>),
 }
@@ -63,6 +72,9 @@ pub struct Ledger {
     put_off: BTreeMap<Key, Instant>,
     uids: BTreeMap<ServiceKey, String>,
     events: VecDeque<Event>,
+    notices: VecDeque<Notice>,
+    /// What the ConfigurationState is to carry.
+    sign: Option<Sign>,
     sweep: Option<(Instant, BTreeSet<ServiceKey>)>,
 }
 
@@ -71,6 +83,7 @@ struct Present {
     name: String,
     version: u64,
     body: Option<Body>,
+    sign: Option<Sign>,
     /// It has been removed, and the watch has not said so yet.
     is_gone: bool,
 }
@@ -91,6 +104,8 @@ impl Ledger {
             put_off: BTreeMap::new(),
             uids: BTreeMap::new(),
             events: VecDeque::new(),
+            notices: VecDeque::new(),
+            sign: None,
             sweep: None,
         }
     }
@@ -124,6 +139,24 @@ impl Ledger {
         if self.events.len() < EVENTS {
             self.events.push_back(event);
         }
+    }
+
+    /// Tells of something that happened to this node.
+    pub fn notice(&mut self, notice: Notice) {
+        if self.notices.len() < NOTICES {
+            self.notices.push_back(notice);
+        }
+    }
+
+    /// The ConfigurationState is to carry this.
+    pub fn sign(&mut self, sign: Sign) {
+        self.sign = Some(sign);
+        self.dirty.insert(Key::Configuration);
+    }
+
+    /// What the object of a key is to carry from the beginning.
+    pub fn sign_of(&self, key: &Key) -> Option<&Sign> {
+        self.sign.as_ref().filter(|_| *key == Key::Configuration)
     }
 
     /// The UID of a Service.
@@ -175,6 +208,7 @@ impl Ledger {
             name: seen.name,
             version: seen.version,
             body: seen.body,
+            sign: seen.sign,
             is_gone: false,
         };
         match at {
@@ -235,6 +269,9 @@ impl Ledger {
         self.put_off.retain(|_, until| *until > now);
         if let Some(event) = self.events.pop_front() {
             return Some(Task::Tell(event));
+        }
+        if let Some(notice) = self.notices.pop_front() {
+            return Some(Task::Notice(notice));
         }
         let is_due = |put_off: &BTreeMap<Key, Instant>, key: &&Key| !put_off.contains_key(*key);
         while let Some(key) = self.dirty.iter().find(|key| is_due(&self.put_off, key)) {
@@ -302,7 +339,13 @@ impl Ledger {
             (Some(Wanted::This(body)), Some(object), None) => {
                 let present = object.body.as_ref();
                 if present.is_some_and(|present| present.says_the_same(&body)) {
-                    return None;
+                    let sign = self.sign_of(&key).cloned()?;
+                    let name = object.name.clone();
+                    let is_said = object
+                        .sign
+                        .as_ref()
+                        .is_some_and(|said| sign.is_said_by(said));
+                    return (!is_said).then_some(Task::Sign { name, sign });
                 }
                 Some(Task::Write {
                     key,
@@ -369,6 +412,9 @@ const NODE_ASSIGNED: &str = "nodeAssigned";
 
 /// How many events wait to be told; events are for people, who read no more.
 const EVENTS: usize = 10_000;
+
+/// How many notices wait to be told.
+const NOTICES: usize = 256;
 
 /// How long another node has to take back what it said.
 const YIELD: Duration = Duration::from_secs(2);

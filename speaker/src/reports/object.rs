@@ -9,7 +9,7 @@ use ring::digest;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::{Body, Event, Key, Session, Sort, boundary};
+use super::{Body, Event, Key, Notice, Session, Sign, Sort, boundary};
 
 /// An object that is there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +22,8 @@ pub struct Seen {
     pub version: u64,
     /// What it says, if that is understood.
     pub body: Option<Body>,
+    /// The sign that it carries.
+    pub sign: Option<Sign>,
 }
 
 /// The name of an object that is made.
@@ -125,6 +127,11 @@ fn service_status(service: &ServiceKey, node: &str, field: &str, list: Value) ->
     })
 }
 
+/// A merge patch that has an object carry a sign.
+pub fn signed(sign: &Sign) -> Value {
+    json!({"metadata": {"annotations": {api::LAYER2_SIGN: sign.text()}}})
+}
+
 /// Reads an object; `None`: it is not one of ours.
 pub fn seen(sort: Sort, mut object: Value) -> Option<Seen> {
     let metadata = object["metadata"].take();
@@ -133,6 +140,8 @@ pub fn seen(sort: Sort, mut object: Value) -> Option<Seen> {
     let version = metadata["resourceVersion"].as_str().unwrap_or_default();
     let version = version.parse().unwrap_or_default();
     let of = |label: &str| metadata["labels"][label].as_str();
+    let sign = metadata["annotations"][api::LAYER2_SIGN].as_str();
+    let sign = sign.and_then(Sign::parse);
     let service = || {
         let namespace = of(api::LABEL_SERVICE_NAMESPACE)?;
         Some(ServiceKey::new(namespace, of(api::LABEL_SERVICE_NAME)?))
@@ -151,6 +160,7 @@ pub fn seen(sort: Sort, mut object: Value) -> Option<Seen> {
         name,
         version,
         body,
+        sign,
     })
 }
 
@@ -198,6 +208,19 @@ pub fn event(event: &Event, node: &str, now: &str, instant: u128) -> Value {
         component: COMPONENT,
         instance: node,
         host: Some(node),
+    };
+    object.object(now, instant)
+}
+
+/// An event about this node as it is posted.
+pub fn node_event(notice: &Notice, node: &str, uid: &str, now: &str, instant: u128) -> Value {
+    let object = api::NodeEvent {
+        name: node,
+        uid,
+        is_warning: notice.is_warning,
+        reason: notice.reason,
+        message: &notice.message,
+        component: COMPONENT,
     };
     object.object(now, instant)
 }

@@ -19,8 +19,8 @@ use crate::layer2::Counters;
 use crate::metrics::{self, Announced, Snapshot};
 use crate::plan::{AddressPlan, PeerPlan};
 use crate::reports::driver::Reports;
-use crate::reports::{self, Body, Key, Unsettled, Wanted, driver};
-use crate::status;
+use crate::reports::{self, Body, Key, Notice, Sign, Unsettled, Wanted, driver};
+use crate::status::{self, Blocked};
 
 /// The part of a speaker that only a cluster needs.
 pub(super) struct ClusterLink {
@@ -134,6 +134,50 @@ impl ClusterLink {
                 reports.warn(warning);
             }
         }
+    }
+
+    /// So often somebody else held what this node holds.
+    pub(super) fn note_rivals(&self, rivals: metrics::Rivals) {
+        self.known().snapshot.rivals = rivals;
+    }
+
+    /// Warns of something that happened to a Service.
+    pub(super) fn warn(&self, warning: reports::Warning) {
+        if let Some(reports) = &self.reports {
+            reports.warn(warning);
+        }
+    }
+
+    /// What this speaker's ConfigurationState is to carry.
+    pub(super) fn sign(&self, sign: Sign) {
+        if let Some(reports) = &self.reports {
+            reports.sign(sign);
+        }
+    }
+
+    /// Tells of something that happened to this node.
+    pub(super) fn notice(&self, notice: Notice) {
+        if let Some(reports) = &self.reports {
+            reports.notice(notice);
+        }
+    }
+
+    /// These nodes live and are not heard.
+    pub(super) fn note_blocked(&self, blocked: Vec<Blocked>) {
+        let rows = blocked.into_iter().flat_map(
+            |Blocked {
+                 node, interfaces, ..
+             }| {
+                let rows = interfaces.into_iter();
+                rows.map(move |interface| (node.clone(), interface))
+            },
+        );
+        self.known().snapshot.blocked = rows.collect();
+    }
+
+    /// What arrives here is delivered, or is not.
+    pub(super) fn note_delivery(&self, delivers: bool) {
+        self.known().snapshot.delivers = Some(delivers);
     }
 
     /// The sessions stand like this, by the peer's address.

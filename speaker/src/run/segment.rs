@@ -16,7 +16,7 @@ use tracing::{info, warn};
 
 use super::{Heartbeat, Settings, Speaker};
 use crate::layer2::exclusion::Exclusion;
-use crate::layer2::{self, ClaimsByAddress, Counters, Desired, Findings, Layer2, Report};
+use crate::layer2::{self, ClaimsByAddress, Counters, Desired, Findings, Layer2, Report, Rival};
 use crate::world;
 
 /// Layer 2, while it runs or is being started.
@@ -176,6 +176,14 @@ impl SegmentLink {
         let running = self.running.as_ref();
         running
             .map(|(layer2, _)| layer2.take_findings())
+            .unwrap_or_default()
+    }
+
+    /// Who else was seen to answer for a held address.
+    pub(super) fn take_rivals(&self) -> Vec<Rival> {
+        let running = self.running.as_ref();
+        running
+            .map(|(layer2, _)| layer2.take_rivals())
             .unwrap_or_default()
     }
 

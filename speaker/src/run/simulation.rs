@@ -14,6 +14,7 @@ use crate::layer2::station::{Input, Link, Output, Station};
 use crate::layer2::{Desired, LinkIndex, Report, Settings};
 use crate::wire::arp::{Operation, Packet};
 use crate::wire::ethernet::Mac;
+use crate::world::Delivery;
 
 /// Virtual addresses that the nodes share out among themselves.
 const ADDRESSES: u32 = 5;
@@ -51,6 +52,7 @@ struct Host {
     mac: Mac,
     is_alive: bool,
     is_candidate: bool,
+    is_failing: bool,
     paused_until: Option<Instant>,
     waiting: Vec<Vec<u8>>,
     side: u8,
@@ -119,6 +121,7 @@ impl Segment {
             mac,
             is_alive: true,
             is_candidate: true,
+            is_failing: false,
             paused_until: None,
             waiting: Vec::new(),
             side: 0,
@@ -263,6 +266,13 @@ impl Segment {
         self.turn(n, &[]);
     }
 
+    /// What arrives at the node is not delivered from now on, or is again.
+    fn fail(&mut self, n: usize, is_failing: bool) {
+        self.hosts[n].is_failing = is_failing;
+        self.hosts[n].hear(self.now);
+        self.turn(n, &[]);
+    }
+
     /// The node leaves in good order.
     fn leave(&mut self, n: usize) {
         self.hosts[n].station.handle(self.now, Input::Leave);
@@ -349,7 +359,13 @@ impl Segment {
 impl Host {
     /// What the composition root does when layer 2 has news.
     fn hear(&mut self, now: Instant) {
-        let mut touched = self.world.hear(translate::segment(&self.station.report()));
+        let report = self.station.report();
+        let mut touched = self.world.hear(translate::segment(&report));
+        touched.extend(self.world.note_delivery(Delivery {
+            is_failing: self.is_failing,
+            failing: translate::failing(&report),
+            unheard: BTreeSet::new(),
+        }));
         let claims = translate::claims(self.station.take_claims());
         touched.extend(self.world.take_claims(claims));
         touched.extend(self.world.find(self.station.take_findings()));
@@ -367,7 +383,8 @@ impl Host {
         let desired = match self.is_candidate {
             true => {
                 let addresses = self.plan.addresses.iter();
-                translate::layer2_desired(&self.plan, &self.world, addresses)
+                let is_failing = self.world.delivery().is_failing;
+                translate::layer2_desired(&self.plan, &self.world, is_failing, addresses)
             }
             false => Desired::default(),
         };
@@ -621,6 +638,61 @@ fn who_leaves_answers_until_somebody_else_does() {
     assert!(!segment.hosts[3].is_alive, "there is nobody to wait for");
     assert!(segment.elapsed() - start <= milliseconds(50));
     assert_eq!(segment.hosts[3].station.left_behind().len(), 5);
+}
+
+#[test]
+fn who_does_not_deliver_hands_over_to_who_does_and_answers_until_then() {
+    let mut segment = Segment::new(4, 0.0, 15);
+    segment.run_for(milliseconds(1000));
+    for n in 0..3 {
+        segment.fail(n, true);
+        for _ in 0..100 {
+            segment.run_for(Duration::from_micros(500));
+            let holders = segment.holders();
+            assert!(
+                holders.iter().all(|holders| !holders.is_empty()),
+                "{holders:?}"
+            );
+        }
+        segment.exactly_one_answers_for_each_address();
+        let holders = segment.holders().concat();
+        assert!(holders.iter().all(|holder| *holder > n), "{holders:?}");
+    }
+    // Who delivers again takes nothing back.
+    let before = segment.holders();
+    segment.fail(0, false);
+    segment.run_for(milliseconds(1000));
+    assert_eq!(segment.holders(), before);
+    // The one that could is gone: better one of those that may not deliver than nobody.
+    segment.fail(0, true);
+    segment.kill(3);
+    segment.run_for(milliseconds(1000));
+    segment.exactly_one_answers_for_each_address();
+}
+
+#[test]
+fn i6_where_nobody_delivers_nothing_moves_and_nothing_is_withdrawn() {
+    let mut segment = Segment::new(5, 0.02, 16);
+    segment.run_for(milliseconds(1000));
+    let before = segment.holders();
+    for n in 0..5 {
+        segment.hosts[n].is_failing = true;
+    }
+    for n in 0..5 {
+        segment.fail(n, true);
+    }
+    for _ in 0..20 {
+        segment.run_for(milliseconds(100));
+        segment.exactly_one_answers_for_each_address();
+    }
+    assert_eq!(segment.holders(), before);
+    // One comes back to its senses, and gets all.
+    segment.fail(2, false);
+    segment.run_for(milliseconds(500));
+    assert!(segment.holders().iter().all(|holders| *holders == [2]));
+    segment.fail(2, true);
+    segment.run_for(milliseconds(500));
+    segment.exactly_one_answers_for_each_address();
 }
 
 #[test]

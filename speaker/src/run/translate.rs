@@ -56,6 +56,12 @@ pub(super) fn claims(claims: layer2::ClaimsByAddress) -> BTreeMap<IpAddr, Vec<Cl
     claims.collect()
 }
 
+/// The nodes that say that what arrives there is not delivered.
+pub(super) fn failing(report: &layer2::Report) -> BTreeSet<String> {
+    let failing = report.nodes.iter().filter(|(_, health)| health.is_failing);
+    failing.map(|(name, _)| name.clone()).collect()
+}
+
 /// The interfaces where somebody listens who may be about to take over.
 pub(super) fn contested(report: &layer2::Report) -> BTreeSet<String> {
     let nodes = report.nodes.values();
@@ -79,6 +85,7 @@ fn link_state(link: &layer2::Interface) -> LinkState {
 pub(super) fn layer2_desired<'a>(
     plan: &Plan,
     world: &World,
+    is_failing: bool,
     addresses: impl Iterator<Item = (&'a IpAddr, &'a AddressPlan)>,
 ) -> layer2::Desired {
     let (mut owned, mut probed) = (BTreeMap::new(), BTreeMap::new());
@@ -102,6 +109,7 @@ pub(super) fn layer2_desired<'a>(
         offered: offered.map(|(address, _)| *address).collect(),
         remembered: world.remembered().clone(),
         heartbeat: plan.heartbeat.as_ref().map(interfaces),
+        is_failing,
     }
 }
 
@@ -211,6 +219,7 @@ mod tests {
             heard_on: on.iter().copied().map(way).collect(),
             listens_on: BTreeMap::new(),
             is_leaving,
+            is_failing: false,
             is_known: true,
             since: UNIX_EPOCH,
         };
@@ -232,6 +241,7 @@ mod tests {
                 ("leaving".to_owned(), health(&["eth0"], true)),
             ]),
             claims: 0,
+            rivals: 0,
         }
     }
 

@@ -22,6 +22,9 @@ pub struct Document {
     pub layer2: Layer2,
     /// How the hand-off to the NodePorts stands.
     pub hand_off: HandOff,
+    /// Whether what arrives here is delivered, where somebody is asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delivery: Option<Delivery>,
     /// BGP sessions, by peer.
     pub sessions: Vec<Session>,
     /// Prefixes advertised by BGP.
@@ -41,6 +44,19 @@ pub struct Source {
     /// Why this file could not be written, if it could not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state_error: Option<String>,
+}
+
+/// Whether what arrives here is delivered.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Delivery {
+    /// `delivering`, `notDelivering` or `unknown`.
+    pub state: String,
+    /// Who is asked.
+    pub check: String,
+    /// Since when.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
 }
 
 /// How layer 2 stands.
@@ -64,6 +80,9 @@ pub struct Layer2 {
     pub remembered: Vec<String>,
     /// Other nodes ever heard.
     pub nodes: Vec<Node>,
+    /// Other nodes that live by the API server's view, should be heard, and never were.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub blocked: Vec<Blocked>,
     /// Interfaces fit for announcing.
     pub interfaces: Vec<Interface>,
 }
@@ -127,9 +146,24 @@ pub struct Node {
     pub is_alive: bool,
     /// Whether it said that it is leaving.
     pub is_leaving: bool,
+    /// Whether it said that what arrives there is not delivered.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub is_not_delivering: bool,
     /// On which interfaces of this node it is heard.
     pub heard_on: Vec<String>,
     /// When it last came up or went down.
+    pub since: String,
+}
+
+/// A node that lives and is not heard.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Blocked {
+    /// Its name.
+    pub node: String,
+    /// On which interfaces of this node it should be heard.
+    pub interfaces: Vec<String>,
+    /// Since when that is known.
     pub since: String,
 }
 

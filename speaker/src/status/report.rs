@@ -8,8 +8,8 @@ use ferrolb_crds::model::{self, Neighbor};
 use ipnet::IpNet;
 
 use super::document::{
-    Conflict, Document, ESTABLISHED, HandOff, Held, Interface, Layer2, Node, NotHeld, Prefix,
-    RefusedPort, Service, ServiceAddress, Session, Source,
+    Blocked, Conflict, Delivery, Document, ESTABLISHED, HandOff, Held, Interface, Layer2, Node,
+    NotHeld, Prefix, RefusedPort, Service, ServiceAddress, Session, Source,
 };
 use crate::bgp::{SessionState, SessionStatus};
 use crate::plan::{self, AddressPlan, Attributes, Holding, Interfaces, PeerPlan, Plan, Reason};
@@ -17,7 +17,7 @@ use crate::world::{Others, Segment, World};
 use crate::{layer2, nft};
 
 /// Everything the document is made of.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Facts<'a> {
     /// What the speaker knows.
     pub world: &'a World,
@@ -35,6 +35,10 @@ pub struct Facts<'a> {
     pub sessions: &'a BTreeMap<String, SessionStatus>,
     /// What the hand-off reports; `None`: kube-proxy takes the traffic.
     pub hand_off: Option<&'a nft::Report>,
+    /// Nodes that live and are not heard.
+    pub blocked: Vec<Blocked>,
+    /// Whether what arrives here is delivered, where somebody is asked.
+    pub delivery: Option<Delivery>,
 }
 
 /// Since when things are as they are.
@@ -64,6 +68,7 @@ pub fn document(facts: &Facts<'_>) -> Document {
         },
         layer2: layer2_part(facts),
         hand_off: hand_off(facts),
+        delivery: facts.delivery.clone(),
         sessions: sessions(facts),
         advertised: advertised(facts),
         services: services(facts.world, facts.plan),
@@ -85,6 +90,7 @@ fn layer2_part(facts: &Facts<'_>) -> Layer2 {
             .iter()
             .map(ToString::to_string)
             .collect(),
+        blocked: facts.blocked.clone(),
         ..Layer2::default()
     };
     for (address, plan) in &facts.plan.addresses {
@@ -169,6 +175,7 @@ fn node((name, health): (&String, &layer2::NodeHealth)) -> Node {
         name: name.clone(),
         is_alive: !health.heard_on.is_empty(),
         is_leaving: health.is_leaving,
+        is_not_delivering: health.is_failing,
         heard_on: health.heard_on.keys().cloned().collect(),
         since: time(health.since),
     }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::document::{Document, HandOff, Layer2, Prefix, Service, Session};
+use super::document::{Delivery, Document, HandOff, Layer2, Prefix, Service, Session};
 
 /// Writes the whole document.
 pub(super) fn render(document: &Document) -> String {
@@ -13,6 +13,7 @@ pub(super) fn render(document: &Document) -> String {
     advertised(&mut out, &document.advertised);
     services(&mut out, &document.services);
     hand_off(&mut out, &document.hand_off);
+    delivery(&mut out, document.delivery.as_ref());
     problems(&mut out, document);
     out
 }
@@ -76,10 +77,31 @@ fn layer2(out: &mut String, layer2: &Layer2) {
             (true, false) => "alive",
             (false, false) => "down",
         };
+        let fails = match node.is_alive && node.is_not_delivering {
+            true => "what arrives there is not delivered",
+            false => "",
+        };
         let on = node.heard_on.join(", ");
-        row([&node.name, state, &on, &format!("since {}", node.since)])
+        row([
+            &node.name,
+            state,
+            &on,
+            &format!("since {}", node.since),
+            fails,
+        ])
     });
-    table(out, nodes.collect());
+    let blocked = layer2.blocked.iter().map(|blocked| {
+        let on = blocked.interfaces.join(", ");
+        let why = "lives by the API server's view, never heard";
+        row([
+            &blocked.node,
+            "blocked",
+            &on,
+            &format!("since {}", blocked.since),
+            why,
+        ])
+    });
+    table(out, nodes.chain(blocked).collect());
     section(out, "interfaces");
     let interfaces = layer2.interfaces.iter().map(|interface| {
         let state = if interface.is_up { "up" } else { "down" };
@@ -159,6 +181,19 @@ fn hand_off(out: &mut String, hand_off: &HandOff) {
         row([&port.service, &port.address, &port.port, &reason])
     });
     table(out, rows.collect());
+}
+
+fn delivery(out: &mut String, delivery: Option<&Delivery>) {
+    if let Some(Delivery {
+        state,
+        check,
+        since,
+    }) = delivery
+    {
+        let since = since.as_ref().map(|since| format!("   since {since}"));
+        let since = since.unwrap_or_default();
+        section(out, &format!("delivery   {state} by {check}{since}"));
+    }
 }
 
 fn problems(out: &mut String, document: &Document) {

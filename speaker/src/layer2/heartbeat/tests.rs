@@ -43,13 +43,14 @@ fn golden_both_ways() {
 
 #[test]
 fn every_flag_survives() {
-    for bits in 0..64u8 {
+    for bits in 0..128u8 {
         let flags = Flags {
             is_leaving: bits & 1 != 0,
             is_listening: bits & 2 != 0,
             is_probe: bits & 4 != 0,
             was_missed: bits & 8 != 0,
             asks: bits & 16 != 0,
+            is_failing: bits & 64 != 0,
             is_answer: bits & 32 != 0,
         };
         let sent = Heartbeat {
@@ -176,9 +177,20 @@ fn other_formats_are_refused_with_their_reason() {
 #[test]
 fn what_later_versions_add_after_the_names_is_skipped() {
     let mut packet = heartbeat().emit(&anybody());
-    packet.extend([1, 2, 3]);
+    packet.extend([0xfe, 2, 3]);
     packet[7] += 3;
     assert_eq!(Heartbeat::parse(&packet, &anybody()), Ok(heartbeat()));
+}
+
+#[test]
+fn further_flags_follow_where_earlier_versions_read_no_more() {
+    let mut failing = heartbeat();
+    failing.flags.is_failing = true;
+    let packet = failing.emit(&anybody());
+    assert_eq!(Heartbeat::parse(&packet, &anybody()), Ok(failing));
+    let plain = heartbeat().emit(&anybody());
+    assert_eq!(packet.len(), plain.len() + 1);
+    assert_eq!(packet[8..plain.len()], plain[8..]);
 }
 
 #[test]

@@ -170,6 +170,7 @@ const LISTENING: Flags = Flags {
     is_answer: false,
     was_missed: false,
     asks: false,
+    is_failing: false,
 };
 
 const LEAVING: Flags = Flags {
@@ -179,6 +180,7 @@ const LEAVING: Flags = Flags {
     is_answer: false,
     was_missed: false,
     asks: false,
+    is_failing: false,
 };
 
 #[test]

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Instant;
 
-use super::{Attachment, MAX_RIVALS, Output, Station};
+use super::{Attachment, Output, Station};
 use crate::layer2::announcer;
 use crate::layer2::conflict::{self, Input};
 use crate::layer2::{Findings, LinkIndex};
@@ -112,10 +112,6 @@ impl Station {
             return false;
         }
         let is_open = self.conflicts.found(address).is_none();
-        // It is told as a conflict, and not as a rival, too.
-        if is_open && self.rivals.len() < MAX_RIVALS {
-            self.rivals.insert((address, mac));
-        }
         let seen = Input::Seen { link, address, mac };
         self.conflicts.handle(now, seen);
         self.follow_conflicts();

@@ -32,6 +32,7 @@ impl Station {
                 heard_on: self.by_name(node.heard_on()),
                 listens_on: self.by_name(node.listens_on()),
                 is_leaving: node.is_leaving(),
+                is_failing: node.is_failing(),
                 is_known: node
                     .heard_on()
                     .all(|way| self.claims.is_known(name, &way.from)),
@@ -45,6 +46,7 @@ impl Station {
             interfaces: interfaces.collect(),
             nodes: nodes.collect(),
             claims: self.claims_taken,
+            rivals: self.rivals_told,
         }
     }
 

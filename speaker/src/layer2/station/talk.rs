@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use super::{MAX_RIVALS, Output, Saying, Station};
+use super::{Output, Saying, Station};
 use crate::layer2::LinkIndex;
 use crate::layer2::announcer;
 use crate::layer2::claims::{self, Source};
@@ -70,18 +70,40 @@ impl Station {
         self.announcer.handle(now, defend);
         let interface = self.name_of(link);
         if let Some(interface) = interface
-            && self.rivals.len() < MAX_RIVALS
-            && self.rivals.insert((address, mac))
+            && self.may_tell_rival(now, address, mac)
         {
+            self.rivals.insert((address, mac), now);
+            self.rivals_told += 1;
             self.outputs.push_back(Output::Rival {
                 interface,
                 address,
                 mac,
                 node,
             });
+            self.outputs.push_back(Output::Changed);
         }
+    }
+
+    /// A conflict that was found before it was announced is told as that.
+    fn may_tell_rival(&mut self, now: Instant, address: IpAddr, mac: Mac) -> bool {
+        let found = self.conflicts.found(address);
+        if found.is_some_and(|others| others.values().any(|other| *other == mac)) {
+            return false;
+        }
+        let is_fresh = |told: &Instant| now < *told + RIVAL_AGAIN;
+        if self.rivals.len() >= MAX_RIVALS {
+            self.rivals.retain(|_, told| is_fresh(told));
+        }
+        let told = self.rivals.get(&(address, mac));
+        self.rivals.len() < MAX_RIVALS && !told.is_some_and(is_fresh)
     }
 }
 
 /// Time between two answers to those who ask what is claimed.
 const TELL_AGAIN: Duration = Duration::from_millis(50);
+
+/// Time between two words on one rival.
+const RIVAL_AGAIN: Duration = Duration::from_secs(10);
+
+/// More are worth no words.
+const MAX_RIVALS: usize = 1024;

@@ -25,6 +25,7 @@ fn object(name: &str, version: u64, body: Option<Body>) -> Seen {
         name: name.to_owned(),
         version,
         body,
+        sign: None,
     }
 }
 
@@ -62,7 +63,12 @@ fn what_is_announced_is_told_made_and_given_its_status_and_then_there_is_silence
     assert!(tasks.contains(&Some(Task::Create(key()))), "{tasks:?}");
     let told = tasks.iter().flatten().find_map(|task| match task {
         Task::Tell(event) => Some(event),
-        Task::Create(_) | Task::Write { .. } | Task::Delete { .. } | Task::Sweep(_) => None,
+        Task::Create(_)
+        | Task::Write { .. }
+        | Task::Delete { .. }
+        | Task::Sign { .. }
+        | Task::Notice(_)
+        | Task::Sweep(_) => None,
     });
     let told = told.unwrap();
     assert_eq!((told.reason, told.uid.as_str()), ("nodeAssigned", "u1"));
@@ -225,6 +231,7 @@ fn at_the_end_only_the_sessions_are_spoken_of_and_at_once() {
         name: format!("n1-{name}"),
         version: 1,
         body: Some(body),
+        sign: None,
     };
     let up = session(SessionState::Established);
     let idle = session(SessionState::Idle);
@@ -242,4 +249,44 @@ fn at_the_end_only_the_sessions_are_spoken_of_and_at_once() {
         present: Some(up),
     };
     assert_eq!(ledger.last_words(), [expected]);
+}
+
+#[test]
+fn i4_a_sign_is_written_once_the_verdict_is_and_again_only_when_it_says_something_else() {
+    let now = start();
+    let statement = Body::Configuration(Box::default());
+    let seen = |version, sign| Seen {
+        key: Key::Configuration,
+        name: "speaker-n1".to_owned(),
+        version,
+        body: Some(statement.clone()),
+        sign,
+    };
+    let sign = |beat| Sign {
+        beat,
+        interfaces: BTreeMap::from([("eth0".to_owned(), BTreeSet::new())]),
+    };
+    let write = |sign| {
+        let name = "speaker-n1".to_owned();
+        Some(Task::Sign { name, sign })
+    };
+    let mut ledger = ledger(Vec::new());
+    ledger.sign(sign(None));
+    let wanted = Some(Wanted::This(statement.clone()));
+    ledger.want(Key::Configuration, wanted);
+    assert_eq!(ledger.poll(now), Some(Task::Create(Key::Configuration)));
+    ledger.see(seen(11, None));
+    assert_eq!(ledger.poll(now), write(sign(None)));
+    ledger.see(seen(12, Some(sign(None))));
+    assert_eq!(ledger.poll(now), None);
+    for beat in [Some(1), Some(2)] {
+        ledger.sign(sign(beat));
+        assert_eq!(ledger.poll(now), write(sign(beat)));
+        ledger.see(seen(20 + beat.unwrap(), Some(sign(beat))));
+        assert_eq!(ledger.poll(now), None);
+    }
+    ledger.sign(sign(None));
+    assert_eq!(ledger.poll(now), None, "the last beat may stay");
+    ledger.see(seen(30, None));
+    assert_eq!(ledger.poll(now), write(sign(None)), "somebody took it off");
 }

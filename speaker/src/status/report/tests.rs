@@ -39,6 +39,8 @@ fn an_idle_speaker_has_a_document_that_survives_its_own_json() {
         layer2: None,
         sessions: &BTreeMap::new(),
         hand_off: Some(&nft::Report::Idle),
+        blocked: Vec::new(),
+        delivery: None,
     });
     assert_eq!(document.source.problem_count, 300);
     assert_eq!(document.source.problems.len(), PROBLEMS_TOLD);

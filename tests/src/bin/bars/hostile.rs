@@ -234,6 +234,7 @@ impl Segment {
                         is_answer: rng.bool(),
                         was_missed: rng.bool(),
                         asks: rng.bool(),
+                        is_failing: rng.bool(),
                     },
                     incarnation: rng.u64(..),
                     sequence: rng.u64(..),
