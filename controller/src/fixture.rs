@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use ferrolb_crds::model::{
-    AddressRange, Config, Family, FamilyPolicy, Labels, Pool, Port, Protocol, Requests, Service,
-    ServiceAllocation, ServiceKey, ServicePort, Timestamp, TrafficPolicy,
+    AddressRange, Config, Family, FamilyPolicy, Hints, Labels, Pool, Port, Protocol, Requests,
+    Service, ServiceAllocation, ServiceKey, ServicePort, Timestamp, TrafficPolicy,
 };
 use ferrolb_crds::source::Change;
 
@@ -110,6 +110,7 @@ pub(crate) fn service(name: &str) -> Service {
         requests: Requests::default(),
         ingress: Vec::new(),
         allocated_from: None,
+        hints: Hints::default(),
     }
 }
 

@@ -17,7 +17,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ferrolb_crds::model::{ServiceKey, Timestamp};
+use ferrolb_crds::model::{Hints, ServiceKey, Timestamp};
 use ferrolb_crds::source::kubernetes::Observed;
 
 use crate::lease::{Intent, Log};
@@ -183,7 +183,7 @@ impl Publication {
         let is_doubtful = self.ledger.is_doubtful(&key);
         if let Some(observed) = self.seen.remove(&key)
             && is_ours
-            && (is_doubtful || observed.condition.is_some() || observed.pool.is_some())
+            && (is_doubtful || carries(&observed))
         {
             self.remnants.insert(key.clone(), observed.uid);
         }
@@ -383,6 +383,7 @@ impl Publication {
             // First what may yet be written over this version is kept from that.
             let status = Arc::make_mut(&mut status);
             status.ingress.clone_from(&observed.ingress);
+            status.hints = observed.hints.sound();
         }
         let allocated = !status.ingress.is_empty();
         let before = observed.condition.as_ref();
@@ -498,6 +499,11 @@ impl Publication {
     }
 }
 
+/// Whether something is in a Service that is written by a controller alone.
+fn carries(observed: &Observed) -> bool {
+    observed.condition.is_some() || observed.pool.is_some() || observed.hints != Hints::default()
+}
+
 /// Whether it gives an address to who has these.
 fn gives(patch: &Patch, present: &[IpAddr]) -> bool {
     let mut addresses = patch.status.ingress.iter();
@@ -519,6 +525,7 @@ pub fn status(observed: &Observed) -> Status {
     Status {
         pool: observed.pool.clone(),
         ingress: observed.ingress.clone(),
+        hints: observed.hints.clone(),
         reason: condition.map(|c| c.reason.clone()).unwrap_or_default(),
         message: condition.map(|c| c.message.clone()).unwrap_or_default(),
     }

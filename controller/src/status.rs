@@ -30,6 +30,7 @@ fn status(record: Recorded) -> Status {
     Status {
         pool: record.pool,
         ingress: record.ingress,
+        hints: record.hints,
         reason,
         message,
     }
@@ -58,6 +59,7 @@ fn record(write: &Write, since: Timestamp) -> Option<ServiceStatus> {
         key: write.key.clone(),
         pool: status.pool.clone(),
         ingress: status.ingress.clone(),
+        hints: status.hints.clone(),
         condition: Some(Condition {
             allocated: !status.ingress.is_empty(),
             reason: status.reason.clone(),
@@ -77,6 +79,8 @@ fn cause(error: &StateError) -> String {
 
 #[cfg(test)]
 mod tests {
+    use ferrolb_crds::model::Hints;
+
     use super::*;
     use crate::fixture::{ips, key};
 
@@ -88,6 +92,7 @@ mod tests {
             Arc::new(Status {
                 pool: Some("a".to_owned()),
                 ingress: ips(addresses),
+                hints: Hints::parse("10.0.0.1=n1"),
                 reason: "IPAllocated".to_owned(),
                 message: "has \"everything\": yes".to_owned(),
             })
@@ -123,6 +128,7 @@ mod tests {
             status: Some(Arc::new(Status {
                 pool: None,
                 ingress: Vec::new(),
+                hints: Hints::default(),
                 reason: "AllocationFailed".to_owned(),
                 message: String::new(),
             })),

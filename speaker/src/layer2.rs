@@ -20,7 +20,6 @@ pub mod filter;
 pub mod heartbeat;
 pub mod interfaces;
 pub mod liveness;
-pub mod rank;
 pub mod responder;
 mod socket;
 pub mod station;

@@ -129,6 +129,7 @@ const ARROWS: &[Row] = &[
         &["ferrolb_crds"],
     ),
     row("crds::parallel", &[], &[]),
+    row("crds::rank", &[], &["ring"]),
     row("crds::duration", &[], &[]),
     row("crds::pace", &[], &[]),
     row(
@@ -200,6 +201,7 @@ const ARROWS: &[Row] = &[
         &[],
     ),
     row("controller::lease", &["crds::model"], &[]),
+    row("controller::placement", &["crds::model", "crds::rank"], &[]),
     row(
         "controller::metrics",
         &["controller::allocator", "controller::reconcile"],
@@ -407,6 +409,7 @@ const ARROWS: &[Row] = &[
         ],
     ),
     row("speaker::world", WORLD, &[]),
+    row("speaker::world::*", WORLD, &[]),
     row("speaker::plan", PLAN, &[]),
     row("speaker::plan::*", PLAN, &[]),
     row(
@@ -509,6 +512,7 @@ const RECONCILE: &[&str] = &[
     "controller::allocator::*",
     "controller::decide",
     "controller::decide::*",
+    "controller::placement",
     "controller::reconcile",
     "controller::reconcile::*",
     "crds::model",
@@ -546,7 +550,6 @@ const LAYER2_CORE: &[&str] = &[
     "speaker::layer2::claims",
     "speaker::layer2::heartbeat",
     "speaker::layer2::liveness",
-    "speaker::layer2::rank",
     "speaker::timer",
     "speaker::backoff",
     "speaker::wire",
@@ -577,10 +580,10 @@ const PLAN: &[&str] = &[
     "speaker::world",
     "speaker::world::*",
     "speaker::layer2",
-    "speaker::layer2::rank",
     "speaker::bgp",
     "speaker::nft",
     "crds::model",
+    "crds::rank",
 ];
 /// What is reported is made of what is planned, and knows no machine either.
 const REPORTS: &[&str] = &[

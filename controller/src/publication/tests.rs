@@ -5,6 +5,7 @@ fn given(addresses: &[&str]) -> Arc<Status> {
     Arc::new(Status {
         pool: Some("first".to_owned()),
         ingress: ips(addresses),
+        hints: Hints::default(),
         reason: "IPAllocated".to_owned(),
         message: String::new(),
     })
@@ -16,6 +17,7 @@ fn refused() -> Arc<Status> {
         reason: "AllocationFailed".to_owned(),
         message: "no available IPs".to_owned(),
         ingress: Vec::new(),
+        hints: Hints::default(),
     })
 }
 
@@ -26,6 +28,7 @@ fn bare(version: u64) -> Box<Observed> {
         ingress: Vec::new(),
         is_plain: true,
         pool: None,
+        hints: Hints::default(),
         condition: None,
     })
 }
@@ -36,6 +39,7 @@ fn with(status: &Status, version: u64) -> Box<Observed> {
     Box::new(Observed {
         ingress: status.ingress.clone(),
         pool: status.pool.clone(),
+        hints: status.hints.clone(),
         condition: Some(Condition {
             allocated: !status.ingress.is_empty(),
             reason: status.reason.clone(),

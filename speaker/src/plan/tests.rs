@@ -4,6 +4,7 @@ mod alone;
 mod fixture;
 mod incremental;
 mod keep;
+mod order;
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -147,11 +147,12 @@ mod of_plans {
     use std::collections::BTreeMap;
     use std::sync::Arc;
 
-    use ferrolb_crds::model::{Service, TrafficPolicy};
+    use ferrolb_crds::model::{Hints, Service, TrafficPolicy};
     use ferrolb_crds::source::Change;
 
     use super::*;
     use crate::plan::{HandOff, Holding, ServicePlan};
+    use crate::world::Cause;
     use crate::world::Identity;
 
     fn world(addresses: &[&str]) -> World {
@@ -172,6 +173,7 @@ mod of_plans {
             requests: Default::default(),
             ingress: addresses.iter().map(|text| text.parse().unwrap()).collect(),
             allocated_from: None,
+            hints: Hints::default(),
         };
         let _ = world.apply(Change::Service(web(), Some(Arc::new(service))));
         world
@@ -182,6 +184,7 @@ mod of_plans {
             interfaces,
             missing: missing.iter().map(|name| (*name).to_owned()).collect(),
             on: BTreeSet::new(),
+            cause: Cause::Rank,
         })
     }
 

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 
 use ferrolb_crds::model::{
-    AddressRange, Config, Family, FamilyPolicy, L2Advertisement, Pool, PoolChoice, Requests,
+    AddressRange, Config, Family, FamilyPolicy, Hints, L2Advertisement, Pool, PoolChoice, Requests,
     Service, ServiceKey, TrafficPolicy,
 };
 
@@ -425,6 +425,7 @@ fn world(node: &str) -> World {
             requests: Requests::default(),
             ingress: vec![address(n)],
             allocated_from: None,
+            hints: Hints::default(),
         };
         let _ = world.apply(Change::Service(key, Some(Arc::new(service))));
     }
