@@ -23,6 +23,7 @@ pub mod liveness;
 pub mod responder;
 mod socket;
 pub mod station;
+pub mod tally;
 
 pub use driver::{Counters, Layer2, StartError};
 

@@ -369,7 +369,9 @@ const ARROWS: &[Row] = &[
         &[
             "speaker::bgp",
             "speaker::layer2",
+            "speaker::layer2::tally",
             "speaker::plan",
+            "speaker::world",
             "crds::model",
         ],
         &["prometheus"],
@@ -550,6 +552,7 @@ const LAYER2_CORE: &[&str] = &[
     "speaker::layer2::claims",
     "speaker::layer2::heartbeat",
     "speaker::layer2::liveness",
+    "speaker::layer2::tally",
     "speaker::timer",
     "speaker::backoff",
     "speaker::wire",

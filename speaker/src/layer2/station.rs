@@ -21,6 +21,7 @@ use crate::layer2::claims::{Claims, PATIENCE};
 use crate::layer2::heartbeat::{self, Heartbeat, HeartbeatError};
 use crate::layer2::liveness::{self, DownReason, Liveness, Unicast, Way};
 use crate::layer2::responder::{self, Reason, Verdict};
+use crate::layer2::tally::Tally;
 use crate::layer2::{ClaimsByAddress, Counts, Desired, LinkIndex, Settings};
 use crate::wire::ethernet::{self, Header, Mac};
 use crate::wire::ndisc;
@@ -193,6 +194,7 @@ pub struct Station {
     /// Who else was said to answer for an address.
     rivals: BTreeSet<(IpAddr, Mac)>,
     counts: BTreeMap<IpAddr, Counts>,
+    tally: Tally,
     outputs: VecDeque<Output>,
 }
 
@@ -230,6 +232,7 @@ impl Station {
             mute: BTreeSet::new(),
             rivals: BTreeSet::new(),
             counts: BTreeMap::new(),
+            tally: Tally::default(),
             outputs: VecDeque::new(),
         }
     }
@@ -310,6 +313,11 @@ impl Station {
     /// What was done for which address since this was last asked.
     pub fn take_counts(&mut self) -> BTreeMap<IpAddr, Counts> {
         std::mem::take(&mut self.counts)
+    }
+
+    /// What else was counted since this was last asked.
+    pub fn take_tally(&mut self) -> Tally {
+        std::mem::take(&mut self.tally)
     }
 
     /// Whether the address is to be answered for somewhere.
@@ -490,6 +498,7 @@ impl Station {
                 self.outputs.push_back(Output::Send { link, frame });
             }
             Verdict::Silence(reason) => {
+                self.tally.keep_silent(reason);
                 self.outputs.push_back(Output::Silent { link, reason });
             }
         }
@@ -683,12 +692,17 @@ impl Station {
                     attachment.askers.insert(by);
                 }
             }
+            liveness::Output::Lost { node, count } => self.tally.lose(&node, count),
             liveness::Output::Claims(heard) => {
+                self.tally.hear(&heard.source.node, now);
                 self.note_company(heard.link);
                 self.claims.handle(now, heard);
             }
             liveness::Output::Mute { node, way } => self.note_mute(node, way),
-            liveness::Output::Forgotten { node } => self.claims.forget(&node),
+            liveness::Output::Forgotten { node } => {
+                self.claims.forget(&node);
+                self.tally.forget(&node);
+            }
             liveness::Output::Missed { link } => {
                 self.announcer
                     .handle(now, announcer::Input::Refresh { link });

@@ -29,7 +29,6 @@ use ferrolb_crds::model::{L2Advertisement, Labels, Node};
 use ferrolb_crds::rank;
 
 use super::eligibility::{Claim, Endpoints, Reason, node_is_fit};
-
 use crate::world::{Cause, Decision, LinkState, Segment, Standing, World};
 
 /// On which interfaces.
@@ -86,6 +85,14 @@ impl Layer2 {
     /// Whether this node answers.
     pub fn is_held(&self) -> bool {
         matches!(self, Self::Held(_))
+    }
+
+    /// Why this node came to answer, if it does.
+    pub fn cause(&self) -> Option<Cause> {
+        match self {
+            Self::Held(holding) => Some(holding.cause),
+            Self::NotHeld { .. } => None,
+        }
     }
 
     /// Why this node is silent, if it is.
