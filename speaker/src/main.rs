@@ -48,8 +48,12 @@ fn speak(arguments: RunArguments) -> anyhow::Result<()> {
 }
 
 fn show(arguments: StatusArguments) -> anyhow::Result<()> {
-    let view = arguments.view();
-    status::show(&arguments.place(), view)
+    let (view, address) = (arguments.view(), arguments.explain());
+    let place = arguments.place();
+    match address {
+        Some(address) => status::explain(&place, view, address),
+        None => status::show(&place, view),
+    }
 }
 
 fn rebalance(arguments: RebalanceArguments) -> anyhow::Result<()> {

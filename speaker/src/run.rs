@@ -42,7 +42,9 @@ use tracing::{info, warn};
 
 use crate::plan::{self, AddressPlan, Plan};
 use crate::status::request::{Demand, Move, Rebalancing, Request};
-use crate::status::{self, Asked, Document, Facts, Listener, NodeFile, Since};
+use crate::status::{
+    self, Asked, Document, Evidence, Explanation, Facts, Listener, NodeFile, Since,
+};
 use crate::world::{Identity, Segment, World};
 use changes::{Differences, Owed};
 use cluster::ClusterLink;
@@ -222,6 +224,7 @@ impl Speaker {
             since: Since {
                 start: SystemTime::now(),
                 held: BTreeMap::new(),
+                not_held: BTreeMap::new(),
                 advertised: BTreeMap::new(),
             },
             segment: SegmentLink::default(),
@@ -482,6 +485,7 @@ impl Speaker {
             Ok(asked) => {
                 let answer = match asked.request {
                     Request::Status => serde_json::to_vec(&self.document()),
+                    Request::Explain(address) => serde_json::to_vec(&self.explain(address)),
                     Request::Rebalance(demand) => serde_json::to_vec(&self.rebalance(demand)),
                 };
                 asked.answer(answer.unwrap_or_default());
@@ -514,6 +518,18 @@ impl Speaker {
             demand,
             moves: moves.collect(),
         }
+    }
+
+    fn explain(&self, address: IpAddr) -> Explanation {
+        let counters = self.segment.counters();
+        let tally = counters.map(|counters| counters.tally());
+        let (report, tally) = (self.segment.report(), tally.unwrap_or_default());
+        let evidence = Evidence {
+            since: &self.since,
+            report: report.as_ref(),
+            heard: &tally.heard,
+        };
+        status::explanation(Instant::now(), &self.world, address, &evidence)
     }
 
     fn move_address(&mut self, step: Step) {

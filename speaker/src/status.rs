@@ -10,11 +10,13 @@
 )]
 
 pub mod document;
+pub mod explanation;
 mod report;
 pub mod request;
 mod text;
 
 use std::io::{self, Read, Write};
+use std::net::IpAddr;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixStream as BlockingStream;
 use std::path::{Path, PathBuf};
@@ -32,6 +34,7 @@ use tokio::task::JoinHandle;
 use tracing::{debug, info, warn};
 
 pub use document::Document;
+pub use explanation::{Evidence, Explanation, explanation};
 pub(crate) use report::time;
 pub use report::{Facts, Since, document, state};
 use request::{Demand, Rebalancing, Request};
@@ -330,6 +333,22 @@ pub fn show(place: &Place, view: View) -> anyhow::Result<()> {
     print(&match view {
         View::Text => text::render(&document),
         View::Json => serde_json::to_string_pretty(&document)? + "\n",
+    })
+}
+
+/// Asks a speaker why an address is held where it is, and prints its answer.
+pub fn explain(place: &Place, view: View, address: IpAddr) -> anyhow::Result<()> {
+    let socket = find(place, Path::new(DIRECTORY))?;
+    let answer: Explanation = ask(&socket, Request::Explain(address))?;
+    if answer.services.is_empty() {
+        bail!(
+            "no Service has {address}, as far as {} knows: see `status` for those that it knows of",
+            answer.node
+        );
+    }
+    print(&match view {
+        View::Text => answer.render(),
+        View::Json => serde_json::to_string_pretty(&answer)? + "\n",
     })
 }
 

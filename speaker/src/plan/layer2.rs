@@ -20,6 +20,8 @@
 //! other speaker was ever heard nobody can tell a segment from a container's link, of which every
 //! node has some: such an interface has no vote, and goes with the node that is first of all.
 
+mod explain;
+
 use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,6 +32,8 @@ use ferrolb_crds::rank;
 
 use super::eligibility::{Claim, Endpoints, Reason, node_is_fit};
 use crate::world::{Cause, Decision, LinkState, Segment, Standing, World};
+
+pub use explain::{Candidacy, Explanation, Presence, explain};
 
 /// On which interfaces.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,6 +1,7 @@
 //! Tables of what is announced and why not, and the two properties that planning rests on.
 
 mod alone;
+mod explain;
 mod fixture;
 mod incremental;
 mod keep;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use ferrolb_crds::api;
 use ferrolb_crds::model::{self, Neighbor};
 use ipnet::IpNet;
 
@@ -44,6 +45,8 @@ pub struct Since {
     pub start: SystemTime,
     /// An address is held at layer 2.
     pub held: BTreeMap<IpAddr, SystemTime>,
+    /// It is not, and that one holds it as far as is known.
+    pub not_held: BTreeMap<IpAddr, (Option<String>, SystemTime)>,
     /// A prefix is advertised.
     pub advertised: BTreeMap<IpNet, SystemTime>,
 }
@@ -103,6 +106,13 @@ fn layer2_part(facts: &Facts<'_>) -> Layer2 {
                 reason: reason.to_string(),
                 detail: detail.clone(),
                 holder: holder.clone(),
+                since: time(
+                    facts
+                        .since
+                        .not_held
+                        .get(address)
+                        .map_or(facts.since.start, |(_, since)| *since),
+                ),
             }),
         }
     }
@@ -132,6 +142,7 @@ fn held(facts: &Facts<'_>, address: IpAddr, plan: &AddressPlan, holding: &Holdin
         },
         missing_interfaces: holding.missing.iter().cloned().collect(),
         since: time(*facts.since.held.get(&address).unwrap_or(&facts.since.start)),
+        why: holding.cause.to_string(),
     }
 }
 
@@ -321,11 +332,13 @@ fn service(world: &World, plan: &Plan, service: &model::Service) -> Service {
     let bad = service.bad_source_ranges.iter();
     let bad = bad.map(|range| format!("loadBalancerSourceRanges entry `{range}` is not a prefix"));
     let assumed = is_assumed.then(|| assumed.to_owned());
+    let hints = service.hints.ignored().iter();
+    let hints = hints.map(|why| format!("annotation {}: {why}", api::LAYER2_HINT));
     Service {
         service: service.key.to_string(),
         addresses: addresses.collect(),
         reason: no_address.then(|| no_address_reason(world, service).to_string()),
-        notes: assumed.into_iter().chain(bad).collect(),
+        notes: assumed.into_iter().chain(bad).chain(hints).collect(),
     }
 }
 

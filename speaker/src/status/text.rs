@@ -45,14 +45,32 @@ fn layer2(out: &mut String, layer2: &Layer2) {
         };
         let since = format!("since {}", held.since);
         let services = held.services.join(", ");
-        row([&held.address, "held", &services, &on, &since, &missing])
+        row([
+            &held.address,
+            "held",
+            &services,
+            &on,
+            &since,
+            &held.why,
+            &missing,
+        ])
     });
     let not_held = layer2.not_held.iter().map(|not| {
-        let holder = not.holder.as_ref().map(|node| format!("held by {node}"));
+        let since = &not.since;
+        let holder = not.holder.as_ref();
+        let holder = holder.map(|node| format!("held by {node} since {since}"));
         let detail = not.detail.clone().unwrap_or_default();
         let services = not.services.join(", ");
         let holder = holder.unwrap_or_default();
-        row([&not.address, "-", &services, &not.reason, &holder, &detail])
+        row([
+            &not.address,
+            "-",
+            &services,
+            &not.reason,
+            &holder,
+            "",
+            &detail,
+        ])
     });
     table(out, held.chain(not_held).collect());
     section(out, "nodes heard");
@@ -175,11 +193,11 @@ fn line(out: &mut String, text: &str) {
     let _ = writeln!(out, "{}", text.trim_end());
 }
 
-fn row<const N: usize>(cells: [&str; N]) -> Vec<String> {
+pub(super) fn row<const N: usize>(cells: [&str; N]) -> Vec<String> {
     cells.map(str::to_owned).to_vec()
 }
 
-fn table(out: &mut String, rows: Vec<Vec<String>>) {
+pub(super) fn table(out: &mut String, rows: Vec<Vec<String>>) {
     if rows.is_empty() {
         line(out, "  none");
     }
@@ -218,6 +236,7 @@ mod tests {
                     services: vec!["default/web".to_owned()],
                     interfaces: vec!["eth0".to_owned()],
                     since: "2026-01-01T00:00:01Z".to_owned(),
+                    why: "hint".to_owned(),
                     ..Held::default()
                 }],
                 not_held: vec![NotHeld {
@@ -225,6 +244,7 @@ mod tests {
                     services: vec!["default/api".to_owned()],
                     reason: "notOwner".to_owned(),
                     holder: Some("n2".to_owned()),
+                    since: "2026-01-01T00:00:02Z".to_owned(),
                     ..NotHeld::default()
                 }],
                 ..Layer2::default()
@@ -238,8 +258,8 @@ mod tests {
         };
         let text = render(&document);
         let layer2 = "layer 2   running\n  \
-             10.0.0.1    held  default/web  on eth0   since 2026-01-01T00:00:01Z\n  \
-             10.0.0.200  -     default/api  notOwner  held by n2\n";
+             10.0.0.1    held  default/web  on eth0   since 2026-01-01T00:00:01Z             hint\n  \
+             10.0.0.200  -     default/api  notOwner  held by n2 since 2026-01-01T00:00:02Z\n";
         assert!(text.contains(layer2), "{text}");
         let problems = "problems   2\n  a.yaml:1:1: why\n  and 1 more\n";
         assert!(text.ends_with(problems), "{text}");
