@@ -49,11 +49,7 @@ fn speak(arguments: RunArguments) -> anyhow::Result<()> {
 
 fn show(arguments: StatusArguments) -> anyhow::Result<()> {
     let (view, address) = (arguments.view(), arguments.explain());
-    let place = arguments.place();
-    match address {
-        Some(address) => status::explain(&place, view, address),
-        None => status::show(&place, view),
-    }
+    status::show(&arguments.place(), view, address)
 }
 
 fn rebalance(arguments: RebalanceArguments) -> anyhow::Result<()> {

@@ -327,19 +327,21 @@ async fn write(
     outcome.map_err(|error| format!("{error:#}"))
 }
 
-/// Asks a speaker how things stand and prints its answer.
-pub fn show(place: &Place, view: View) -> anyhow::Result<()> {
-    let document: Document = ask(&find(place, Path::new(DIRECTORY))?, Request::Status)?;
+/// Asks a speaker how things stand, or why one address is held where it is, and prints its answer.
+pub fn show(place: &Place, view: View, address: Option<IpAddr>) -> anyhow::Result<()> {
+    let socket = find(place, Path::new(DIRECTORY))?;
+    if let Some(address) = address {
+        return explain(&socket, view, address);
+    }
+    let document: Document = ask(&socket, Request::Status)?;
     print(&match view {
         View::Text => text::render(&document),
         View::Json => serde_json::to_string_pretty(&document)? + "\n",
     })
 }
 
-/// Asks a speaker why an address is held where it is, and prints its answer.
-pub fn explain(place: &Place, view: View, address: IpAddr) -> anyhow::Result<()> {
-    let socket = find(place, Path::new(DIRECTORY))?;
-    let answer: Explanation = ask(&socket, Request::Explain(address))?;
+fn explain(socket: &Path, view: View, address: IpAddr) -> anyhow::Result<()> {
+    let answer: Explanation = ask(socket, Request::Explain(address))?;
     if answer.services.is_empty() {
         bail!(
             "no Service has {address}, as far as {} knows: see `status` for those that it knows of",

@@ -653,7 +653,7 @@ fn hint(proof: &Proof, name: &str) -> Option<(String, String)> {
     let path = format!("{}/{name}", proof.path("services"));
     let object = proof.tenant.plane.get(&path).unwrap();
     let text = object["metadata"]["annotations"]["ferrolb.io/layer2-hint"].as_str()?;
-    let (address, node) = text.split_once('=').unwrap();
+    let (address, node) = text.split_once('=')?;
     Some((address.to_owned(), node.to_owned()))
 }
 
@@ -728,6 +728,10 @@ fn a_hint_is_in_the_one_patch_with_the_address_and_outlives_restarts_and_nodes()
     );
     let after: Vec<_> = names(0..9).iter().map(|name| hint(&proof, name)).collect();
     assert_eq!(after, before);
+    let words = json!({"metadata": {"annotations": {"ferrolb.io/layer2-hint": "so what"}}});
+    proof.patch("services", "s1", &words);
+    let is_mended = || hint(&proof, "s1") == before[1];
+    patience::until("what somebody edits to be put right", SOON, is_mended).unwrap();
     // What is given from now on goes to those that are there, by the loads that were found.
     for name in names(9..13) {
         proof.service(&name, &plain());

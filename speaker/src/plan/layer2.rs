@@ -348,12 +348,10 @@ impl Ballot<'_> {
             .filter(|(_, state)| *state != LinkState::Down)
             .all(|(link, _)| held.contains(link));
         let on: BTreeSet<String> = held.into_iter().map(str::to_owned).collect();
-        let kept = self.world.cause_of(self.address).unwrap_or(Cause::Kept);
+        let known = self.world.cause_of(self.address);
+        let known = known.filter(|_| outcome.cause == Cause::Kept);
         Layer2::Held(Holding {
-            cause: match outcome.cause {
-                Cause::Kept => kept,
-                cause => cause,
-            },
+            cause: known.unwrap_or(outcome.cause),
             missing,
             interfaces: match is_everywhere {
                 true => interfaces,

@@ -425,7 +425,15 @@ fn world(node: &str) -> World {
             requests: Requests::default(),
             ingress: vec![address(n)],
             allocated_from: None,
-            hints: Hints::default(),
+            // At some nodes, also such as are not there or gone, and for some addresses at none.
+            hints: match n % 4 {
+                0 => Hints::default(),
+                _ => Hints::parse(&format!(
+                    "{}={}",
+                    address(n),
+                    name(usize::try_from(n % 7).unwrap())
+                )),
+            },
         };
         let _ = world.apply(Change::Service(key, Some(Arc::new(service))));
     }

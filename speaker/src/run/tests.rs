@@ -216,7 +216,7 @@ fn a_status_client_is_answered_while_the_loop_runs() {
     block_on(async {
         let mut speaker = start(&settings);
         let place = status::Place::Socket(settings.socket.clone());
-        let asking = tokio::task::spawn_blocking(move || status::show(&place, View::Json));
+        let asking = tokio::task::spawn_blocking(move || status::show(&place, View::Json, None));
         run_until(&mut speaker, |_| asking.is_finished()).await;
         asking.await.unwrap().unwrap();
         speaker.stop().await;

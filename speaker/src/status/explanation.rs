@@ -153,15 +153,15 @@ pub fn explanation(
 fn candidate(node: String, candidacy: Candidacy, health: Option<&NodeHealth>) -> Candidate {
     let is_leaving = health.is_some_and(|health| health.is_leaving);
     let listens = health.is_some_and(|health| !health.listens_on.is_empty());
-    let (state, detail) = match candidacy.presence {
-        Presence::Alive(_) => ("alive", None),
-        Presence::Unable(why) => ("unable", Some(why)),
-        _ if is_leaving => ("leaving", None),
-        Presence::Waiting => ("listening", None),
-        Presence::Elsewhere => ("elsewhere", Some(ELSEWHERE.to_owned())),
-        Presence::Silent if listens => ("listening", None),
-        Presence::Silent if health.is_some() => ("down", None),
-        Presence::Silent => ("neverHeard", None),
+    let (state, detail) = match (candidacy.presence, health) {
+        (Presence::Alive(_), _) => ("alive", None),
+        (Presence::Unable(why), _) => ("unable", Some(why)),
+        (Presence::Elsewhere, _) => ("elsewhere", Some(ELSEWHERE.to_owned())),
+        (Presence::Waiting, _) => ("listening", None),
+        (Presence::Silent, Some(_)) if is_leaving => ("leaving", None),
+        (Presence::Silent, Some(_)) if listens => ("listening", None),
+        (Presence::Silent, Some(_)) => ("down", None),
+        (Presence::Silent, None) => ("neverHeard", None),
     };
     let claims = candidacy.claims.into_iter();
     Candidate {

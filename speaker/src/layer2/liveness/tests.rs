@@ -660,11 +660,14 @@ fn heartbeats_that_did_not_come_are_counted_and_not_what_was_for_others_or_never
     let mut after = |intervals: u32, others: u64| -> u64 {
         bench.now += BEAT * intervals;
         bench.sequence += others;
-        let lost = bench.hear().into_iter().filter_map(|output| match output {
-            Output::Lost { node, count } => (node == "other").then_some(count),
-            _ => None,
-        });
-        lost.sum()
+        let mut lost = 0;
+        for output in bench.hear() {
+            if let Output::Lost { node, count } = output {
+                assert_eq!(node, "other");
+                lost += count;
+            }
+        }
+        lost
     };
     assert_eq!(after(1, 0), 0);
     assert_eq!(after(1, 5), 0, "what was said to others has numbers, too");
