@@ -18,7 +18,7 @@ metadata: {name: l2, namespace: metallb-system}
 ---
 apiVersion: v1
 kind: Service
-metadata: {name: web}
+metadata: {name: web, annotations: {ferrolb.io/layer2-hint: so what}}
 spec: {type: LoadBalancer, ports: [{port: 80, nodePort: 30080}]}
 status: {loadBalancer: {ingress: [{ip: 192.0.2.1}]}}
 ";
@@ -90,6 +90,9 @@ fn without_a_heartbeat_key_it_runs_says_that_layer_2_is_silent_and_follows_the_d
         assert_eq!(document.layer2.state, "off");
         assert_eq!(document.layer2.not_held[0].reason, "layer2Off");
         assert_eq!(document.services[0].service, "default/web");
+        let mut notes = document.services[0].notes.iter();
+        let why = "annotation ferrolb.io/layer2-hint: \"so what\" has no =: write ADDRESS=NODE";
+        assert!(notes.any(|note| note == why));
         assert_eq!(document.source.problem_count, 1);
         assert!(document.source.problems[0].starts_with("bad.yaml:"));
 

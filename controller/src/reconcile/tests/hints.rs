@@ -1,46 +1,19 @@
 //! Hints are given with addresses and never again.
 
-use ferrolb_crds::model::{L2Advertisement, Node, PoolChoice};
-
 use super::*;
-
-fn everywhere() -> Config {
-    let advertisement = L2Advertisement {
-        name: "all".to_owned(),
-        pools: PoolChoice::default(),
-        nodes: Vec::new(),
-        services: Vec::new(),
-        interfaces: BTreeSet::new(),
-        preferences: Vec::new(),
-    };
-    Config {
-        pools: crate::fixture::pools(&[pool("a", &["10.0.0.0/24", "fc00::/120"])]),
-        l2_advertisements: BTreeMap::from([("all".to_owned(), advertisement)]),
-        ..Config::default()
-    }
-}
-
-fn announced() -> Change {
-    Change::Config(Arc::new(everywhere()))
-}
-
-fn node(name: &str) -> Change {
-    let node = Node {
-        name: name.to_owned(),
-        ..Node::default()
-    };
-    Change::Node(name.to_owned(), Some(node))
-}
+use crate::fixture::{announced, node};
 
 fn no_node(name: &str) -> Change {
     Change::Node(name.to_owned(), None)
 }
 
+fn a_pool() -> Pool {
+    pool("a", &["10.0.0.0/24", "fc00::/120"])
+}
+
+/// Three nodes, and what announces the pool from any of them.
 fn three() -> impl Iterator<Item = Change> {
-    ["n1", "n2", "n3"]
-        .map(node)
-        .into_iter()
-        .chain([announced()])
+    announced(&[a_pool()]).into_iter()
 }
 
 impl Bench {
@@ -71,13 +44,10 @@ fn i4_a_hint_comes_with_the_address_stays_whatever_nodes_do_and_goes_with_it() {
     let (_, hinted) = hints.iter().next().unwrap();
     let changes = [no_node(hinted), node("n4"), node("n5")];
     assert_eq!(bench.apply(changes), []);
-    let without = Change::Config(Arc::new(Config {
-        l2_advertisements: BTreeMap::new(),
-        ..everywhere()
-    }));
-    assert_eq!(bench.apply([without]), []);
+    assert_eq!(bench.apply([config(&[a_pool()])]), [], "announced no more");
 
-    bench.apply([announced(), service("s").wanting("10.0.0.9").change()]);
+    bench.apply(three());
+    bench.apply([service("s").wanting("10.0.0.9").change()]);
     let moved = bench.hints("s");
     let hinted: Vec<IpAddr> = moved.iter().map(|(address, _)| address).collect();
     assert_eq!(hinted, ips(&["10.0.0.9"]), "the others are gone");
@@ -88,7 +58,8 @@ fn i4_a_hint_comes_with_the_address_stays_whatever_nodes_do_and_goes_with_it() {
 
 #[test]
 fn what_is_not_announced_at_layer_2_or_has_no_nodes_has_no_hint() {
-    let mut bench = Bench::new([announced(), service("a").change()]);
+    let announced = three().last().unwrap();
+    let mut bench = Bench::new([announced, service("a").change()]);
     assert_eq!(bench.hints("a"), Hints::default(), "there are no nodes");
     bench.apply(three());
     assert_eq!(bench.hints("a"), Hints::default(), "it was given before");
