@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use ferrolb_controller::allocator::{Allocator, Holder, Resting, Terms};
 use ferrolb_crds::model::{
-    AddressRange, Families, Family, FamilyPolicy, Labels, Pool, Port, Protocol, Requests, Service,
-    ServiceKey, ServicePort, TrafficPolicy,
+    AddressRange, Families, Family, FamilyPolicy, Hints, Labels, Pool, Port, Protocol, Requests,
+    Service, ServiceKey, ServicePort, TrafficPolicy,
 };
 
 fn main() {
@@ -91,6 +91,7 @@ fn terms(number: u32) -> Arc<Terms> {
         requests: Requests::default(),
         ingress: Vec::new(),
         allocated_from: None,
+        hints: Hints::default(),
     }))
 }
 

@@ -234,11 +234,13 @@ const QUEUE: usize = 10_000;
 mod tests {
     use super::*;
     use crate::fixture::{ips, now, service};
+    use ferrolb_crds::model::Hints;
 
     fn status(addresses: &[&str], reason: &str, message: &str) -> Status {
         Status {
             pool: None,
             ingress: ips(addresses),
+            hints: Hints::default(),
             reason: reason.to_owned().into(),
             message: message.into(),
         }

@@ -1,13 +1,14 @@
 //! Values for tests.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
 use ferrolb_crds::model::{
-    AddressRange, Config, Families, Family, FamilyPolicy, Labels, Pool, Port, Protocol, Requests,
-    Service, ServiceAllocation, ServiceKey, ServicePort, Timestamp, TrafficPolicy,
+    AddressRange, Config, Families, Family, FamilyPolicy, Hints, L2Advertisement, Labels, Node,
+    Pool, PoolChoice, Port, Protocol, Requests, Service, ServiceAllocation, ServiceKey,
+    ServicePort, Timestamp, TrafficPolicy,
 };
 use ferrolb_crds::source::Change;
 
@@ -84,6 +85,34 @@ pub(crate) fn config(these: &[Pool]) -> Change {
     }))
 }
 
+/// The same pools, announced at layer 2 by any of three nodes.
+pub(crate) fn announced(these: &[Pool]) -> Vec<Change> {
+    let advertisement = L2Advertisement {
+        name: "all".to_owned(),
+        pools: PoolChoice::default(),
+        nodes: Vec::new(),
+        services: Vec::new(),
+        interfaces: BTreeSet::new(),
+        preferences: Vec::new(),
+    };
+    let config = Config {
+        pools: pools(these),
+        l2_advertisements: BTreeMap::from([("all".to_owned(), advertisement)]),
+        ..Config::default()
+    };
+    let mut changes = ["n1", "n2", "n3"].map(node).to_vec();
+    changes.push(Change::Config(Arc::new(config)));
+    changes
+}
+
+pub(crate) fn node(name: &str) -> Change {
+    let node = Node {
+        name: name.to_owned(),
+        ..Node::default()
+    };
+    Change::Node(name.to_owned(), Some(node))
+}
+
 pub(crate) fn incomplete(these: &[Pool]) -> Change {
     Change::Config(Arc::new(Config {
         pools: pools(these),
@@ -110,6 +139,7 @@ pub(crate) fn service(name: &str) -> Service {
         requests: Requests::default(),
         ingress: Vec::new(),
         allocated_from: None,
+        hints: Hints::default(),
     }
 }
 

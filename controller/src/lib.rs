@@ -3,7 +3,7 @@
 //! ```text
 //! source ──▶ Change ──▶ reconcile ──▶ ledger ──▶ status ──▶ state directory
 //!                        │     │
-//!                   decide ──▶ allocator
+//!                   decide ──▶ allocator, placement
 //! ```
 
 pub mod allocator;
@@ -17,6 +17,7 @@ pub mod lease;
 pub mod ledger;
 pub mod metrics;
 pub mod office;
+pub mod placement;
 pub mod plan;
 mod pools;
 pub mod publication;

@@ -188,7 +188,7 @@ impl Publication {
         let is_doubtful = self.ledger.is_doubtful(&key);
         if let Some(seen) = self.seen.remove(&key)
             && is_ours
-            && (is_doubtful || seen.condition.is_some() || seen.status.pool.is_some())
+            && (is_doubtful || seen.is_carrying())
         {
             self.remnants.insert(key.clone(), seen.uid.into());
         }
@@ -388,6 +388,7 @@ impl Publication {
             // First what may yet be written over this version is kept from that.
             let status = Arc::make_mut(&mut status);
             status.ingress.clone_from(&seen.status.ingress);
+            status.hints = seen.status.hints.sound();
         }
         let allocated = !status.ingress.is_empty();
         let before = seen.condition;

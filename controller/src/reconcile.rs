@@ -20,11 +20,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ferrolb_crds::model::{Config, Family, Labels, Namespace, Service, ServiceKey};
+use ferrolb_crds::model::{Config, Family, Hints, Labels, Namespace, Service, ServiceKey};
 use ferrolb_crds::source::{Change, Unreadable};
 
 use crate::allocator::{Allocator, Counters, Cover, Holder, PoolIndex, Request};
 use crate::decide::{Decision, Reason, Standing, Wait};
+use crate::placement::Placement;
 
 use queue::{Queue, Turn};
 
@@ -44,6 +45,8 @@ pub struct Status {
     pub pool: Option<String>,
     /// Its addresses, in order.
     pub ingress: Vec<IpAddr>,
+    /// Who is to hold them when nobody does.
+    pub hints: Hints,
     /// Why, as a PascalCase constant.
     pub reason: Cow<'static, str>,
     /// Why, as a sentence.
@@ -55,12 +58,14 @@ impl Status {
     pub fn read(
         pool: Option<String>,
         ingress: Vec<IpAddr>,
+        hints: Hints,
         condition: Option<(String, String)>,
     ) -> Self {
         let (reason, message) = condition.unwrap_or_default();
         Self {
             pool,
             ingress,
+            hints,
             reason: Reason::shared(reason),
             message: message.into(),
         }
@@ -115,6 +120,7 @@ pub struct Reconciler {
     told_orphans: BTreeMap<ServiceKey, Vec<IpAddr>>,
     is_synced: bool,
     allocator: Allocator,
+    placement: Placement,
     records: BTreeMap<ServiceKey, Box<Record>>,
     holders: Holders,
     work: Work,
@@ -156,6 +162,10 @@ struct Record {
     before: Vec<IpAddr>,
     /// What it says it has, until that is judged.
     claim: Vec<IpAddr>,
+    /// Who is to hold its addresses when nobody does: given with them, and never again.
+    hints: Hints,
+    /// What it was given since everything was last settled.
+    given: Vec<IpAddr>,
     is_ours: bool,
     standing: Standing,
     extend_from: Option<PoolIndex>,
@@ -175,6 +185,7 @@ impl Reconciler {
         Self {
             allocator: Allocator::new(settings.quarantine),
             settings,
+            placement: Placement::default(),
             config: Arc::default(),
             namespaces: BTreeMap::new(),
             unreadable: Unreadable::default(),
@@ -311,7 +322,9 @@ impl Reconciler {
                 self.work.has_new_pools = true;
                 self.work.has_new_ghosts = true;
             }
-            Change::Synced | Change::EndpointSlice(_, _) | Change::Node(_, _) => {}
+            // What is given from now on is placed by it; what has been given stays.
+            Change::Node(name, node) => self.placement.set_node(&name, node),
+            Change::Synced | Change::EndpointSlice(_, _) => {}
         }
     }
 
@@ -383,6 +396,13 @@ impl Reconciler {
             record.claim.clone_from(&service.ingress);
             record.before.clone_from(&service.ingress);
         }
+        // Of an orphan nothing but its addresses was known.
+        let is_news = record.known.is_none() && record.hints.is_empty();
+        if is_news || (!record.is_ours && !is_held) {
+            self.placement.remove(record.hints.iter());
+            record.hints = service.hints.sound();
+            self.placement.add(&record.hints);
+        }
         let request = Request::of(&service);
         record.known = Some(Known { service, request });
         record.is_orphan = false;
@@ -424,6 +444,7 @@ impl Reconciler {
         Status {
             pool,
             ingress,
+            hints: record.hints.clone(),
             reason: Cow::Borrowed(record.standing.reason.as_str()),
             message: Arc::clone(&record.standing.message),
         }
@@ -462,6 +483,8 @@ impl Record {
             holder,
             before: Vec::new(),
             claim: Vec::new(),
+            hints: Hints::default(),
+            given: Vec::new(),
             is_ours: false,
             standing: Standing::new(Reason::AllocationFailed, ""),
             extend_from: None,

@@ -25,7 +25,7 @@ pub(crate) fn recorded(
 fn status(record: Recorded) -> Status {
     let condition = record.condition;
     let condition = condition.map(|condition| (condition.reason, condition.message));
-    Status::read(record.pool, record.ingress, condition)
+    Status::read(record.pool, record.ingress, record.hints, condition)
 }
 
 /// Writes and removes records, each on its own; blocks until they are on the disk.
@@ -51,6 +51,7 @@ fn record(write: &Write, since: Timestamp) -> Option<ServiceStatus> {
         key: write.key.clone(),
         pool: status.pool.clone(),
         ingress: status.ingress.clone(),
+        hints: status.hints.clone(),
         condition: Some(Condition {
             allocated: !status.ingress.is_empty(),
             reason: status.reason.to_string(),
@@ -70,6 +71,8 @@ fn cause(error: &StateError) -> String {
 
 #[cfg(test)]
 mod tests {
+    use ferrolb_crds::model::Hints;
+
     use super::*;
     use crate::fixture::{ips, key};
 
@@ -81,6 +84,7 @@ mod tests {
             Arc::new(Status {
                 pool: Some("a".to_owned()),
                 ingress: ips(addresses),
+                hints: Hints::parse("10.0.0.1=n1"),
                 reason: "IPAllocated".into(),
                 message: "has \"everything\": yes".into(),
             })
@@ -116,6 +120,7 @@ mod tests {
             status: Some(Arc::new(Status {
                 pool: None,
                 ingress: Vec::new(),
+                hints: Hints::default(),
                 reason: "AllocationFailed".into(),
                 message: Arc::default(),
             })),

@@ -12,6 +12,7 @@ pub mod duration;
 pub mod model;
 pub mod pace;
 mod parallel;
+pub mod rank;
 pub mod serve;
 pub mod source;
 pub mod state;

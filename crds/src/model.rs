@@ -6,6 +6,7 @@
 mod address;
 mod advertisement;
 mod endpoint;
+mod hints;
 mod node;
 mod peer;
 mod pool;
@@ -17,6 +18,7 @@ use std::collections::BTreeMap;
 pub use address::{AddressRange, Families, Family};
 pub use advertisement::{BgpAdvertisement, Community, L2Advertisement, PoolChoice, Preference};
 pub use endpoint::{Endpoint, EndpointSlice};
+pub use hints::Hints;
 pub use node::{Namespace, Node};
 pub use peer::{
     Asn, BfdProfile, HoldTime, Neighbor, Peer, PeerAsn, Port, RouterId, Secret, SecretRef,

@@ -22,7 +22,7 @@ use std::io::{self, Read, Write};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use crate::model::{ServiceKey, Timestamp};
+use crate::model::{Hints, ServiceKey, Timestamp};
 use crate::parallel::in_parallel;
 
 /// What is written about a Service.
@@ -34,6 +34,8 @@ pub struct ServiceStatus {
     pub pool: Option<String>,
     /// Its addresses in order.
     pub ingress: Vec<IpAddr>,
+    /// Who is to hold them when nobody does.
+    pub hints: Hints,
     /// The condition `ferrolb.io/Allocated`.
     pub condition: Option<Condition>,
 }
@@ -45,6 +47,8 @@ pub struct Recorded {
     pub ingress: Vec<IpAddr>,
     /// The pool they are of.
     pub pool: Option<String>,
+    /// Who is to hold them when nobody does.
+    pub hints: Hints,
     /// The condition `ferrolb.io/Allocated`.
     pub condition: Option<Condition>,
 }

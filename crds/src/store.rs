@@ -12,7 +12,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::api;
-use crate::model::{Config, EndpointSlice, Namespace, Node, Service, ServiceKey};
+use crate::model::{Config, EndpointSlice, Hints, Namespace, Node, Service, ServiceKey};
 use crate::source::{Change, Unreadable};
 use crate::validate::{Facts, Judge, Problem, SecretFacts};
 
@@ -97,6 +97,8 @@ pub struct Holding {
     pub ingress: Vec<IpAddr>,
     /// The pool they are of.
     pub pool: Option<String>,
+    /// Who is to hold them when nobody does.
+    pub hints: Hints,
 }
 
 /// The index.
@@ -456,12 +458,16 @@ impl Store {
 
 impl Holding {
     fn laid_over(&self, object: &Arc<Service>) -> Arc<Service> {
-        if object.ingress == self.ingress && object.allocated_from == self.pool {
+        let is_same = object.ingress == self.ingress
+            && object.allocated_from == self.pool
+            && object.hints == self.hints;
+        if is_same {
             return Arc::clone(object);
         }
         let mut service = Service::clone(object);
         service.ingress.clone_from(&self.ingress);
         service.allocated_from.clone_from(&self.pool);
+        service.hints.clone_from(&self.hints);
         Arc::new(service)
     }
 }

@@ -116,6 +116,10 @@ pub struct RunArguments {
 pub struct StatusArguments {
     #[command(flatten)]
     speaker: SpeakerArguments,
+    /// Show of this address who could hold it at layer 2, who does, and what decided; exits 1 if no
+    /// Service has it.
+    #[arg(long, value_name = "ADDRESS")]
+    explain: Option<IpAddr>,
 }
 
 /// The command line of `rebalance`.
@@ -267,6 +271,11 @@ impl RunArguments {
 }
 
 impl StatusArguments {
+    /// The address to explain, if it is that.
+    pub fn explain(&self) -> Option<IpAddr> {
+        self.explain
+    }
+
     /// How to answer.
     pub fn view(&self) -> View {
         self.speaker.view()

@@ -24,10 +24,10 @@ pub mod heartbeat;
 pub mod interfaces;
 pub mod liveness;
 pub mod pace;
-pub mod rank;
 pub mod responder;
 mod socket;
 pub mod station;
+pub mod tally;
 
 pub use driver::{Counters, Layer2, StartError};
 

@@ -48,8 +48,8 @@ fn speak(arguments: RunArguments) -> anyhow::Result<()> {
 }
 
 fn show(arguments: StatusArguments) -> anyhow::Result<()> {
-    let view = arguments.view();
-    status::show(&arguments.place(), view)
+    let (view, address) = (arguments.view(), arguments.explain());
+    status::show(&arguments.place(), view, address)
 }
 
 fn rebalance(arguments: RebalanceArguments) -> anyhow::Result<()> {

@@ -11,13 +11,17 @@ use prometheus::{IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder};
 
 use crate::bgp::{SessionState, SessionStatus};
 use crate::layer2::Counts;
+use crate::layer2::tally::Tally;
 use crate::plan::AddressPlan;
+use crate::world::Cause;
 
 /// What the page is made of, beside layer 2's counts.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Snapshot {
     /// This node.
     pub node: String,
+    /// How often this node came to hold an address, by what decided that.
+    pub takeovers: BTreeMap<Cause, u64>,
     /// Which addresses this node announces, and for whom.
     pub announced: BTreeMap<IpAddr, Announced>,
     /// Addresses that somebody else has, too: hardware addresses by interface.
@@ -82,11 +86,13 @@ impl Announced {
 }
 
 /// The page, in Prometheus' text format.
-pub fn render(snapshot: &Snapshot, counts: &BTreeMap<IpAddr, Counts>) -> String {
+pub fn render(snapshot: &Snapshot, counts: &BTreeMap<IpAddr, Counts>, tally: &Tally) -> String {
     let page = Page(Registry::new());
     page.announced(snapshot);
     page.layer2(counts);
     page.conflicts(snapshot);
+    page.holders(snapshot);
+    page.tally(tally);
     page.sessions(&snapshot.sessions);
     page.messages(&snapshot.sessions);
     page.source(snapshot.source);
@@ -157,6 +163,49 @@ impl Page {
             "Addresses of this node's that somebody else has who is no speaker.",
             &["ip", "interface", "mac"],
             rows,
+        );
+    }
+
+    fn holders(&self, snapshot: &Snapshot) {
+        let held = snapshot.announced.values();
+        let held = held.filter(|announced| !announced.layer2.is_empty());
+        let held = i64::try_from(held.count()).unwrap_or(i64::MAX);
+        self.gauge(
+            "ferrolb_layer2_addresses_held",
+            "Addresses that this node answers for at layer 2.",
+            &[],
+            [(Vec::new(), held)].into_iter(),
+        );
+        let takeovers = Cause::of_takeovers().map(|cause| {
+            let count = snapshot.takeovers.get(&cause).copied();
+            (vec![cause.to_string()], count.unwrap_or_default())
+        });
+        self.counter(
+            "ferrolb_layer2_takeovers_total",
+            "Times that this node came to hold an address, by what decided that.",
+            &["cause"],
+            takeovers,
+        );
+    }
+
+    fn tally(&self, tally: &Tally) {
+        let lost = tally.heard.keys().map(|node| {
+            let count = tally.lost.get(node).copied();
+            (vec![node.to_string()], count.unwrap_or_default())
+        });
+        self.counter(
+            "ferrolb_layer2_heartbeats_lost_total",
+            "About how many heartbeats of another node did not come.",
+            &["node"],
+            lost,
+        );
+        let silences = tally.silences.iter();
+        let silences = silences.map(|(reason, count)| (vec![(*reason).to_owned()], *count));
+        self.counter(
+            "ferrolb_layer2_silences_total",
+            "Frames that were not answered, by the reason.",
+            &["reason"],
+            silences,
         );
     }
 

@@ -16,7 +16,9 @@ use ferrolb_crds::model::ServiceKey;
 
 pub use bgp::{Advertised, Attributes, PeerPlan, Session, peers, routes};
 pub use eligibility::Reason;
-pub use layer2::{Holding, Interfaces, Layer2, candidates, heartbeat};
+pub use layer2::{
+    Candidacy, Explanation, Holding, Interfaces, Layer2, Presence, candidates, explain, heartbeat,
+};
 pub use nat::{Frontend, HandOff, RefusedPort, Target};
 
 use crate::world::World;

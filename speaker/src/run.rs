@@ -46,7 +46,9 @@ use tracing::{info, warn};
 use crate::delivery::Check;
 use crate::plan::{self, AddressPlan, Plan};
 use crate::status::request::{Demand, Move, Rebalancing, Request};
-use crate::status::{self, Asked, Document, Facts, Listener, NodeFile, Since};
+use crate::status::{
+    self, Asked, Document, Evidence, Explanation, Facts, Listener, NodeFile, Since,
+};
 use crate::world::{Identity, Segment, World};
 use blocked::{BlockedLink, Seen};
 use changes::{Differences, Owed};
@@ -245,6 +247,7 @@ impl Speaker {
             since: Since {
                 start: SystemTime::now(),
                 held: BTreeMap::new(),
+                not_held: BTreeMap::new(),
                 advertised: BTreeMap::new(),
             },
             segment: SegmentLink::default(),
@@ -539,6 +542,7 @@ impl Speaker {
             Ok(asked) => {
                 let answer = match asked.request {
                     Request::Status => serde_json::to_vec(&self.document()),
+                    Request::Explain(address) => serde_json::to_vec(&self.explain(address)),
                     Request::Rebalance(demand) => serde_json::to_vec(&self.rebalance(demand)),
                 };
                 asked.answer(answer.unwrap_or_default());
@@ -571,6 +575,18 @@ impl Speaker {
             demand,
             moves: moves.collect(),
         }
+    }
+
+    fn explain(&self, address: IpAddr) -> Explanation {
+        let counters = self.segment.counters();
+        let tally = counters.map(|counters| counters.tally());
+        let (report, tally) = (self.segment.report(), tally.unwrap_or_default());
+        let evidence = Evidence {
+            since: &self.since,
+            report: report.as_ref(),
+            heard: &tally.heard,
+        };
+        status::explanation(Instant::now(), &self.world, address, &evidence)
     }
 
     fn move_address(&mut self, step: Step) {

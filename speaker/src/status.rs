@@ -10,11 +10,13 @@
 )]
 
 pub mod document;
+pub mod explanation;
 mod report;
 pub mod request;
 mod text;
 
 use std::io::{self, Read, Write};
+use std::net::IpAddr;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixStream as BlockingStream;
 use std::path::{Path, PathBuf};
@@ -32,6 +34,7 @@ use tokio::task::JoinHandle;
 use tracing::{debug, info, warn};
 
 pub use document::{Blocked, Delivery, Document};
+pub use explanation::{Evidence, Explanation, explanation};
 pub(crate) use report::time;
 pub use report::{Facts, Since, document, state};
 use request::{Demand, Rebalancing, Request};
@@ -324,12 +327,30 @@ async fn write(
     outcome.map_err(|error| format!("{error:#}"))
 }
 
-/// Asks a speaker how things stand and prints its answer.
-pub fn show(place: &Place, view: View) -> anyhow::Result<()> {
-    let document: Document = ask(&find(place, Path::new(DIRECTORY))?, Request::Status)?;
+/// Asks a speaker how things stand, or why one address is held where it is, and prints its answer.
+pub fn show(place: &Place, view: View, address: Option<IpAddr>) -> anyhow::Result<()> {
+    let socket = find(place, Path::new(DIRECTORY))?;
+    if let Some(address) = address {
+        return explain(&socket, view, address);
+    }
+    let document: Document = ask(&socket, Request::Status)?;
     print(&match view {
         View::Text => text::render(&document),
         View::Json => serde_json::to_string_pretty(&document)? + "\n",
+    })
+}
+
+fn explain(socket: &Path, view: View, address: IpAddr) -> anyhow::Result<()> {
+    let answer: Explanation = ask(socket, Request::Explain(address))?;
+    if answer.services.is_empty() {
+        bail!(
+            "no Service has {address}, as far as {} knows: see `status` for those that it knows of",
+            answer.node
+        );
+    }
+    print(&match view {
+        View::Text => answer.render(),
+        View::Json => serde_json::to_string_pretty(&answer)? + "\n",
     })
 }
 

@@ -7,6 +7,8 @@
 //! A node without a Node object is taken to carry the one label every kubelet sets,
 //! `kubernetes.io/hostname`, with its name.
 
+mod cause;
+
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -14,6 +16,8 @@ use std::sync::Arc;
 
 use ferrolb_crds::model::{Config, EndpointSlice, Labels, Node, Peer, Pool, Service, ServiceKey};
 use ferrolb_crds::source::Change;
+
+pub use cause::Cause;
 
 /// The label by which a kubelet names its node.
 pub const HOSTNAME_LABEL: &str = "kubernetes.io/hostname";
@@ -103,6 +107,8 @@ pub enum Decision {
     Held {
         /// On these interfaces.
         on: BTreeSet<String>,
+        /// Why it came to hold it.
+        cause: Cause,
     },
     /// It does not, for a reason that waiting does not change.
     NotHeld {
@@ -122,6 +128,8 @@ pub enum Decision {
 struct Held {
     /// On these interfaces.
     on: BTreeSet<String>,
+    /// Why it came to be so.
+    cause: Cause,
     /// The preferences that were in force when that was last decided.
     preferences: u64,
 }
@@ -384,9 +392,14 @@ impl World {
             self.conflicts.remove(&address);
         }
         match decision {
-            Decision::Held { on } => {
+            Decision::Held { on, cause } => {
                 let preferences = self.preferences;
-                self.held.insert(address, Held { on, preferences });
+                let held = Held {
+                    on,
+                    cause,
+                    preferences,
+                };
+                self.held.insert(address, held);
                 self.remembered.remove(&address);
             }
             Decision::NotHeld { holder } => {
@@ -449,6 +462,17 @@ impl World {
     pub fn holds_on(&self, address: IpAddr, link: &str) -> bool {
         let held = self.held.get(&address);
         held.is_some_and(|held| held.on.contains(link))
+    }
+
+    /// Why this node came to hold the address, if it holds it.
+    pub fn cause_of(&self, address: IpAddr) -> Option<Cause> {
+        Some(self.held.get(&address)?.cause)
+    }
+
+    /// The node that the controller named when it gave the address.
+    pub fn hint(&self, address: IpAddr) -> Option<&str> {
+        let mut services = self.services_at(address);
+        services.find_map(|service| service.hints.node(address).map(|node| &**node))
     }
 
     /// Whether preferences may have changed since it was decided that this node holds the address.

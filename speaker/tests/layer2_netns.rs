@@ -19,7 +19,8 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use ferrolb_crds::model::Secret;
-use ferrolb_speaker::layer2::{Desired, Interfaces, Layer2, Report, Settings, rank};
+use ferrolb_crds::rank;
+use ferrolb_speaker::layer2::{Desired, Interfaces, Layer2, Report, Settings};
 
 const V4: [&str; 3] = ["10.77.0.240", "10.77.0.241", "10.77.0.242"];
 const V6: [&str; 3] = ["fd77::240", "fd77::241", "fd77::242"];

@@ -294,6 +294,11 @@ impl Lab {
         self.ask(number, "rebalance", arguments)
     }
 
+    /// What `status --explain` says at a node.
+    pub fn explain(&self, number: usize, address: IpAddr) -> Result<Value> {
+        self.ask(number, "status", &["--explain", &address.to_string()])
+    }
+
     fn ask(&self, number: usize, what: &str, arguments: &[&str]) -> Result<Value> {
         let mut command = Command::new(programs::speaker()?);
         command.arg(what).arg("--socket").arg(self.socket(number));

@@ -153,6 +153,16 @@ fn status_without_a_speaker_says_so_and_exits_1() {
         "{}",
         stderr(&output)
     );
+    for (address, code, word) in [
+        ("192.0.2.1", 1, "/nowhere/speaker.sock"),
+        ("192.0.2", 2, "--explain"),
+    ] {
+        let mut command = Command::new(programs::speaker().unwrap());
+        command.args(["status", "--socket", "/nowhere/speaker.sock"]);
+        let output = command.args(["--explain", address]).output().unwrap();
+        assert_eq!(output.status.code(), Some(code), "{address}");
+        assert!(stderr(&output).contains(word), "{}", stderr(&output));
+    }
 }
 
 /// Every sample is valid, alone and, for the demo, as a whole.

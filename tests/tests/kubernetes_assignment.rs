@@ -8,10 +8,11 @@
     reason = "a proof that cannot be set up has failed"
 )]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Once;
 use std::time::Duration;
 
+use ferrolb_tests::kubernetes::audit::Write;
 use ferrolb_tests::kubernetes::history::History;
 use ferrolb_tests::kubernetes::tenant::Tenant;
 use ferrolb_tests::kubernetes::{ControlPlane, Settings, churn, load, product};
@@ -69,7 +70,9 @@ impl Proof {
     fn path(&self, kind: &str) -> String {
         let namespace = &self.tenant.namespace;
         match kind {
-            "ipaddresspools" => format!("/apis/metallb.io/v1beta1/namespaces/{namespace}/{kind}"),
+            "ipaddresspools" | "l2advertisements" => {
+                format!("/apis/metallb.io/v1beta1/namespaces/{namespace}/{kind}")
+            }
             core => self.tenant.path(core),
         }
     }
@@ -642,6 +645,110 @@ fn one_patch_for_each_service_is_all_that_an_address_costs() {
         let (name, version) = patch.agent.split_once('/').unwrap_or_default();
         assert_eq!(name, "ferrolb-controller");
         assert!(version.contains('.'), "{}", patch.agent);
+    }
+}
+
+/// The hint in a Service's annotation: address and node.
+fn hint(proof: &Proof, name: &str) -> Option<(String, String)> {
+    let path = format!("{}/{name}", proof.path("services"));
+    let object = proof.tenant.plane.get(&path).unwrap();
+    let text = object["metadata"]["annotations"]["ferrolb.io/layer2-hint"].as_str()?;
+    let (address, node) = text.split_once('=')?;
+    Some((address.to_owned(), node.to_owned()))
+}
+
+/// Hints of these Services, by node.
+fn hinted(proof: &Proof, names: &[String]) -> Vec<usize> {
+    let mut counts = BTreeMap::new();
+    for name in names {
+        let (address, node) = hint(proof, name).unwrap();
+        assert_eq!(proof.addresses(name), [address]);
+        *counts.entry(node).or_default() += 1;
+    }
+    counts.into_values().collect()
+}
+
+#[test]
+fn a_hint_is_in_the_one_patch_with_the_address_and_outlives_restarts_and_nodes() {
+    let mut proof = Proof::new(&[pool("p", &["10.1.0.0/24"])]);
+    let namespace = proof.tenant.namespace.clone();
+    let plane = proof.tenant.plane;
+    let node = |number: usize| format!("{namespace}-n{number}");
+    for number in 1..=3 {
+        let object = json!({
+            "apiVersion": "v1", "kind": "Node",
+            "metadata": {"name": node(number), "labels": {"proof": namespace}},
+        });
+        plane.post("/api/v1/nodes", &object).unwrap();
+    }
+    let advertisement = json!({
+        "apiVersion": "metallb.io/v1beta1", "kind": "L2Advertisement",
+        "metadata": {"name": "all", "namespace": namespace},
+        "spec": {"nodeSelectors": [{"matchLabels": {"proof": namespace}}]},
+    });
+    proof.put("l2advertisements", &advertisement);
+    patience::until("the controller to know of the nodes", SOON, || {
+        proof.service("probe", &plain());
+        proof.given("probe", 1);
+        let is_hinted = hint(&proof, "probe").is_some();
+        proof.delete("services", "probe");
+        is_hinted
+    })
+    .unwrap();
+
+    let names = |numbers: std::ops::Range<usize>| -> Vec<String> {
+        numbers.map(|number| format!("s{number}")).collect()
+    };
+    let mark = plane.audit().mark();
+    for name in names(0..9) {
+        proof.service(&name, &plain());
+    }
+    names(0..9)
+        .iter()
+        .for_each(|name| drop(proof.given(name, 1)));
+    assert_eq!(hinted(&proof, &names(0..9)), [3, 3, 3]);
+    let writes = plane.audit().writes(mark).unwrap();
+    let of_services = |writes: &[Write]| {
+        let ours = writes.iter().filter(|write| write.namespace == namespace);
+        let written = ours.filter(|write| write.is_of("services/status"));
+        written.filter(|write| write.name.starts_with('s')).count()
+    };
+    assert_eq!(of_services(&writes), 9);
+
+    let before: Vec<_> = names(0..9).iter().map(|name| hint(&proof, name)).collect();
+    let mark = plane.audit().mark();
+    proof.restart();
+    plane.delete(&format!("/api/v1/nodes/{}", node(3))).unwrap();
+    patience::pause(Duration::from_secs(2)).unwrap();
+    let writes = plane.audit().writes(mark).unwrap();
+    assert_eq!(
+        of_services(&writes),
+        0,
+        "neither the restart nor a node that goes"
+    );
+    let after: Vec<_> = names(0..9).iter().map(|name| hint(&proof, name)).collect();
+    assert_eq!(after, before);
+    let words = json!({"metadata": {"annotations": {"ferrolb.io/layer2-hint": "so what"}}});
+    proof.patch("services", "s1", &words);
+    let is_mended = || hint(&proof, "s1") == before[1];
+    patience::until("what somebody edits to be put right", SOON, is_mended).unwrap();
+    // What is given from now on goes to those that are there, by the loads that were found.
+    for name in names(9..13) {
+        proof.service(&name, &plain());
+    }
+    names(9..13)
+        .iter()
+        .for_each(|name| drop(proof.given(name, 1)));
+    assert_eq!(hinted(&proof, &names(9..13)), [2, 2]);
+
+    let change = json!({"spec": {"type": "ClusterIP", "loadBalancerClass": null}});
+    proof.patch("services", "s0", &change);
+    let is_clear = || hint(&proof, "s0").is_none();
+    patience::until("the hint to go with the address", SOON, is_clear).unwrap();
+    for number in 1..=2 {
+        plane
+            .delete(&format!("/api/v1/nodes/{}", node(number)))
+            .unwrap();
     }
 }
 

@@ -178,6 +178,33 @@ fn b11_b12_metrics_follow_services_of_both_families_as_they_come_and_go() {
             assert_eq!(series(3 - number), None, "{counter}");
         }
 
+        // FerroLB's own: who holds how many, why it came to, and what else the segment shows.
+        let own = |number, series: &str| site.of_node(number, &format!("ferrolb_layer2_{series}"));
+        let held = [number, 3 - number].map(|number| own(number, "addresses_held"));
+        assert_eq!(held, [Some(1.0), Some(0.0)]);
+        let takeovers = |number| -> f64 {
+            let causes = ["hint", "onlyCandidate", "preferred", "rank", "remembered"];
+            let counts = causes.map(|cause| {
+                own(number, &format!("takeovers_total{{cause=\"{cause}\"}}")).unwrap()
+            });
+            counts.into_iter().sum()
+        };
+        assert!(takeovers(number) >= 1.0);
+        for (number, other) in [(1, 2), (2, 1)] {
+            let node = &site.cluster.node(other).name;
+            let series = format!("heartbeats_lost_total{{node=\"{node}\"}}");
+            let is_known = || own(number, &series).is_some();
+            patience::until("the nodes to know each other", SOON, is_known).unwrap();
+        }
+        let is_silent = || {
+            let silences = own(3 - number, "silences_total{reason=\"notOwned\"}");
+            lab.holder_seen(address).is_some() && silences.is_some_and(|count| count >= 1.0)
+        };
+        if family == "IPv4" {
+            // NDP asks a group that only the holder is in.
+            patience::until("the other node to count its silence", SOON, is_silent).unwrap();
+        }
+
         let words = ["delete", "service", name];
         site.cluster.plane.kubectl(&words, None).unwrap();
         site.counts("in_use_total", [0.0, 0.0, 0.0]);

@@ -11,8 +11,8 @@ use std::time::Duration;
 use ferrolb_tests::answers::{Membership, Recorder};
 use ferrolb_tests::lab::Lab;
 use ferrolb_tests::objects::{layer2, nodes, pool, service, tcp};
-use ferrolb_tests::patience;
 use ferrolb_tests::probe::Record;
+use ferrolb_tests::{patience, programs};
 
 const SOON: Duration = Duration::from_secs(15);
 /// The bar: how long an address may be out of reach when its holder is lost.
@@ -277,6 +277,175 @@ fn rebalancing_gives_an_address_to_the_first_in_rank() {
     })
     .unwrap();
     assert!(!moves_it(&lab, &["--dry-run"]));
+}
+
+/// Whom a node names as the holder and why, and how each node stands to the address by its words.
+#[test]
+fn every_node_explains_who_holds_an_address_and_why() {
+    let mut lab = running(3);
+    let holder = the_one_holder(&lab, four());
+    let of = |lab: &Lab, node: usize| lab.explain(node, four()).unwrap();
+    let state = |told: &serde_json::Value, name: &str| {
+        let mut nodes = told["candidates"].as_array().unwrap().iter();
+        let node = nodes.find(|node| node["node"] == name).unwrap();
+        node["state"].as_str().unwrap().to_owned()
+    };
+    let all_alive = |told: &serde_json::Value| {
+        told["holder"] == holder.as_str()
+            && ["n1", "n2", "n3"]
+                .iter()
+                .all(|name| state(told, name) == "alive")
+    };
+    for node in 1..=3 {
+        patience::until("all to be alive", SOON, || all_alive(&of(&lab, node))).unwrap();
+        let told = of(&lab, node);
+        assert_eq!(told["decided"], "kept", "{told}");
+        assert_eq!(told["services"], serde_json::json!(["default/web"]));
+        let is_holder = holder == format!("n{node}");
+        let reason = if is_holder {
+            serde_json::Value::Null
+        } else {
+            "notOwner".into()
+        };
+        assert_eq!(told["reason"], reason, "{told}");
+        assert_eq!(told["why"].is_string(), is_holder, "{told}");
+        assert!(told["since"].is_string(), "{told}");
+        for candidate in told["candidates"].as_array().unwrap() {
+            assert_eq!(candidate["isEligible"], true, "{candidate}");
+            assert!(candidate["place"].is_u64(), "{candidate}");
+            let is_this = candidate["node"] == format!("n{node}");
+            let heard = candidate["lastHeardAgo"].as_u64();
+            assert_eq!(heard.is_none(), is_this, "{candidate}");
+            assert!(heard.is_none_or(|ago| ago < 3000), "{candidate}");
+            let claims = candidate["claims"]["eth0"].as_str();
+            let others = candidate["node"] == holder.as_str() && !is_this;
+            assert_eq!(claims == Some("holds"), others, "{candidate}");
+        }
+    }
+
+    // One that is excluded, and one that is dead.
+    let others: Vec<usize> = (1..=3).filter(|node| *node != number(&holder)).collect();
+    let [excluded, dead] = [others[0], others[1]].map(|node| format!("n{node}"));
+    let label = "labels: {node.kubernetes.io/exclude-from-external-load-balancers: \"\"}";
+    let line = format!("name: {excluded}\n");
+    let labelled = nodes(3).replace(&line, &format!("{line}  {label}\n"));
+    lab.manifest("nodes.yaml", &labelled).unwrap();
+    lab.speaker(number(&dead)).unwrap().kill();
+    let node = number(&holder);
+    patience::until("the dead one to be down", SOON, || {
+        state(&of(&lab, node), &dead) == "down"
+    })
+    .unwrap();
+    let find = |name: &str| {
+        let told = of(&lab, node);
+        let mut nodes = told["candidates"].as_array().unwrap().clone().into_iter();
+        nodes.find(|node| node["node"] == name).unwrap()
+    };
+    let reasons = serde_json::json!(["nodeLabeledExcludeBalancers"]);
+    patience::until("the exclusion to be told", SOON, || {
+        find(&excluded)["reasons"] == reasons
+    })
+    .unwrap();
+    let dead = find(&dead);
+    assert_eq!(
+        (&dead["isAlive"], &dead["isEligible"]),
+        (&false.into(), &true.into())
+    );
+    assert!(
+        dead["since"].is_string() && dead["place"].is_null(),
+        "{dead}"
+    );
+    assert!(dead["lastHeardAgo"].as_u64().unwrap() > 200, "{dead}");
+
+    let ask = |address: &str| {
+        let mut command = std::process::Command::new(programs::speaker().unwrap());
+        command.args(["status", "--explain", address, "--socket"]);
+        let answer = command.arg(lab.socket(node)).output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+        (
+            answer.status.code(),
+            text(&answer.stdout),
+            text(&answer.stderr),
+        )
+    };
+    let (code, told, _) = ask(FOUR);
+    assert_eq!(code, Some(0));
+    let first = format!("{FOUR}   default/web\nheld by {holder} since ");
+    assert!(told.starts_with(&first), "{told}");
+    let (code, told, error) = ask("192.168.1.99");
+    assert_eq!((code, told.as_str()), (Some(1), ""));
+    assert!(error.contains("no Service has 192.168.1.99"), "{error}");
+    let (code, _, error) = ask("192.168.1");
+    assert_eq!(code, Some(2));
+    assert!(error.contains("--explain"), "{error}");
+}
+
+/// The controller hints at the least loaded node with each address that it gives, and the speakers go
+/// by it: thirty hashes would hardly come out even.
+#[test]
+fn many_addresses_are_spread_evenly_and_only_those_of_a_node_that_fails_move() {
+    let mut lab = Lab::new(3).unwrap();
+    let pools = pool("many", &["192.168.1.100-192.168.1.139"]) + &layer2("many", "");
+    lab.manifest("nodes.yaml", &nodes(3)).unwrap();
+    lab.manifest("pools.yaml", &pools).unwrap();
+    lab.start_controller().unwrap();
+    lab.start_speakers().unwrap();
+    let hears_all = |lab: &Lab, node: usize| {
+        let status = lab.status(node).unwrap();
+        let mut others = status["layer2"]["nodes"].as_array().unwrap().iter();
+        status["layer2"]["nodes"].as_array().unwrap().len() == 2
+            && others.all(|node| node["isAlive"] == true)
+    };
+    patience::until("all to hear each other", SOON, || {
+        (1..=3).all(|node| hears_all(&lab, node))
+    })
+    .unwrap();
+    // Many at once, and one after the other.
+    let web = |n: u16| service(&format!("web{n}"), &tcp(&[(80, 30000 + n)]));
+    lab.manifest("many.yaml", &(0..15).map(web).collect::<String>())
+        .unwrap();
+    for n in 15..30 {
+        lab.manifest(&format!("web{n}.yaml"), &web(n)).unwrap();
+    }
+    let held = |lab: &Lab, node: usize| -> Vec<(String, String)> {
+        let status = lab.status(node).unwrap();
+        let held = status["layer2"]["held"].as_array().unwrap().iter();
+        let word = |entry: &serde_json::Value, what: &str| entry[what].as_str().unwrap().to_owned();
+        held.map(|entry| (word(entry, "address"), word(entry, "why")))
+            .collect()
+    };
+    let counts = |lab: &Lab| [1, 2, 3].map(|node| held(lab, node).len());
+    patience::until("every address to be held", SOON, || {
+        counts(&lab) == [10, 10, 10]
+    })
+    .unwrap_or_else(|error| panic!("{error:#}: {:?}", counts(&lab)));
+    let record = lab.service("default", "web7").unwrap();
+    let annotation = &record["metadata"]["annotations"]["ferrolb.io/layer2-hint"];
+    for node in 1..=3 {
+        for (address, why) in held(&lab, node) {
+            assert_eq!(why, "hint", "{address} at n{node}");
+        }
+    }
+    let hint = annotation.as_str().unwrap();
+    let (address, node) = hint.split_once('=').unwrap();
+    assert_eq!(the_one_holder(&lab, address.parse().unwrap()), node);
+
+    let before = [1, 2].map(|node| held(&lab, node));
+    lab.speaker(3).unwrap().kill();
+    patience::until("the others to hold all", SOON, || {
+        held(&lab, 1).len() + held(&lab, 2).len() == 30
+    })
+    .unwrap();
+    for (node, before) in [1, 2].into_iter().zip(&before) {
+        let now = held(&lab, node);
+        assert!(
+            before.iter().all(|held| now.contains(held)),
+            "n{node} keeps its own"
+        );
+    }
+    lab.start_speaker(3).unwrap();
+    patience::pause(Duration::from_secs(2)).unwrap();
+    assert_eq!(counts(&lab)[2], 0, "who returns takes nothing back");
 }
 
 fn await_record(lab: &Lab, holder: &str) {

@@ -129,6 +129,7 @@ const ARROWS: &[Row] = &[
         &["ferrolb_crds"],
     ),
     row("crds::parallel", &[], &[]),
+    row("crds::rank", &[], &["ring"]),
     row("crds::duration", &[], &[]),
     row("crds::pace", &[], &[]),
     row(
@@ -200,6 +201,7 @@ const ARROWS: &[Row] = &[
         &[],
     ),
     row("controller::lease", &["crds::model"], &[]),
+    row("controller::placement", &["crds::model", "crds::rank"], &[]),
     row(
         "controller::metrics",
         &["controller::allocator", "controller::reconcile"],
@@ -383,7 +385,9 @@ const ARROWS: &[Row] = &[
         &[
             "speaker::bgp",
             "speaker::layer2",
+            "speaker::layer2::tally",
             "speaker::plan",
+            "speaker::world",
             "crds::model",
         ],
         &["prometheus"],
@@ -444,6 +448,7 @@ const ARROWS: &[Row] = &[
         &["kube", "serde_json", "tokio"],
     ),
     row("speaker::world", WORLD, &[]),
+    row("speaker::world::*", WORLD, &[]),
     row("speaker::plan", PLAN, &[]),
     row("speaker::plan::*", PLAN, &[]),
     row(
@@ -546,6 +551,7 @@ const RECONCILE: &[&str] = &[
     "controller::allocator::*",
     "controller::decide",
     "controller::decide::*",
+    "controller::placement",
     "controller::reconcile",
     "controller::reconcile::*",
     "crds::model",
@@ -586,7 +592,7 @@ const LAYER2_CORE: &[&str] = &[
     "speaker::layer2::exclusion",
     "speaker::layer2::liveness",
     "speaker::layer2::pace",
-    "speaker::layer2::rank",
+    "speaker::layer2::tally",
     "speaker::timer",
     "speaker::backoff",
     "speaker::wire",
@@ -617,10 +623,10 @@ const PLAN: &[&str] = &[
     "speaker::world",
     "speaker::world::*",
     "speaker::layer2",
-    "speaker::layer2::rank",
     "speaker::bgp",
     "speaker::nft",
     "crds::model",
+    "crds::rank",
 ];
 /// What is reported is made of what is planned, and knows no machine either.
 const REPORTS: &[&str] = &[

@@ -44,7 +44,7 @@ impl Server {
         }
     }
 
-    /// One strategic-merge patch of `/status`: ingress, condition and annotation together.
+    /// One strategic-merge patch of `/status`: ingress, condition and annotations together.
     pub(super) async fn patch_service(&self, patch: Patch) -> (Patch, Result<Observed, Refusal>) {
         let services: Api<core::Service> =
             Api::namespaced(self.client.clone(), &patch.key.namespace);
@@ -228,7 +228,10 @@ fn service_patch(patch: &Patch, now: Timestamp) -> Value {
     json!({
         "metadata": {
             "resourceVersion": patch.version,
-            "annotations": {api::IP_ALLOCATED_FROM_POOL: status.pool},
+            "annotations": {
+                api::IP_ALLOCATED_FROM_POOL: status.pool,
+                api::LAYER2_HINT: status.hints.annotation(),
+            },
         },
         "status": {
             "loadBalancer": {"ingress": ingress},
@@ -247,7 +250,7 @@ fn remnant_patch(uid: &str) -> Value {
     json!({
         "metadata": {
             "uid": uid,
-            "annotations": {api::IP_ALLOCATED_FROM_POOL: null},
+            "annotations": {api::IP_ALLOCATED_FROM_POOL: null, api::LAYER2_HINT: null},
         },
         "status": {
             "conditions": [{"$patch": "delete", "type": api::CONDITION_ALLOCATED}],
@@ -378,6 +381,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 mod tests {
     use std::sync::Arc;
 
+    use ferrolb_crds::model::Hints;
+
     use super::*;
     use crate::fixture::{ips, key};
     use crate::reconcile::Status;
@@ -409,6 +414,7 @@ mod tests {
             status: Arc::new(Status {
                 pool: Some("first".to_owned()),
                 ingress: ips(&["10.0.0.1"]),
+                hints: Hints::parse("10.0.0.1=n1"),
                 reason: "IPAllocated".into(),
                 message: "it has what it asks for".into(),
             }),
@@ -419,7 +425,10 @@ mod tests {
             json!({
                 "metadata": {
                     "resourceVersion": "6",
-                    "annotations": {"metallb.io/ip-allocated-from-pool": "first"},
+                    "annotations": {
+                        "metallb.io/ip-allocated-from-pool": "first",
+                        "ferrolb.io/layer2-hint": "10.0.0.1=n1",
+                    },
                 },
                 "status": {
                     "loadBalancer": {"ingress": [{"ip": "10.0.0.1"}]},
@@ -438,10 +447,13 @@ mod tests {
         };
         let body = service_patch(&nothing, Timestamp(9));
         assert_eq!(body["status"]["loadBalancer"]["ingress"], Value::Null);
-        assert_eq!(
-            body["metadata"]["annotations"]["metallb.io/ip-allocated-from-pool"],
-            Value::Null
-        );
+        for annotation in [
+            "metallb.io/ip-allocated-from-pool",
+            "ferrolb.io/layer2-hint",
+        ] {
+            let annotations = body["metadata"]["annotations"].as_object().unwrap();
+            assert_eq!(annotations.get(annotation), Some(&Value::Null));
+        }
         assert_eq!(body["status"]["conditions"][0]["status"], "False");
     }
 
@@ -452,7 +464,10 @@ mod tests {
             json!({
                 "metadata": {
                     "uid": "u",
-                    "annotations": {"metallb.io/ip-allocated-from-pool": null},
+                    "annotations": {
+                        "metallb.io/ip-allocated-from-pool": null,
+                        "ferrolb.io/layer2-hint": null,
+                    },
                 },
                 "status": {
                     "conditions": [{"$patch": "delete", "type": "ferrolb.io/Allocated"}],

@@ -1,3 +1,4 @@
+use ferrolb_crds::model::Hints;
 use proptest::prelude::*;
 
 use super::*;
@@ -7,6 +8,7 @@ fn status(addresses: &[&str]) -> Arc<Status> {
     Arc::new(Status {
         pool: None,
         ingress: ips(addresses),
+        hints: Hints::default(),
         reason: "IPAllocated".into(),
         message: Arc::default(),
     })

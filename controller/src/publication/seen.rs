@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use ferrolb_crds::model::Timestamp;
+use ferrolb_crds::model::{Hints, Timestamp};
 use ferrolb_crds::source::kubernetes::Observed;
 
 use crate::reconcile::Status;
@@ -29,7 +29,7 @@ impl Seen {
         let since = condition.as_ref().map(|c| (c.allocated, c.since));
         let written = condition.filter(|c| c.allocated == allocated && observed.is_plain);
         let written = written.map(|condition| (condition.reason, condition.message));
-        let status = Status::read(observed.pool, observed.ingress, written);
+        let status = Status::read(observed.pool, observed.ingress, observed.hints, written);
         Self {
             uid: observed.uid.into(),
             version: observed.version.into(),
@@ -39,6 +39,12 @@ impl Seen {
             },
             condition: since,
         }
+    }
+
+    /// Whether something is in it that is written by a controller alone.
+    pub fn is_carrying(&self) -> bool {
+        let Status { pool, hints, .. } = &*self.status;
+        self.condition.is_some() || pool.is_some() || *hints != Hints::default()
     }
 
     /// Its resourceVersion as a number, by which those of one object grow; 0 if it is none.

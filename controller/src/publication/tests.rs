@@ -1,3 +1,5 @@
+use ferrolb_crds::model::Hints;
+
 use super::*;
 use crate::fixture::{ips, key, now};
 
@@ -5,6 +7,7 @@ fn given(addresses: &[&str]) -> Arc<Status> {
     Arc::new(Status {
         pool: Some("first".to_owned()),
         ingress: ips(addresses),
+        hints: Hints::default(),
         reason: "IPAllocated".into(),
         message: Arc::default(),
     })
@@ -16,6 +19,7 @@ fn refused() -> Arc<Status> {
         reason: "AllocationFailed".into(),
         message: "no available IPs".into(),
         ingress: Vec::new(),
+        hints: Hints::default(),
     })
 }
 
@@ -26,6 +30,7 @@ fn bare(version: u64) -> Observed {
         ingress: Vec::new(),
         is_plain: true,
         pool: None,
+        hints: Hints::default(),
         condition: None,
     }
 }
@@ -36,6 +41,7 @@ fn with(status: &Status, version: u64) -> Observed {
     Observed {
         ingress: status.ingress.clone(),
         pool: status.pool.clone(),
+        hints: status.hints.clone(),
         condition: Some(Condition {
             allocated: !status.ingress.is_empty(),
             reason: status.reason.to_string(),

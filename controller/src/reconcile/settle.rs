@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use ferrolb_crds::model::{Family, ServiceKey};
 
-use crate::allocator::{Joining, Terms};
+use crate::allocator::{Cover, Joining, Terms};
 use crate::decide::{Case, Choice, Kept, Review, choose, extend, review};
 
 use super::queue::Turn;
@@ -41,8 +41,48 @@ impl Reconciler {
                 self.queue.go_on(next);
             }
         }
-        for key in mem::take(&mut self.work.touched) {
+        let touched = mem::take(&mut self.work.touched);
+        for key in &touched {
+            self.displace(key);
+        }
+        for key in touched {
+            self.place(&key);
             self.record(key);
+        }
+    }
+
+    /// The hints of what the Service does not have any more count no more.
+    fn displace(&mut self, key: &ServiceKey) {
+        if let Some(record) = self.records.get_mut(key) {
+            let gone = record.hints.keep_only(self.allocator.held(record.holder));
+            self.placement
+                .remove(gone.iter().map(|(address, node)| (*address, node)));
+        }
+    }
+
+    /// Says where what the Service was given is to be held. What it had before stays as it is hinted,
+    /// or not.
+    fn place(&mut self, key: &ServiceKey) {
+        let Some(record) = self.records.get_mut(key) else {
+            return;
+        };
+        let given = mem::take(&mut record.given);
+        let Some(known) = &record.known else {
+            return;
+        };
+        for address in given {
+            let is_held = self.allocator.held(record.holder).contains(&address);
+            let Cover::Pool(index) = self.allocator.cover(address) else {
+                continue;
+            };
+            if !is_held || record.hints.node(address).is_some() {
+                continue;
+            }
+            let pool = self.allocator.pool(index);
+            let (config, service) = (&self.config, &known.service);
+            if let Some(node) = self.placement.place(config, pool, service, address) {
+                record.hints.set(address, node);
+            }
         }
     }
 
@@ -124,6 +164,7 @@ impl Reconciler {
             let terms = Arc::new(Terms::unknown(key));
             self.allocator.assign(record.holder, &terms, &addresses);
         } else if let Some(record) = self.records.remove(&key) {
+            self.placement.remove(record.hints.iter());
             let addresses = self.allocator.release(record.holder, &key, now);
             self.holders.give_back(record.holder);
             self.wake(&addresses);
@@ -284,6 +325,7 @@ impl Reconciler {
                 missing,
             } => {
                 self.allocator.assign(record.holder, &terms, &addresses);
+                record.given.extend(&addresses);
                 record.standing = standing;
                 record.extend_from = missing.as_ref().map(|(owner, _)| *owner);
                 if let Some((_, wait)) = missing {

@@ -1,3 +1,5 @@
+mod hints;
+
 use ferrolb_crds::model::FamilyPolicy::{PreferDual, RequireDual};
 use ferrolb_crds::model::{
     Operator, Pool, Requirement, Selector, ServiceAllocation, TrafficPolicy,
@@ -319,6 +321,7 @@ fn records_of_services_that_are_gone_are_removed_at_the_start() {
     let record = Status {
         pool: None,
         ingress: ips(&["10.0.0.0"]),
+        hints: Hints::default(),
         reason: "IPAllocated".into(),
         message: Arc::default(),
     };

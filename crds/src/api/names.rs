@@ -49,6 +49,10 @@ pub const DEPRECATED_ALLOW_SHARED_IP: &str = "metallb.universe.tf/allow-shared-i
 /// Service annotation, written by the controller: the pool its addresses are from.
 pub const IP_ALLOCATED_FROM_POOL: &str = "metallb.io/ip-allocated-from-pool";
 
+/// Service annotation, written by the controller with the addresses that it gives: which node is to
+/// take each at layer 2 when nobody holds it.
+pub const LAYER2_HINT: &str = "ferrolb.io/layer2-hint";
+
 /// Service condition: whether the Service has what it asks for, and why not.
 pub const CONDITION_ALLOCATED: &str = "ferrolb.io/Allocated";
 

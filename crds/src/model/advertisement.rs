@@ -59,6 +59,13 @@ impl L2Advertisement {
     pub fn selects_node(&self, labels: &Labels) -> bool {
         Selector::any_or_all(&self.nodes, labels)
     }
+
+    /// How much a node with these labels is preferred.
+    pub fn preference_for(&self, labels: &Labels) -> u32 {
+        let matching = self.preferences.iter();
+        let matching = matching.filter(|preference| preference.nodes.matches(labels));
+        matching.fold(0, |sum, preference| sum.saturating_add(preference.weight))
+    }
 }
 
 /// A BGPAdvertisement.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use super::{Families, Labels, Port};
+use super::{Families, Hints, Labels, Port};
 
 /// Namespace and name. A clone is the same one in memory: every Service is named in many places.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -92,6 +92,8 @@ pub struct Service {
     pub ingress: Vec<IpAddr>,
     /// `metallb.io/ip-allocated-from-pool`, as it stands.
     pub allocated_from: Option<String>,
+    /// `ferrolb.io/layer2-hint`: who is to hold its addresses when nobody does.
+    pub hints: Hints,
 }
 
 /// What a Service asks for, raw: the allocator judges it. Most ask for nothing, and take little room.

@@ -15,7 +15,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 
 use crate::api;
 use crate::model::{
-    Asked, Endpoint, EndpointSlice, Families, Family, FamilyPolicy, Namespace, Node, Port,
+    Asked, Endpoint, EndpointSlice, Families, Family, FamilyPolicy, Hints, Namespace, Node, Port,
     Protocol, Requests, Secret, Service, ServiceKey, ServicePort, Timestamp, TrafficPolicy,
 };
 use crate::validate::SecretFacts;
@@ -55,6 +55,7 @@ pub fn service(object: core::Service) -> Result<Service, FieldError> {
         traffic_policy: traffic_policy(spec.external_traffic_policy.as_deref())?,
         ingress: ingress(object.status.and_then(|status| status.load_balancer)),
         allocated_from: annotations.get(api::IP_ALLOCATED_FROM_POOL).cloned(),
+        hints: hints(&annotations),
         requests: requests(&annotations, filled(spec.load_balancer_ip)),
         key: ServiceKey::new(
             object.metadata.namespace.unwrap_or_default(),
@@ -291,6 +292,12 @@ fn ingress(status: Option<core::LoadBalancerStatus>) -> Vec<IpAddr> {
     let entries = status.and_then(|status| status.ingress);
     let entries = entries.into_iter().flatten();
     fitted(entries.filter_map(|entry| entry.ip?.parse().ok()).collect())
+}
+
+/// The node that is to take each address when nobody holds it.
+pub fn hints(annotations: &BTreeMap<String, String>) -> Hints {
+    let text = annotations.get(api::LAYER2_HINT);
+    text.map(|text| Hints::parse(text)).unwrap_or_default()
 }
 
 fn requests(annotations: &BTreeMap<String, String>, load_balancer_ip: Option<String>) -> Requests {

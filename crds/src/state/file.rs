@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::timestamp;
 use super::{Condition, Recorded, ServiceStatus};
 use crate::api;
-use crate::model::ServiceKey;
+use crate::model::{Hints, ServiceKey};
 
 /// Why a text is no record of the Service, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,11 +42,16 @@ struct Annotations {
         skip_serializing_if = "Option::is_none"
     )]
     pool: Option<String>,
+    #[serde(
+        rename = "ferrolb.io/layer2-hint",
+        skip_serializing_if = "Option::is_none"
+    )]
+    hints: Option<String>,
 }
 
 impl Annotations {
     fn is_empty(&self) -> bool {
-        self.pool.is_none()
+        self.pool.is_none() && self.hints.is_none()
     }
 }
 
@@ -100,6 +105,7 @@ pub(super) fn render(status: &ServiceStatus) -> String {
             namespace: status.key.namespace.clone(),
             annotations: Annotations {
                 pool: status.pool.clone(),
+                hints: status.hints.annotation(),
             },
         },
         status: Status {
@@ -135,9 +141,11 @@ pub(super) fn parse(text: &str, key: &ServiceKey) -> Result<Recorded, Fault> {
         .map(condition)
         .transpose()?;
     let ingress = document.status.load_balancer.ingress;
+    let Annotations { pool, hints } = document.metadata.annotations;
     Ok(Recorded {
         ingress: ingress.into_iter().filter_map(|entry| entry.ip).collect(),
-        pool: document.metadata.annotations.pool,
+        pool,
+        hints: hints.map(|text| Hints::parse(&text)).unwrap_or_default(),
         condition,
     })
 }

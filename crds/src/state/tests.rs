@@ -7,6 +7,7 @@ fn status(name: &str, ingress: &[&str]) -> ServiceStatus {
         key: ServiceKey::new("shop", name),
         pool: Some("edge".to_owned()),
         ingress: ingress.iter().map(|ip| ip.parse().unwrap()).collect(),
+        hints: Hints::parse("192.0.2.1=n1"),
         condition: Some(Condition {
             allocated: true,
             reason: "Allocated".to_owned(),
@@ -20,6 +21,7 @@ fn recorded(status: &ServiceStatus) -> Recorded {
     Recorded {
         ingress: status.ingress.clone(),
         pool: status.pool.clone(),
+        hints: status.hints.clone(),
         condition: status.condition.clone(),
     }
 }
@@ -71,6 +73,7 @@ metadata:
   namespace: shop
   annotations:
     metallb.io/ip-allocated-from-pool: edge
+    ferrolb.io/layer2-hint: 192.0.2.1=n1
 status:
   loadBalancer:
     ingress:
@@ -93,6 +96,7 @@ fn what_is_written_is_read_again_after_a_restart() {
     let (_folder, state) = open();
     let mut empty = status("empty", &[]);
     (empty.pool, empty.condition) = (None, None);
+    empty.hints = Hints::default();
     let web = status("web", &["192.0.2.1"]);
     for result in state.write_services(&[web.clone(), empty.clone()]) {
         result.unwrap();

@@ -28,6 +28,7 @@ fn service(namespace: &str, name: &str) -> Service {
         requests: Requests::default(),
         ingress: vec!["192.0.2.9".parse().unwrap()],
         allocated_from: Some("own".to_owned()),
+        hints: Hints::parse("192.0.2.9=own"),
     }
 }
 
@@ -179,7 +180,7 @@ fn records_without_a_service_are_orphans() {
     let ingress: Vec<IpAddr> = vec!["192.0.2.1".parse().unwrap()];
     let holding = Holding {
         ingress: ingress.clone(),
-        pool: None,
+        ..Holding::default()
     };
     store.record(web.clone(), Some(holding));
     let orphans = BTreeMap::from([(web, ingress.clone())]);

@@ -24,6 +24,7 @@ use crate::layer2::heartbeat;
 use crate::layer2::interfaces::{InterfacesError, Watch};
 use crate::layer2::socket::{self, Port};
 use crate::layer2::station::{Input, Link, Output, Station};
+use crate::layer2::tally::Tally;
 use crate::layer2::{
     ClaimsByAddress, Counts, Desired, Findings, LinkIndex, Report, Rival, Settings,
 };
@@ -61,21 +62,34 @@ pub struct Layer2 {
     rivals: Arc<Mutex<Vec<Rival>>>,
 }
 
-/// What was done for each address that is held, for whoever asks at any time.
+/// What was counted, for whoever asks at any time.
 #[derive(Debug, Clone, Default)]
-pub struct Counters(Arc<Mutex<BTreeMap<IpAddr, Counts>>>);
+pub struct Counters {
+    counts: Arc<Mutex<BTreeMap<IpAddr, Counts>>>,
+    tally: Arc<Mutex<Tally>>,
+}
 
 impl Counters {
-    /// As it stands.
+    /// What was done for each address that is held.
     pub fn read(&self) -> BTreeMap<IpAddr, Counts> {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        let counts = self.counts.lock();
+        counts.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What else was counted.
+    pub fn tally(&self) -> Tally {
+        let tally = self.tally.lock();
+        tally.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn change(&self, change: impl FnOnce(&mut BTreeMap<IpAddr, Counts>)) {
-        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        let counts = self.counts.lock();
+        change(&mut counts.unwrap_or_else(PoisonError::into_inner));
+    }
+
+    fn add(&self, more: Tally) {
+        let tally = self.tally.lock();
+        tally.unwrap_or_else(PoisonError::into_inner).add(more);
     }
 }
 
@@ -427,6 +441,10 @@ impl Driver {
     }
 
     fn count(&mut self) {
+        let tally = self.station.take_tally();
+        if !tally.is_empty() {
+            self.outside.counters.add(tally);
+        }
         let mut counts = self.station.take_counts();
         counts.retain(|address, _| self.station.is_owned(*address));
         if !counts.is_empty() {

@@ -108,6 +108,13 @@ pub enum Output {
     /// A node has begun to listen, or has gone without coming up; or it delivers what arrives there, or
     /// does not, other than before.
     Listening,
+    /// About so many heartbeats of a node did not come.
+    Lost {
+        /// Who.
+        node: String,
+        /// How many.
+        count: u64,
+    },
     /// What a heartbeat says of claims; a node that comes up by it has done so by then.
     Claims(claims::Heard),
     /// A node does not know what we claim here.
@@ -385,6 +392,7 @@ impl Liveness {
             return;
         }
         let (name, flags) = (heartbeat.node.clone(), heartbeat.flags);
+        let lost = node.missing(now, &way, &heartbeat);
         let changes = node.take(now, &way, sender, &heartbeat);
         let deadline = node
             .presences
@@ -392,6 +400,10 @@ impl Liveness {
             .and_then(|presence| presence.deadline(&self.settings));
         self.wake = self.wake.into_iter().chain(deadline).min();
         self.announce(&name, changes);
+        if lost > 0 {
+            let (node, count) = (name.clone(), lost);
+            self.outputs.push_back(Output::Lost { node, count });
+        }
         if flags.was_missed {
             self.outputs.push_back(Output::Missed { link });
         }
@@ -622,6 +634,20 @@ impl Node {
                 .presences
                 .get(way)
                 .is_some_and(|presence| heartbeat.sequence <= presence.sequence)
+    }
+
+    /// About how many heartbeats did not come since the last one on this way: no more than there are
+    /// numbers missing, some of which were for others, and no more than were due.
+    fn missing(&self, now: Instant, way: &Way, heartbeat: &Heartbeat) -> u64 {
+        let presence = self.presences.get(way);
+        let Some(presence) = presence.filter(|_| self.incarnation == heartbeat.incarnation) else {
+            return 0;
+        };
+        let numbers = heartbeat.sequence.saturating_sub(presence.sequence);
+        let silence = now.saturating_duration_since(presence.heard) + presence.interval / 2;
+        let intervals = silence.as_micros() / presence.interval.as_micros().max(1);
+        let due = u64::try_from(intervals).unwrap_or(u64::MAX);
+        numbers.min(due).saturating_sub(1)
     }
 
     /// Interfaces can be renamed, and without a key be invented.

@@ -51,6 +51,40 @@ pub enum Reason {
     Sibling(IpAddr),
 }
 
+impl Reason {
+    /// Every word for it, for the documentation to be held against.
+    pub const ALL: [&str; 11] = [
+        "truncated",
+        "own",
+        "notForUs",
+        "etherType",
+        "arp",
+        "notRequest",
+        "announcement",
+        "sender",
+        "ndisc",
+        "notOwned",
+        "sibling",
+    ];
+
+    /// In one word, without what the frame said.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Truncated => "truncated",
+            Self::Own => "own",
+            Self::NotForUs => "notForUs",
+            Self::EtherType(_) => "etherType",
+            Self::Arp(_) => "arp",
+            Self::NotRequest => "notRequest",
+            Self::Announcement => "announcement",
+            Self::Sender => "sender",
+            Self::Ndisc(_) => "ndisc",
+            Self::NotOwned(_) => "notOwned",
+            Self::Sibling(_) => "sibling",
+        }
+    }
+}
+
 /// Decides about one frame that came in on an interface with hardware address `mac`.
 pub fn respond(frame: &[u8], mac: Mac, owned: &BTreeSet<IpAddr>) -> Verdict {
     match answer(frame, mac, owned) {

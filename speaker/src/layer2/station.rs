@@ -22,6 +22,7 @@ use crate::layer2::conflict::Conflicts;
 use crate::layer2::heartbeat::{self, Heartbeat, HeartbeatError};
 use crate::layer2::liveness::{self, DownReason, Liveness, Unicast, Way};
 use crate::layer2::responder::{self, Reason, Verdict};
+use crate::layer2::tally::Tally;
 use crate::layer2::{ClaimsByAddress, Counts, Desired, LinkIndex, Settings};
 use crate::wire::ethernet::{self, Header, Mac};
 use crate::wire::ndisc;
@@ -208,6 +209,7 @@ pub struct Station {
     /// How often that was said.
     rivals_told: u64,
     counts: BTreeMap<IpAddr, Counts>,
+    tally: Tally,
     outputs: VecDeque<Output>,
 }
 
@@ -250,6 +252,7 @@ impl Station {
             rivals: BTreeMap::new(),
             rivals_told: 0,
             counts: BTreeMap::new(),
+            tally: Tally::default(),
             outputs: VecDeque::new(),
         }
     }
@@ -336,6 +339,11 @@ impl Station {
     /// What was done for which address since this was last asked.
     pub fn take_counts(&mut self) -> BTreeMap<IpAddr, Counts> {
         std::mem::take(&mut self.counts)
+    }
+
+    /// What else was counted since this was last asked.
+    pub fn take_tally(&mut self) -> Tally {
+        std::mem::take(&mut self.tally)
     }
 
     /// Whether the address is to be answered for somewhere.
@@ -542,6 +550,7 @@ impl Station {
                 self.outputs.push_back(Output::Send { link, frame });
             }
             Verdict::Silence(reason) => {
+                self.tally.keep_silent(reason);
                 self.outputs.push_back(Output::Silent { link, reason });
             }
         }
@@ -737,12 +746,17 @@ impl Station {
                     attachment.askers.insert(by);
                 }
             }
+            liveness::Output::Lost { node, count } => self.tally.lose(&node, count),
             liveness::Output::Claims(heard) => {
+                self.tally.hear(&heard.source.node, now);
                 self.note_company(heard.link);
                 self.claims.handle(now, heard);
             }
             liveness::Output::Mute { node, way } => self.note_mute(node, way),
-            liveness::Output::Forgotten { node } => self.claims.forget(&node),
+            liveness::Output::Forgotten { node } => {
+                self.claims.forget(&node);
+                self.tally.forget(&node);
+            }
             liveness::Output::Missed { link } => {
                 self.announcer
                     .handle(now, announcer::Input::Refresh { link });

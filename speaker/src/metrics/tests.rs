@@ -1,4 +1,4 @@
-use std::time::UNIX_EPOCH;
+use std::time::{Instant, UNIX_EPOCH};
 
 use super::*;
 use crate::bgp::Messages;
@@ -26,11 +26,17 @@ fn session(state: SessionState) -> SessionStatus {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "some moment")]
+fn now() -> Instant {
+    Instant::now()
+}
+
 #[test]
 fn the_page_has_metallbs_names_and_labels() {
     let web = BTreeSet::from([ServiceKey::new("default", "web")]);
     let snapshot = Snapshot {
         node: "n1".to_owned(),
+        takeovers: BTreeMap::from([(Cause::Hint, 3), (Cause::Rank, 1)]),
         announced: BTreeMap::from([(
             "192.0.2.1".parse().unwrap(),
             Announced {
@@ -71,7 +77,13 @@ fn the_page_has_metallbs_names_and_labels() {
         gratuitous: 10,
     };
     let counts = BTreeMap::from([("192.0.2.1".parse().unwrap(), counts)]);
-    let text = render(&snapshot, &counts);
+    let tally = Tally {
+        heard: ["n2", "n3"].map(|node| (node.into(), now())).into(),
+        lost: BTreeMap::from([("n3".into(), 4)]),
+        silences: BTreeMap::from([("notOwned", 7)]),
+        ..Tally::default()
+    };
+    let text = render(&snapshot, &counts, &tally);
     let rows: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
     let expected = include_str!("tests/page.txt");
     assert_eq!(rows, expected.lines().collect::<Vec<_>>(), "{text}");
@@ -81,11 +93,17 @@ fn the_page_has_metallbs_names_and_labels() {
 
 #[test]
 fn what_is_not_there_has_no_series() {
-    let text = render(&Snapshot::default(), &BTreeMap::new());
+    let text = render(&Snapshot::default(), &BTreeMap::new(), &Tally::default());
     let rows: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
     let expected = [
+        "ferrolb_layer2_addresses_held 0",
         "ferrolb_layer2_rivals_total{seen=\"frame\"} 0",
         "ferrolb_layer2_rivals_total{seen=\"heartbeat\"} 0",
+        "ferrolb_layer2_takeovers_total{cause=\"hint\"} 0",
+        "ferrolb_layer2_takeovers_total{cause=\"onlyCandidate\"} 0",
+        "ferrolb_layer2_takeovers_total{cause=\"preferred\"} 0",
+        "ferrolb_layer2_takeovers_total{cause=\"rank\"} 0",
+        "ferrolb_layer2_takeovers_total{cause=\"remembered\"} 0",
         "metallb_k8s_client_config_loaded_bool 0",
         "metallb_k8s_client_config_stale_bool 0",
         "metallb_k8s_client_update_errors_total 0",

@@ -6,13 +6,14 @@
 //! falls silent. Advertisements choose by name, and on each node it is that node's own name for an
 //! interface that counts.
 //!
-//! **Keep, then rank.** The candidate that says it holds the address keeps it. If there is none, the
-//! one that held it before it was started anew takes it; else the first in rank ([`rank`]): every
-//! node ranks the same candidates the same way. Nobody takes it while it is not known what some
-//! candidate claims: it may be the one. If several say that they hold it, as after a
-//! partition has healed, the first of these in rank does. Who holds it gives it to a node that an
-//! advertisement prefers once, when what is preferred has changed, and not when that node returns; and to
-//! the first in rank when it is told to give it away.
+//! **Keep, hint, rank.** The candidate that says it holds the address keeps it. If there is none, the
+//! one that held it before it was started anew takes it; else the first in order: those that
+//! advertisements prefer most, among them the node that the controller's hint names, else the first in
+//! rank ([`rank`]). Every node has the same candidates in the same order. Nobody takes it while it is
+//! not known what some candidate claims: it may be the one. If several say that they hold it, as after
+//! a partition has healed, the first of these in order does. Who holds it gives it to a node that an
+//! advertisement prefers once, when what is preferred has changed, and not when that node returns; and
+//! to the first in order when it is told to give it away.
 //!
 //! An address that nobody is known to have held is asked for before it is announced. Who else has
 //! it is only said, unless conflicts are refused: then this node is silent and claims nothing, and so
@@ -26,15 +27,20 @@
 //! other speaker was ever heard nobody can tell a segment from a container's link, of which every
 //! node has some: such an interface has no vote, and goes with the node that is first of all.
 
+mod explain;
+
 use std::borrow::Cow;
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ferrolb_crds::model::{L2Advertisement, Labels, Node};
+use ferrolb_crds::rank;
 
 use super::eligibility::{Claim, Endpoints, Reason, node_is_fit};
-use crate::layer2::rank;
-use crate::world::{Decision, LinkState, Others, Segment, Standing, World};
+use crate::world::{Cause, Decision, LinkState, Others, Segment, Standing, World};
+
+pub use explain::{Candidacy, Explanation, Presence, explain};
 
 /// On which interfaces.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,6 +87,8 @@ pub struct Holding {
     pub on: BTreeSet<String>,
     /// Who else has it, and is no speaker.
     pub others: Others,
+    /// Why it came to be this node's.
+    pub cause: Cause,
 }
 
 impl Holding {
@@ -99,6 +107,14 @@ impl Layer2 {
         matches!(self, Self::Held(_))
     }
 
+    /// Why this node came to answer, if it does.
+    pub fn cause(&self) -> Option<Cause> {
+        match self {
+            Self::Held(holding) => Some(holding.cause),
+            Self::Withheld { .. } | Self::NotHeld { .. } => None,
+        }
+    }
+
     /// Why this node is silent, if it is.
     pub fn reason(&self) -> Option<Reason> {
         match self {
@@ -112,6 +128,7 @@ impl Layer2 {
         match self {
             Self::Held(holding) => Decision::Held {
                 on: holding.on.clone(),
+                cause: holding.cause,
             },
             Self::Withheld { .. } => Decision::Withheld,
             Self::NotHeld {
@@ -317,7 +334,7 @@ impl Ballot<'_> {
         let refuse = |reason, detail| Layer2::NotHeld {
             reason,
             detail,
-            holder: outcome.holder.map(str::to_owned),
+            holder: outcome.holder.map(|verdict| verdict.node.to_owned()),
             is_at_fault: false,
         };
         // The first Service's reason stands for the address; each has its own beside it.
@@ -370,8 +387,11 @@ impl Ballot<'_> {
             .filter(|(_, state)| *state != LinkState::Down)
             .all(|(link, _)| held.contains(link));
         let on: BTreeSet<String> = held.into_iter().map(str::to_owned).collect();
+        let known = self.world.cause_of(self.address);
+        let known = known.filter(|_| outcome.cause == Cause::Kept);
         let others = self.world.others_with(self.address);
         let holding = Holding {
+            cause: known.unwrap_or(outcome.cause),
             missing,
             interfaces: match is_everywhere {
                 true => interfaces,
@@ -397,7 +417,12 @@ impl Ballot<'_> {
     /// Who holds the address where.
     fn vote<'n>(&'n self, this: &Node, nodes: &'n [Cow<'n, Node>]) -> Outcome<'n> {
         let Segment::Known { links, unknown, .. } = self.world.segment() else {
-            return Outcome::default();
+            return Outcome {
+                ours: BTreeSet::new(),
+                cause: Cause::Kept,
+                holder: None,
+                is_open: false,
+            };
         };
         let ours: Vec<&str> = match self.interfaces(this) {
             Some(interfaces) => up(&interfaces, links).collect(),
@@ -433,25 +458,37 @@ impl Ballot<'_> {
                 .filter(|candidate| candidate.alive_on.contains(link));
             !is_held(&candidates, link) && there.any(|candidate| unknown.contains(candidate.name))
         };
-        let is_ours = |link: &&str| match self.is_alone_on(link) {
-            true => first == Some(&*this.name),
-            false => self.first_on(&candidates, link, &this.name) == Some(&*this.name),
+        let verdict_on = |link: &str| match self.is_alone_on(link) {
+            true => first,
+            false => self.first_on(&candidates, link, &this.name),
         };
         let (open, settled): (Vec<&str>, Vec<&str>) = ours.iter().partition(|link| is_open(link));
+        let verdicts = settled.into_iter().filter_map(|link| {
+            let verdict = verdict_on(link)?;
+            (verdict.node == this.name).then_some((link, verdict.cause))
+        });
+        let verdicts: BTreeMap<&str, Cause> = verdicts.collect();
         Outcome {
-            ours: settled.into_iter().filter(is_ours).collect(),
+            // Kept somewhere is kept.
+            cause: verdicts.values().min().copied().unwrap_or(Cause::Kept),
+            ours: verdicts.into_keys().collect(),
             holder: first.filter(|_| open.is_empty()),
             is_open: !open.is_empty(),
         }
     }
 
-    fn first_on<'n>(&self, candidates: &Candidates<'n>, link: &str, this: &str) -> Option<&'n str> {
+    fn first_on<'n>(
+        &self,
+        candidates: &Candidates<'n>,
+        link: &str,
+        this: &str,
+    ) -> Option<Verdict<'n>> {
         let there = |candidate: &&Candidate<'_>| candidate.alive_on.contains(link);
         let holders = candidates.holders_on(link);
         self.first(holders, || candidates.0.iter().filter(there), this)
     }
 
-    fn first_of_all<'n>(&self, candidates: &Candidates<'n>, this: &str) -> Option<&'n str> {
+    fn first_of_all<'n>(&self, candidates: &Candidates<'n>, this: &str) -> Option<Verdict<'n>> {
         self.first(candidates.holders(), || candidates.0.iter(), this)
     }
 
@@ -461,7 +498,7 @@ impl Ballot<'_> {
         holders: impl Iterator<Item = &'c Candidate<'n>>,
         all: impl Fn() -> I,
         this: &str,
-    ) -> Option<&'n str>
+    ) -> Option<Verdict<'n>>
     where
         I: Iterator<Item = &'c Candidate<'n>>,
     {
@@ -475,38 +512,52 @@ impl Ballot<'_> {
         let holders = holders.filter(|candidate| !(is_to_move && candidate.is_failing()));
         let all = || all().filter(may_take);
         let settled = || all().filter(|candidate| !candidate.is_waiting);
-        if let Some(holder) = self.ranked(holders) {
-            if holder.name == this && self.world.is_given(self.address) {
+        let because = |candidate: &Candidate<'n>, cause| Verdict {
+            node: candidate.name,
+            cause,
+        };
+        if let Some((holder, _)) = self.ranked(holders) {
+            let kept = because(holder, Cause::Kept);
+            let is_this = holder.name == this;
+            let other = if is_this && self.world.is_given(self.address) {
                 // Not to somebody who may hold it as well as not.
-                let known = settled().filter(|candidate| !self.is_unknown(candidate.name));
-                return Some(self.ranked(known).unwrap_or(holder).name);
-            }
-            let preferred = || {
-                self.ranked(settled())
-                    .filter(|first| first.weight > holder.weight)
+                self.ranked(settled().filter(|candidate| !self.is_unknown(candidate.name)))
+            } else if is_this && self.world.may_prefer_another(self.address) {
+                let first = self.ranked(settled());
+                first.filter(|(first, _)| first.weight > holder.weight)
+            } else {
+                None
             };
-            let may_change = holder.name == this && self.world.may_prefer_another(self.address);
-            let preferred = may_change.then(preferred).flatten();
-            return Some(preferred.unwrap_or(holder).name);
+            let other = other.filter(|(other, _)| other.name != this);
+            return Some(other.map_or(kept, |(other, cause)| because(other, cause)));
         }
         let remembering = self.ranked(all().filter(|candidate| candidate.remembers));
-        remembering
-            .or_else(|| self.ranked(settled()))
-            .map(|first| first.name)
+        if let Some((first, _)) = remembering {
+            return Some(because(first, Cause::Remembered));
+        }
+        let (first, cause) = self.ranked(settled())?;
+        Some(because(first, cause))
     }
 
+    /// The first in order, and what told it from the others.
     fn ranked<'c, 'n: 'c>(
         &self,
         candidates: impl Iterator<Item = &'c Candidate<'n>>,
-    ) -> Option<&'c Candidate<'n>> {
+    ) -> Option<(&'c Candidate<'n>, Cause)> {
         let candidates: Vec<_> = candidates.collect();
-        let ranked = candidates
-            .iter()
-            .map(|candidate| (candidate.name, candidate.weight));
-        let name = rank::first(self.address, ranked)?;
-        candidates
-            .into_iter()
-            .find(|candidate| candidate.name == name)
+        let keyed = candidates.iter();
+        let keyed = keyed.map(|candidate| (candidate.name, candidate.key()));
+        let name = rank::first(self.address, keyed)?;
+        let first = candidates.iter().find(|candidate| candidate.name == name)?;
+        let equals = candidates.iter();
+        let equals = equals.filter(|candidate| candidate.weight == first.weight);
+        let cause = match (candidates.len(), equals.count()) {
+            (1, _) => Cause::OnlyCandidate,
+            (_, 1) => Cause::Preferred,
+            (_, _) if first.is_hinted => Cause::Hint,
+            (_, _) => Cause::Rank,
+        };
+        Some((first, cause))
     }
 
     /// The node as one that could announce; `None`: it may not, or is not alive.
@@ -525,6 +576,7 @@ impl Ballot<'_> {
         let mut candidate = Candidate {
             name: &node.name,
             weight: self.weight(node),
+            is_hinted: self.is_hinted(&node.name),
             alive_on: BTreeSet::new(),
             holds_on: BTreeSet::new(),
             remembers: false,
@@ -575,8 +627,16 @@ impl Ballot<'_> {
     /// Whether the node is first of all that may announce the address, alive or not.
     fn would_hold(&self, node: &str, nodes: &[Cow<'_, Node>]) -> bool {
         let may = nodes.iter().filter(|node| self.interfaces(node).is_some());
-        let ranked = may.map(|node| (node.name.as_str(), self.weight(node)));
-        rank::first(self.address, ranked) == Some(node)
+        let keyed = may.map(|node| {
+            let key = order_key(self.weight(node), self.is_hinted(&node.name));
+            (node.name.as_str(), key)
+        });
+        rank::first(self.address, keyed) == Some(node)
+    }
+
+    /// Whether it is the one that the controller named.
+    fn is_hinted(&self, node: &str) -> bool {
+        self.world.hint(self.address) == Some(node)
     }
 
     /// Whether it is not known yet what a node claims.
@@ -601,10 +661,8 @@ impl Ballot<'_> {
     /// The sum of the preferences for a node, over the advertisements that have it announce.
     fn weight(&self, node: &Node) -> u32 {
         let advertisements = self.advertisements(node).into_values();
-        let preferences = advertisements.flat_map(|ad| &ad.preferences);
-        preferences
-            .filter(|preference| preference.nodes.matches(&node.labels))
-            .fold(0, |sum, preference| sum.saturating_add(preference.weight))
+        let weights = advertisements.map(|ad| ad.preference_for(&node.labels));
+        weights.fold(0, u32::saturating_add)
     }
 
     /// The advertisements that have a node announce, each once however many Services share it.
@@ -623,6 +681,8 @@ impl Ballot<'_> {
 struct Candidate<'n> {
     name: &'n str,
     weight: u32,
+    /// The controller named it.
+    is_hinted: bool,
     /// Interfaces of ours whose segment it would answer on: for this node those that are up, for
     /// another those on which it is heard from one that it would answer on. Never empty.
     alive_on: BTreeSet<&'n str>,
@@ -642,6 +702,26 @@ impl Candidate<'_> {
     }
 }
 
+impl Candidate<'_> {
+    fn key(&self) -> OrderKey {
+        order_key(self.weight, self.is_hinted)
+    }
+}
+
+/// What comes before the rank: preference, then hint; the least comes first.
+type OrderKey = (Reverse<u32>, bool);
+
+fn order_key(weight: u32, is_hinted: bool) -> OrderKey {
+    (Reverse(weight), !is_hinted)
+}
+
+/// Who is to hold an address, and what decided.
+#[derive(Clone, Copy)]
+struct Verdict<'n> {
+    node: &'n str,
+    cause: Cause,
+}
+
 /// Candidates, in no order.
 struct Candidates<'n>(Vec<Candidate<'n>>);
 
@@ -659,12 +739,13 @@ impl<'n> Candidates<'n> {
 }
 
 /// Who holds an address.
-#[derive(Default)]
 struct Outcome<'n> {
     /// The links of this node on which it is to.
     ours: BTreeSet<&'n str>,
+    /// Why, if there are any.
+    cause: Cause,
     /// The first of all that do.
-    holder: Option<&'n str>,
+    holder: Option<Verdict<'n>>,
     /// Somewhere it is not known yet whether somebody does.
     is_open: bool,
 }

@@ -3,9 +3,11 @@
 mod alone;
 mod conflict;
 mod delivery;
+mod explain;
 mod fixture;
 mod incremental;
 mod keep;
+mod order;
 
 use std::collections::{BTreeMap, BTreeSet};
 

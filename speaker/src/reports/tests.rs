@@ -151,11 +151,12 @@ mod of_plans {
     use std::collections::BTreeMap;
     use std::sync::Arc;
 
-    use ferrolb_crds::model::{Service, TrafficPolicy};
+    use ferrolb_crds::model::{Hints, Service, TrafficPolicy};
     use ferrolb_crds::source::Change;
 
     use super::*;
     use crate::plan::{HandOff, Holding, ServicePlan};
+    use crate::world::Cause;
     use crate::world::Identity;
 
     fn world(addresses: &[&str]) -> World {
@@ -176,6 +177,7 @@ mod of_plans {
             requests: Default::default(),
             ingress: addresses.iter().map(|text| text.parse().unwrap()).collect(),
             allocated_from: None,
+            hints: Hints::default(),
         };
         let _ = world.apply(Change::Service(web(), Some(Arc::new(service))));
         world
@@ -187,6 +189,7 @@ mod of_plans {
             missing: missing.iter().map(|name| (*name).to_owned()).collect(),
             on: BTreeSet::new(),
             others: Default::default(),
+            cause: Cause::Rank,
         })
     }
 
@@ -323,6 +326,7 @@ mod of_plans {
                 missing: BTreeSet::new(),
                 on: BTreeSet::new(),
                 others: others.into_iter().collect(),
+                cause: Cause::Rank,
             }
         };
         let held = |mac| address(Layer2::Held(holding(mac)), &[]);

@@ -117,10 +117,11 @@ fn log_layer2(address: IpAddr, old: Option<&AddressPlan>, new: Option<&AddressPl
     let was_held = old.is_some_and(|plan| plan.layer2.is_held());
     match new.map(|plan| (plan, &plan.layer2)) {
         Some((plan, Layer2::Held(holding))) => {
+            let cause = holding.cause;
             let service = services(plan, |service| service.layer2.is_none());
             if !was_held {
                 let reason = NODE_ASSIGNED;
-                info!(%address, service, protocol = "layer2", reason, "address announced");
+                info!(%address, service, protocol = "layer2", reason, %cause, "address announced");
             }
             let missing: Vec<&str> = holding.missing.iter().map(String::as_str).collect();
             let missed = old.and_then(|plan| plan.layer2.missing());
@@ -204,17 +205,31 @@ pub(super) fn log_peers(old: &BTreeMap<String, PeerPlan>, new: &BTreeMap<String,
     }
 }
 
-/// Remembers when an address came to be held.
+/// Remembers when an address came to be held, or to be somebody else's.
 pub(super) fn note_held(
     since: &mut Since,
     now: SystemTime,
     address: IpAddr,
     plan: Option<&AddressPlan>,
 ) {
-    if plan.is_some_and(|plan| plan.layer2.is_held()) {
-        since.held.entry(address).or_insert(now);
-    } else {
-        since.held.remove(&address);
+    match plan.map(|plan| &plan.layer2) {
+        Some(Layer2::Held(_)) => {
+            since.held.entry(address).or_insert(now);
+            since.not_held.remove(&address);
+        }
+        Some(layer2 @ (Layer2::Withheld { .. } | Layer2::NotHeld { .. })) => {
+            since.held.remove(&address);
+            let holder = layer2.other_holder();
+            let known = since.not_held.get(&address);
+            if known.is_none_or(|(known, _)| known.as_deref() != holder) {
+                let holder = holder.map(str::to_owned);
+                since.not_held.insert(address, (holder, now));
+            }
+        }
+        None => {
+            since.held.remove(&address);
+            since.not_held.remove(&address);
+        }
     }
 }
 

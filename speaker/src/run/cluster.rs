@@ -119,6 +119,10 @@ impl ClusterLink {
         new: Option<&AddressPlan>,
     ) {
         let mut known = self.known();
+        let held = |plan: Option<&AddressPlan>| plan.and_then(|plan| plan.layer2.cause());
+        if let (None, Some(cause)) = (held(old), held(new)) {
+            *known.snapshot.takeovers.entry(cause).or_default() += 1;
+        }
         let announced = &mut known.snapshot.announced;
         match new.and_then(Announced::of) {
             Some(fate) => announced.insert(address, fate),
@@ -336,8 +340,10 @@ fn serve(settings: &Cluster, pulse: &Pulse, known: &Arc<Mutex<Known>>) -> Vec<Se
     let known = Arc::clone(known);
     let page = move || {
         let known = known.lock().unwrap_or_else(PoisonError::into_inner);
-        let counts = known.counters.as_ref().map(Counters::read);
-        metrics::render(&known.snapshot, &counts.unwrap_or_default())
+        let counters = known.counters.as_ref();
+        let counts = counters.map(Counters::read).unwrap_or_default();
+        let tally = counters.map(Counters::tally).unwrap_or_default();
+        metrics::render(&known.snapshot, &counts, &tally)
     };
     let metrics = Pages {
         metrics: Some(Arc::new(page)),

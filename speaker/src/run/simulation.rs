@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 
 use ferrolb_crds::model::{
-    AddressRange, Config, Family, FamilyPolicy, L2Advertisement, Pool, PoolChoice, Requests,
+    AddressRange, Config, Family, FamilyPolicy, Hints, L2Advertisement, Pool, PoolChoice, Requests,
     Service, ServiceKey, TrafficPolicy,
 };
 
@@ -446,6 +446,15 @@ fn world(node: &str) -> World {
             requests: Requests::default(),
             ingress: vec![address(n)],
             allocated_from: None,
+            // At some nodes, also such as are not there or gone, and for some addresses at none.
+            hints: match n % 4 {
+                0 => Hints::default(),
+                _ => Hints::parse(&format!(
+                    "{}={}",
+                    address(n),
+                    name(usize::try_from(n % 7).unwrap())
+                )),
+            },
         };
         let _ = world.apply(Change::Service(key, Some(Arc::new(service))));
     }

@@ -18,7 +18,7 @@ metadata: {name: l2, namespace: metallb-system}
 ---
 apiVersion: v1
 kind: Service
-metadata: {name: web}
+metadata: {name: web, annotations: {ferrolb.io/layer2-hint: so what}}
 spec: {type: LoadBalancer, ports: [{port: 80, nodePort: 30080}]}
 status: {loadBalancer: {ingress: [{ip: 192.0.2.1}]}}
 ";
@@ -93,6 +93,9 @@ fn without_a_heartbeat_key_it_runs_says_that_layer_2_is_silent_and_follows_the_d
         assert_eq!(document.layer2.state, "off");
         assert_eq!(document.layer2.not_held[0].reason, "layer2Off");
         assert_eq!(document.services[0].service, "default/web");
+        let mut notes = document.services[0].notes.iter();
+        let why = "annotation ferrolb.io/layer2-hint: \"so what\" has no =: write ADDRESS=NODE";
+        assert!(notes.any(|note| note == why));
         assert_eq!(document.source.problem_count, 1);
         assert!(document.source.problems[0].starts_with("bad.yaml:"));
 
@@ -175,6 +178,46 @@ fn an_interface_that_is_missing_or_down_is_named_with_what_a_station_reports() {
 }
 
 #[test]
+fn an_address_is_explained_by_what_layer_2_knows_and_one_that_nobody_has_is_none() {
+    let root = tempfile::tempdir().unwrap();
+    let settings = settings(root.path());
+    std::fs::create_dir(manifests(root.path())).unwrap();
+    std::fs::write(manifests(root.path()).join("all.yaml"), OBJECTS).unwrap();
+    block_on(async {
+        let mut speaker = start(&settings);
+        run_until(&mut speaker, |speaker| !speaker.plan.addresses.is_empty()).await;
+        let explained = speaker.explain("192.0.2.1".parse().unwrap());
+        assert_eq!(explained.services, ["default/web"]);
+        assert_eq!(explained.reason.as_deref(), Some("layer2Off"));
+        let [this] = explained.candidates.as_slice() else {
+            panic!("{explained:?}");
+        };
+        assert!(this.is_eligible);
+        assert_eq!((this.node.as_str(), this.state.as_str()), ("n1", "unable"));
+        let none = speaker.explain("192.0.2.9".parse().unwrap());
+        assert_eq!(none.services, Vec::<String>::new());
+
+        // The station has settled, and knows of nobody.
+        let links = BTreeMap::from([("eth0".to_owned(), crate::world::LinkState::Up)]);
+        let touched = speaker.world.hear(Segment::Known {
+            links,
+            heard: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            unknown: BTreeSet::new(),
+        });
+        speaker.replan(touched);
+        let explained = speaker.explain("192.0.2.1".parse().unwrap());
+        assert_eq!(explained.holder.as_deref(), Some("n1"));
+        assert_eq!(explained.decided.as_deref(), Some("kept"));
+        assert_eq!(explained.why.as_deref(), Some("onlyCandidate"));
+        assert!(explained.since.is_some());
+        let held = &speaker.document().layer2.held[0];
+        assert_eq!(held.why, "onlyCandidate");
+        speaker.stop().await;
+    });
+}
+
+#[test]
 fn a_status_client_is_answered_while_the_loop_runs() {
     let root = tempfile::tempdir().unwrap();
     let settings = settings(root.path());
@@ -182,7 +225,7 @@ fn a_status_client_is_answered_while_the_loop_runs() {
     block_on(async {
         let mut speaker = start(&settings);
         let place = status::Place::Socket(settings.socket.clone());
-        let asking = tokio::task::spawn_blocking(move || status::show(&place, View::Json));
+        let asking = tokio::task::spawn_blocking(move || status::show(&place, View::Json, None));
         run_until(&mut speaker, |_| asking.is_finished()).await;
         asking.await.unwrap().unwrap();
         speaker.stop().await;

@@ -102,6 +102,8 @@ pub struct Held {
     pub missing_interfaces: Vec<String>,
     /// Since when.
     pub since: String,
+    /// Why this node came to hold it: a cause.
+    pub why: String,
 }
 
 /// An address this node does not answer for.
@@ -120,6 +122,8 @@ pub struct NotHeld {
     /// Who answers, as far as this node knows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub holder: Option<String>,
+    /// Since when this node knows it so.
+    pub since: String,
 }
 
 /// An address that somebody else has.

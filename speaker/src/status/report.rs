@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use ferrolb_crds::api;
 use ferrolb_crds::model::{self, Neighbor};
 use ipnet::IpNet;
 
@@ -48,6 +49,8 @@ pub struct Since {
     pub start: SystemTime,
     /// An address is held at layer 2.
     pub held: BTreeMap<IpAddr, SystemTime>,
+    /// It is not, and that one holds it as far as is known.
+    pub not_held: BTreeMap<IpAddr, (Option<String>, SystemTime)>,
     /// A prefix is advertised.
     pub advertised: BTreeMap<IpNet, SystemTime>,
 }
@@ -96,27 +99,11 @@ fn layer2_part(facts: &Facts<'_>) -> Layer2 {
     for (address, plan) in &facts.plan.addresses {
         match &plan.layer2 {
             plan::Layer2::Held(holding) => part.held.push(held(facts, *address, plan, holding)),
-            plan::Layer2::Withheld { holding, reason } => part.not_held.push(NotHeld {
-                address: address.to_string(),
-                services: plan.holders().map(ToString::to_string).collect(),
-                reason: reason.to_string(),
-                detail: in_words(&holding.others),
-                holder: None,
-            }),
             // An address that no L2Advertisement is about is not layer 2's to report.
             plan::Layer2::NotHeld { reason, .. } if is_silent(*reason) => {}
-            plan::Layer2::NotHeld {
-                reason,
-                detail,
-                holder,
-                ..
-            } => part.not_held.push(NotHeld {
-                address: address.to_string(),
-                services: plan.holders().map(ToString::to_string).collect(),
-                reason: reason.to_string(),
-                detail: detail.clone(),
-                holder: holder.clone(),
-            }),
+            plan::Layer2::Withheld { .. } | plan::Layer2::NotHeld { .. } => {
+                part.not_held.push(not_held(facts, *address, plan));
+            }
         }
     }
     part.conflicts = conflicts(facts.plan);
@@ -125,6 +112,31 @@ fn layer2_part(facts: &Facts<'_>) -> Layer2 {
         part.interfaces = report.interfaces.iter().map(interface).collect();
     }
     part
+}
+
+fn not_held(facts: &Facts<'_>, address: IpAddr, plan: &AddressPlan) -> NotHeld {
+    let known = facts.since.not_held.get(&address);
+    NotHeld {
+        address: address.to_string(),
+        services: plan.holders().map(ToString::to_string).collect(),
+        reason: plan
+            .layer2
+            .reason()
+            .map(|reason| reason.to_string())
+            .unwrap_or_default(),
+        detail: detail(&plan.layer2),
+        holder: plan.layer2.other_holder().map(str::to_owned),
+        since: time(known.map_or(facts.since.start, |(_, since)| *since)),
+    }
+}
+
+/// What the reason for being silent does not tell.
+pub(super) fn detail(layer2: &plan::Layer2) -> Option<String> {
+    match layer2 {
+        plan::Layer2::Held(_) => None,
+        plan::Layer2::Withheld { holding, .. } => in_words(&holding.others),
+        plan::Layer2::NotHeld { detail, .. } => detail.clone(),
+    }
 }
 
 fn conflicts(plan: &Plan) -> Vec<Conflict> {
@@ -167,6 +179,7 @@ fn held(facts: &Facts<'_>, address: IpAddr, plan: &AddressPlan, holding: &Holdin
         },
         missing_interfaces: holding.missing.iter().cloned().collect(),
         since: time(*facts.since.held.get(&address).unwrap_or(&facts.since.start)),
+        why: holding.cause.to_string(),
     }
 }
 
@@ -357,11 +370,13 @@ fn service(world: &World, plan: &Plan, service: &model::Service) -> Service {
     let bad = service.bad_source_ranges.iter();
     let bad = bad.map(|range| format!("loadBalancerSourceRanges entry `{range}` is not a prefix"));
     let assumed = is_assumed.then(|| assumed.to_owned());
+    let hints = service.hints.ignored().iter();
+    let hints = hints.map(|why| format!("annotation {}: {why}", api::LAYER2_HINT));
     Service {
         service: service.key.to_string(),
         addresses: addresses.collect(),
         reason: no_address.then(|| no_address_reason(world, service).to_string()),
-        notes: assumed.into_iter().chain(bad).collect(),
+        notes: assumed.into_iter().chain(bad).chain(hints).collect(),
     }
 }
 

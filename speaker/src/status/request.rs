@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 pub enum Request {
     /// How things stand.
     Status,
+    /// Why an address is held where it is.
+    Explain(IpAddr),
     /// Give the addresses away that another node is first in rank for.
     Rebalance(Demand),
 }
@@ -92,6 +94,10 @@ mod tests {
             serde_json::to_string(&Request::Status).unwrap(),
             r#""status""#
         );
+        let line = r#"{"explain":"10.0.0.1"}"#;
+        let request = Request::Explain("10.0.0.1".parse().unwrap());
+        assert_eq!(serde_json::to_string(&request).unwrap(), line);
+        assert_eq!(serde_json::from_str::<Request>(line).unwrap(), request);
         let mut answer = Rebalancing {
             node: "n1".to_owned(),
             demand,

@@ -46,14 +46,32 @@ fn layer2(out: &mut String, layer2: &Layer2) {
         };
         let since = format!("since {}", held.since);
         let services = held.services.join(", ");
-        row([&held.address, "held", &services, &on, &since, &missing])
+        row([
+            &held.address,
+            "held",
+            &services,
+            &on,
+            &since,
+            &held.why,
+            &missing,
+        ])
     });
     let not_held = layer2.not_held.iter().map(|not| {
-        let holder = not.holder.as_ref().map(|node| format!("held by {node}"));
+        let since = &not.since;
+        let holder = not.holder.as_ref();
+        let holder = holder.map(|node| format!("held by {node} since {since}"));
         let detail = not.detail.clone().unwrap_or_default();
         let services = not.services.join(", ");
         let holder = holder.unwrap_or_default();
-        row([&not.address, "-", &services, &not.reason, &holder, &detail])
+        row([
+            &not.address,
+            "-",
+            &services,
+            &not.reason,
+            &holder,
+            "",
+            &detail,
+        ])
     });
     table(out, held.chain(not_held).collect());
     if !layer2.conflicts.is_empty() {
@@ -224,11 +242,11 @@ fn line(out: &mut String, text: &str) {
     let _ = writeln!(out, "{}", text.trim_end());
 }
 
-fn row<const N: usize>(cells: [&str; N]) -> Vec<String> {
+pub(super) fn row<const N: usize>(cells: [&str; N]) -> Vec<String> {
     cells.map(str::to_owned).to_vec()
 }
 
-fn table(out: &mut String, rows: Vec<Vec<String>>) {
+pub(super) fn table(out: &mut String, rows: Vec<Vec<String>>) {
     if rows.is_empty() {
         line(out, "  none");
     }
@@ -267,6 +285,7 @@ mod tests {
                     services: vec!["default/web".to_owned()],
                     interfaces: vec!["eth0".to_owned()],
                     since: "2026-01-01T00:00:01Z".to_owned(),
+                    why: "hint".to_owned(),
                     ..Held::default()
                 }],
                 not_held: vec![NotHeld {
@@ -274,6 +293,7 @@ mod tests {
                     services: vec!["default/api".to_owned()],
                     reason: "notOwner".to_owned(),
                     holder: Some("n2".to_owned()),
+                    since: "2026-01-01T00:00:02Z".to_owned(),
                     ..NotHeld::default()
                 }],
                 conflicts: vec![Conflict {
@@ -293,8 +313,8 @@ mod tests {
         };
         let text = render(&document);
         let layer2 = "layer 2   running\n  \
-             10.0.0.1    held  default/web  on eth0   since 2026-01-01T00:00:01Z\n  \
-             10.0.0.200  -     default/api  notOwner  held by n2\n\n\
+             10.0.0.1    held  default/web  on eth0   since 2026-01-01T00:00:01Z             hint\n  \
+             10.0.0.200  -     default/api  notOwner  held by n2 since 2026-01-01T00:00:02Z\n\n\
              conflicts\n  \
              10.0.0.1  is also at 02:00:00:00:00:77  on eth0  held all the same\n";
         assert!(text.contains(layer2), "{text}");

@@ -1,4 +1,4 @@
-use ferrolb_crds::model::{Endpoint, Family, FamilyPolicy, Requests, TrafficPolicy};
+use ferrolb_crds::model::{Endpoint, Family, FamilyPolicy, Hints, Requests, TrafficPolicy};
 
 use super::*;
 
@@ -23,6 +23,7 @@ fn service(name: &str, ingress: &[&str]) -> Option<Arc<Service>> {
         requests: Requests::default(),
         ingress: ingress.iter().map(|a| a.parse().unwrap()).collect(),
         allocated_from: None,
+        hints: Hints::default(),
     }))
 }
 

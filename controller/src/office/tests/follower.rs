@@ -9,7 +9,7 @@ use ferrolb_crds::source::Change;
 use ferrolb_crds::source::kubernetes::{Batch, Observed, Reached};
 
 use super::server::{News, Object};
-use crate::fixture::config;
+use crate::fixture::announced;
 use crate::office::Source;
 
 #[derive(Debug, Default)]
@@ -33,7 +33,7 @@ impl Source for Follower {
     }
 
     fn snapshot(&self) -> Vec<Change> {
-        let mut changes = vec![config(self.pools.as_deref().unwrap_or_default())];
+        let mut changes = announced(self.pools.as_deref().unwrap_or_default());
         let services = self.services.values();
         changes.extend(services.map(|service| applied(service.clone())));
         if self.is_synced {
@@ -50,7 +50,7 @@ impl Follower {
     }
 
     pub(super) fn hear_pools(&mut self, pools: Vec<Pool>) {
-        self.changes.push(config(&pools));
+        self.changes.extend(announced(&pools));
         self.pools = Some(pools);
     }
 

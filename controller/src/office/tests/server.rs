@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use ferrolb_crds::model::{Pool, Service, ServiceKey, Timestamp};
+use ferrolb_crds::model::{Hints, Pool, Service, ServiceKey, Timestamp};
 use ferrolb_crds::source::kubernetes::Observed;
 use ferrolb_crds::state::Condition;
 
@@ -24,6 +24,7 @@ impl Object {
         Service {
             ingress: self.observed.ingress.clone(),
             allocated_from: self.observed.pool.clone(),
+            hints: self.observed.hints.clone(),
             ..self.spec.clone()
         }
     }
@@ -84,6 +85,7 @@ impl Server {
                 ingress: Vec::new(),
                 is_plain: true,
                 pool: None,
+                hints: Hints::default(),
                 condition: None,
             },
         };
@@ -130,11 +132,13 @@ impl Server {
         let services = &mut self.services;
         let object = services.get_mut(key).or_else(|| others.get_mut(key))?;
         let observed = &mut object.observed;
-        let carries = observed.pool.is_some() || observed.condition.is_some();
+        let has_hints = observed.hints != Hints::default();
+        let carries = observed.pool.is_some() || observed.condition.is_some() || has_hints;
         if observed.uid != remnant.uid || !carries {
             return None;
         }
         (observed.pool, observed.condition) = (None, None);
+        observed.hints = Hints::default();
         observed.version = version.to_string();
         self.revision = version;
         let object = Some(self.services.get(key)?.clone());
@@ -189,6 +193,7 @@ impl Server {
         let mut after = Observed {
             ingress: status.ingress.clone(),
             pool: status.pool.clone(),
+            hints: status.hints.clone(),
             condition: Some(Condition {
                 allocated: !status.ingress.is_empty(),
                 reason: status.reason.to_string(),

@@ -10,7 +10,7 @@ use kube::core::DynamicObject;
 use serde_json::{Map, Value, json};
 
 use crate::api::{self, IpAddressPoolStatus};
-use crate::model::Timestamp;
+use crate::model::{Hints, Timestamp};
 use crate::source::resource::{self, FieldError};
 use crate::state::Condition;
 use crate::store::{Kind, ObjectKey, Resource};
@@ -43,6 +43,8 @@ pub struct Observed {
     pub is_plain: bool,
     /// The annotation with the pool.
     pub pool: Option<String>,
+    /// The annotation with the hints.
+    pub hints: Hints,
     /// The condition `ferrolb.io/Allocated`.
     pub condition: Option<Condition>,
 }
@@ -78,6 +80,7 @@ pub fn observed(object: &core::Service) -> Observed {
         ingress: entries.iter().filter_map(address).collect(),
         is_plain: entries.iter().all(is_plain),
         pool: annotations.and_then(|all| all.get(api::IP_ALLOCATED_FROM_POOL).cloned()),
+        hints: annotations.map(resource::hints).unwrap_or_default(),
         condition: conditions
             .find(|condition| condition.type_ == api::CONDITION_ALLOCATED)
             .map(condition),
@@ -197,7 +200,10 @@ mod tests {
         let seen = observed(&read(json!({
             "metadata": {
                 "uid": "u", "resourceVersion": "7",
-                "annotations": {"metallb.io/ip-allocated-from-pool": "first"},
+                "annotations": {
+                    "metallb.io/ip-allocated-from-pool": "first",
+                    "ferrolb.io/layer2-hint": "10.0.0.1=n1",
+                },
             },
             "status": {
                 "loadBalancer": {"ingress": [{"ip": "10.0.0.1", "ipMode": "VIP"}]},
@@ -214,6 +220,7 @@ mod tests {
         assert_eq!(seen.ingress, ["10.0.0.1".parse::<IpAddr>().unwrap()]);
         assert!(seen.is_plain);
         assert_eq!(seen.pool.as_deref(), Some("first"));
+        assert_eq!(seen.hints, Hints::parse("10.0.0.1=n1"));
         let condition = seen.condition.unwrap();
         assert!(condition.allocated);
         assert_eq!(condition.reason, "IPAllocated");

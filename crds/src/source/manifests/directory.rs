@@ -326,6 +326,7 @@ impl State {
                 let holding = recorded.map(|recorded| Holding {
                     ingress: recorded.ingress,
                     pool: recorded.pool,
+                    hints: recorded.hints,
                 });
                 store.record(key.clone(), holding);
             }

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use tokio::time::timeout;
 
 use super::*;
-use crate::model::{Service, ServiceKey};
+use crate::model::{Hints, Service, ServiceKey};
 use crate::state::{ServiceStatus, StateDir};
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -201,6 +201,7 @@ async fn records_are_followed_from_before_their_directory_exists() {
             key: ServiceKey::new("default", "web"),
             pool: None,
             ingress: vec![address],
+            hints: Hints::default(),
             condition: None,
         };
         state.write_service(&status).unwrap();

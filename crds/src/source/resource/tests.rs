@@ -20,7 +20,10 @@ fn a_whole_service_keeps_what_matters() {
         "metadata": {
             "name": "web", "namespace": "shop", "labels": { "tier": "front" },
             "creationTimestamp": "1970-01-02T00:00:00Z",
-            "annotations": { "metallb.io/ip-allocated-from-pool": "edge" },
+            "annotations": {
+                "metallb.io/ip-allocated-from-pool": "edge",
+                "ferrolb.io/layer2-hint": "10.0.0.1=n1"
+            },
         },
         "spec": {
             "type": "LoadBalancer", "loadBalancerClass": "example.com/lb",
@@ -59,6 +62,7 @@ fn a_whole_service_keeps_what_matters() {
             }),
             ingress: vec!["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()],
             allocated_from: Some("edge".to_owned()),
+            hints: Hints::parse("10.0.0.1=n1"),
         }
     );
 }

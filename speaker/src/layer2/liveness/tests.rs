@@ -305,7 +305,12 @@ fn a_node_that_returns_from_silence_is_told_that_it_was_missed() {
     let mut bench = bench();
     bench.hear();
     bench.run_for(milliseconds(1000));
-    assert_eq!(bench.hear(), [up(LINK), unicast(Unicast::Missed)]);
+    // What came before it was believed again counts as lost.
+    let lost = Output::Lost {
+        node: "other".to_owned(),
+        count: 1,
+    };
+    assert_eq!(bench.hear(), [up(LINK), lost, unicast(Unicast::Missed)]);
     assert_eq!(bench.hear(), [unicast(Unicast::Missed)]);
     assert_eq!(bench.hear(), [unicast(Unicast::Missed)]);
     assert_eq!(bench.hear(), []);
@@ -648,4 +653,28 @@ fn a_recording_played_fast_costs_little() {
     }
     assert_eq!(bench.liveness.nodes().count(), 0);
     assert!(sent < 512 + 3 * MAX_NODES, "{sent} in 50 ms");
+}
+
+#[test]
+fn heartbeats_that_did_not_come_are_counted_and_not_what_was_for_others_or_never_sent() {
+    let mut bench = bench();
+    bench.hear();
+    let mut after = |intervals: u32, others: u64| -> u64 {
+        bench.now += BEAT * intervals;
+        bench.sequence += others;
+        let mut lost = 0;
+        for output in bench.hear() {
+            if let Output::Lost { node, count } = output {
+                assert_eq!(node, "other");
+                lost += count;
+            }
+        }
+        lost
+    };
+    assert_eq!(after(1, 0), 0);
+    assert_eq!(after(1, 5), 0, "what was said to others has numbers, too");
+    assert_eq!(after(3, 2), 2, "two did not come");
+    assert_eq!(after(3, 9), 2, "no more than were due");
+    assert_eq!(after(3, 0), 0, "it was stopped, and sent none");
+    assert_eq!(after(50, 49), 49, "while its cable was out");
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::fixture::*;
 use super::holder;
 use crate::plan::{Reason, plan_address};
-use crate::world::{Decision, Delivery, Standing, World};
+use crate::world::{Cause, Decision, Delivery, Standing, World};
 
 /// This node is n1, first in rank, holds the address and does not deliver; n2 and n3 are heard, and may
 /// announce, too.
@@ -18,7 +18,8 @@ fn world() -> World {
     fixture.hear(&[("eth0", true)], &[("n2", &["eth0"]), ("n3", &["eth0"])]);
     let mut world = fixture.world();
     let on = names(&["eth0"]);
-    world.note_decision(ip(VIP), Decision::Held { on });
+    let cause = Cause::Rank;
+    world.note_decision(ip(VIP), Decision::Held { on, cause });
     world
 }
 

@@ -103,6 +103,7 @@ pub(super) fn service(name: &str, number: u16) -> Service {
         requests: Requests::default(),
         ingress: vec![ip(VIP)],
         allocated_from: None,
+        hints: Hints::default(),
     }
 }
 

@@ -9,7 +9,7 @@ use ferrolb_crds::source::Change;
 use proptest::prelude::*;
 
 use super::fixture::*;
-use crate::plan::{Plan, heartbeat, peers, plan, plan_address};
+use crate::plan::{Layer2, Plan, Presence, explain, heartbeat, peers, plan, plan_address};
 use crate::world::{Claim, Heard, Identity, Segment, Standing, World};
 
 /// A change of the world, small enough that changes meet each other.
@@ -200,6 +200,31 @@ proptest! {
         for op in ops {
             step(&mut world, &mut held, op, true);
             prop_assert_eq!(&held, &plan(&world));
+        }
+    }
+
+    #[test]
+    fn an_explanation_says_what_the_plan_does(ops in prop::collection::vec(op(), 1..40)) {
+        let mut world = empty();
+        let mut held = plan(&world);
+        for op in ops {
+            step(&mut world, &mut held, op, true);
+        }
+        for (address, plan) in held.addresses {
+            let explained = explain(&world, address).unwrap();
+            prop_assert_eq!(&explained.here, &plan.layer2);
+            let holder = explained.decided.map(|(holder, _)| holder);
+            match &plan.layer2 {
+                Layer2::Held(_) | Layer2::Withheld { .. } => {
+                    prop_assert_eq!(holder.as_deref(), Some("n1"));
+                }
+                Layer2::NotHeld { holder: told, .. } => prop_assert_eq!(&holder, told),
+            }
+            if let Some(holder) = holder {
+                let holder = &explained.nodes[&holder];
+                prop_assert!(holder.refused.is_empty());
+                prop_assert!(matches!(holder.presence, Presence::Alive(_) | Presence::Waiting));
+            }
         }
     }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::fixture::*;
 use super::holder;
 use crate::plan::{Layer2, misplaced, plan_address};
-use crate::world::{Decision, Heard, LinkState, Segment, Standing, World};
+use crate::world::{Cause, Decision, Heard, LinkState, Segment, Standing, World};
 
 /// A node among n1, n2 and n3, which all hear each other; ranked first for the address is `first`.
 fn world_of(this: &str, first: &str) -> World {
@@ -25,6 +25,11 @@ fn claim_it(world: &mut World, claims: &[(&str, Standing)]) {
     let claims = claims.iter().map(|(node, standing)| claim(node, *standing));
     let touched = world.take_claims(BTreeMap::from([(ip(VIP), claims.collect())]));
     assert_eq!(touched, BTreeSet::from([ip(VIP)]));
+}
+
+fn held(on: BTreeSet<String>) -> Decision {
+    let cause = Cause::Rank;
+    Decision::Held { on, cause }
 }
 
 /// Decides, and notes what that makes this node hold, as the composition root does.
@@ -53,7 +58,7 @@ fn a_live_holder_keeps_it_from_whoever_comes_before_it_in_rank() {
 fn of_two_that_hold_it_the_later_in_rank_yields() {
     let mut world = world_of("n2", "n1");
     let on = names(&["eth0"]);
-    world.note_decision(ip(VIP), Decision::Held { on });
+    world.note_decision(ip(VIP), held(on));
     assert_eq!(decide(&mut world), "n2");
     claim_it(&mut world, &[("n1", Standing::Holds)]);
     assert_eq!(decide(&mut world), "n1");
@@ -199,7 +204,7 @@ fn i6_what_is_held_on_a_link_of_its_own_makes_a_node_no_holder_where_others_are(
     let mut world = fixture.world();
     // While eth0 was gone: n2 has taken it there.
     let on = names(&["cni0"]);
-    world.note_decision(ip(VIP), Decision::Held { on });
+    world.note_decision(ip(VIP), held(on));
     claim_it(&mut world, &[("n2", Standing::Holds)]);
     assert_eq!(decide(&mut world), "n2");
 }
@@ -208,7 +213,7 @@ fn i6_what_is_held_on_a_link_of_its_own_makes_a_node_no_holder_where_others_are(
 fn misplaced_world() -> World {
     let mut world = world_of("n2", "n1");
     let on = names(&["eth0"]);
-    world.note_decision(ip(VIP), Decision::Held { on });
+    world.note_decision(ip(VIP), held(on));
     assert_eq!(decide(&mut world), "n2");
     world
 }

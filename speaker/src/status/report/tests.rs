@@ -27,6 +27,7 @@ fn an_idle_speaker_has_a_document_that_survives_its_own_json() {
     let since = Since {
         start: UNIX_EPOCH,
         held: BTreeMap::new(),
+        not_held: BTreeMap::new(),
         advertised: BTreeMap::new(),
     };
     let problems = (0..300).map(|n| format!("a.yaml:{n}:1: why")).collect();

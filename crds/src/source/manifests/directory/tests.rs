@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::*;
-use crate::model::{Namespace, Service};
+use crate::model::{Hints, Namespace, Service};
 use crate::source::Unreadable;
 use crate::source::manifests::{Listing, read};
 use crate::state::{ServiceStatus, StateDir};
@@ -58,6 +58,7 @@ impl Fixture {
             key: ServiceKey::new("shop", name),
             pool: Some("edge".to_owned()),
             ingress: ingress.iter().map(|ip| ip.parse().unwrap()).collect(),
+            hints: Hints::default(),
             condition: None,
         };
         state.write_service(&status).unwrap();

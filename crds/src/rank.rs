@@ -1,23 +1,54 @@
-//! Which of several nodes comes first for an address: the same answer on every node.
+//! Which of several nodes comes first for an address: the same answer wherever it is asked.
 //!
-//! The higher preference wins; among equals the lowest SHA-256 of `NODE#ADDRESS` (rendezvous
-//! hashing, highest random weight). Addresses spread evenly, and a node that is lost moves only
-//! its own. The hash is that of MetalLB, so that both agree while one replaces the other.
+//! What counts is compared first, whatever it is: preferences, hints, or how much a node has
+//! already. Among equals the lowest SHA-256 of `NODE#ADDRESS` wins (rendezvous hashing, highest
+//! random weight): addresses spread evenly, and a node that is lost moves only its own. The hash is
+//! that of MetalLB, so that both agree while one replaces the other.
 
-use std::cmp::Reverse;
+use std::cmp::Ordering;
 use std::net::IpAddr;
 
 use ring::digest;
 
-/// The first node for `address` among candidates given as (name, preference).
-pub fn first<'a>(
+/// The first node for `address` among candidates given as (name, what counts); the least comes first.
+pub fn first<'a, K: Ord>(
     address: IpAddr,
-    candidates: impl Iterator<Item = (&'a str, u32)>,
+    candidates: impl Iterator<Item = (&'a str, K)>,
 ) -> Option<&'a str> {
-    candidates
-        .map(|(node, weight)| (Reverse(weight), score(node, address), node))
-        .min()
-        .map(|(_, _, node)| node)
+    let mut least = None;
+    let mut equals = Vec::new();
+    for (node, key) in candidates {
+        let order = least
+            .as_ref()
+            .map_or(Ordering::Less, |least| key.cmp(least));
+        match order {
+            Ordering::Less => {
+                least = Some(key);
+                equals.clear();
+                equals.push(node);
+            }
+            Ordering::Equal => equals.push(node),
+            Ordering::Greater => {}
+        }
+    }
+    match equals.as_slice() {
+        [only] => Some(only),
+        several => {
+            let scored = several.iter().map(|node| (score(node, address), *node));
+            scored.min().map(|(_, node)| node)
+        }
+    }
+}
+
+/// All of them, the first one first.
+pub fn order<'a, K: Ord>(
+    address: IpAddr,
+    candidates: impl Iterator<Item = (&'a str, K)>,
+) -> Vec<&'a str> {
+    let keyed = candidates.map(|(node, key)| (key, score(node, address), node));
+    let mut keyed: Vec<_> = keyed.collect();
+    keyed.sort();
+    keyed.into_iter().map(|(_, _, node)| node).collect()
 }
 
 fn score(node: &str, address: IpAddr) -> [u8; digest::SHA256_OUTPUT_LEN] {
@@ -47,7 +78,7 @@ mod tests {
 
     #[test]
     fn nobody_is_first_among_none() {
-        assert_eq!(first(address(1), std::iter::empty()), None);
+        assert_eq!(first(address(1), std::iter::empty::<(&str, u8)>()), None);
     }
 
     #[test]
@@ -61,9 +92,9 @@ mod tests {
     }
 
     #[test]
-    fn a_higher_preference_beats_any_hash() {
+    fn what_counts_beats_any_hash() {
         for n in 0..100 {
-            let nodes = [("a", 1), ("b", 50), ("c", 2)];
+            let nodes = [("a", 7), ("b", 1), ("c", 2)];
             assert_eq!(first(address(n), nodes.into_iter()), Some("b"));
         }
     }
@@ -102,7 +133,12 @@ mod tests {
         ) {
             let forwards = nodes.iter().map(|(node, weight)| (node.as_str(), *weight));
             let backwards = nodes.iter().rev().map(|(node, weight)| (node.as_str(), *weight));
-            prop_assert_eq!(first(address(n), forwards), first(address(n), backwards));
+            let found = first(address(n), forwards.clone());
+            prop_assert_eq!(found, first(address(n), backwards));
+            let order = order(address(n), forwards);
+            prop_assert_eq!(found, order.first().copied());
+            prop_assert_eq!(order.len(), nodes.len());
+            prop_assert!(order.is_sorted_by_key(|node| nodes[*node]));
         }
     }
 }
