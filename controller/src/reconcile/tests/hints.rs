@@ -147,7 +147,11 @@ proptest! {
         }
         let loads = bench.loads();
         prop_assert!(loads.iter().max().unwrap() - loads.iter().min().unwrap() <= 1, "{loads:?}");
-        bench.apply(went.iter().map(|n| gone(&name(*n))));
+        // Half of them go, the others lose their addresses.
+        bench.apply(went.iter().map(|n| match n % 2 {
+            0 => gone(&name(*n)),
+            _ => service(&name(*n)).from_pool("nowhere").change(),
+        }));
         let loads = bench.loads();
         let missing: usize = loads.iter().map(|load| loads.iter().max().unwrap() - load).sum();
         for n in 0..missing {
