@@ -393,7 +393,12 @@ fn our_own_name_is_nobody_else() {
         node,
         ..bench.beat()
     };
-    assert_eq!(bench.hear_on(LINK, own.clone()), []);
+    let heard = Output::Own {
+        link: LINK,
+        from: own.interface.clone(),
+        sequence: 1,
+    };
+    assert_eq!(bench.hear_on(LINK, own.clone()), [heard]);
     let namesake = Heartbeat {
         incarnation: 2,
         ..own
