@@ -511,7 +511,7 @@ impl Speaker {
                 self.report_announced();
             }
         } else {
-            self.blocked.pause();
+            self.look_away();
         }
     }
 
