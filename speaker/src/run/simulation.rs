@@ -360,6 +360,7 @@ impl Host {
         let mut touched = self.world.hear(translate::segment(&report));
         touched.extend(self.world.note_delivery(Delivery {
             is_failing: self.is_failing,
+            is_unproven: false,
             failing: translate::failing(&report),
             unheard: BTreeSet::new(),
         }));
