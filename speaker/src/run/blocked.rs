@@ -122,7 +122,7 @@ impl BlockedLink {
         self.peers.deadline()
     }
 
-    /// Somebody is missed.
+    /// Somebody is missed who may live, and whose claims count.
     pub(super) fn is_active(&self) -> bool {
         self.peers.is_active()
     }
