@@ -519,7 +519,7 @@ impl Speaker {
                 self.report_announced();
             }
         } else {
-            self.blocked.pause();
+            self.look_away();
         }
     }
 

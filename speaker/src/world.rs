@@ -94,6 +94,8 @@ pub type Others = BTreeMap<String, String>;
 pub struct Delivery {
     /// This one does not, or it is not known yet.
     pub is_failing: bool,
+    /// It is not known yet: nothing is withdrawn because of it.
+    pub is_unproven: bool,
     /// These say that they do not.
     pub failing: BTreeSet<String>,
     /// These are alive and not heard, so that it is not known.

@@ -6,7 +6,7 @@
 )]
 
 use std::net::IpAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ferrolb_crds::api::Kind;
 use ferrolb_tests::kubernetes::cluster::ProxyMode;
@@ -53,25 +53,27 @@ fn told(site: &Site, node: &str) -> Vec<String> {
     ours.map(str::to_owned).collect()
 }
 
-#[test]
-#[expect(clippy::print_stderr, reason = "a figure")]
-fn i6_who_does_not_deliver_hands_over_and_the_last_one_is_never_withdrawn() {
+/// Two nodes whose speakers ask their kube-proxy, and which announce at layer 2.
+fn site() -> (Site, Vec<Process>) {
     let mut site = Site::start(2, ProxyMode::Nftables);
-    let mut speakers: Vec<Process> = Vec::new();
+    let mut speakers = Vec::new();
     for number in 1..=2 {
         site.stop_speaker(number);
         speakers.push(product::speaker(&site.cluster, number, &[CHECK]).unwrap());
     }
-    site.put(
-        Kind::IpAddressPool,
-        "pool",
-        json!({"addresses": ["192.168.1.240-192.168.1.249"]}),
-    );
+    let ranges = json!({"addresses": ["192.168.1.240-192.168.1.249"]});
+    site.put(Kind::IpAddressPool, "pool", ranges);
     site.put(Kind::L2Advertisement, "all", json!({}));
     for number in 1..=2 {
         await_state(&site, number, "delivering");
         assert_eq!(gauge(&site, number), Some(1.0));
     }
+    (site, speakers)
+}
+
+#[test]
+fn i6_who_does_not_deliver_hands_over_and_the_last_one_is_never_withdrawn() {
+    let (mut site, _speakers) = site();
     site.service("web", json!({}));
     let address: IpAddr = site.address("web");
     let holder = site.the_one_holder(address);
@@ -86,12 +88,11 @@ fn i6_who_does_not_deliver_hands_over_and_the_last_one_is_never_withdrawn() {
         .unwrap();
     patience::pause(Duration::from_secs(1)).unwrap();
 
-    let frozen = Instant::now();
     let proxy = site.cluster.proxy(number(&holder)).unwrap();
     proxy.signal(libc::SIGSTOP);
     let is_moved = |site: &Site| site.holder(address).as_deref() == Some(other);
-    patience::until("the address to move", SOON, || is_moved(&site)).unwrap();
-    eprintln!("moved {:?} after kube-proxy froze", frozen.elapsed());
+    let moved = patience::until("the address to move", SOON, || is_moved(&site));
+    eprintln!("moved {:?} after kube-proxy froze", moved.unwrap());
     assert_eq!(site.the_one_holder(address), other);
     await_state(&site, number(&holder), "notDelivering");
     assert_eq!(gauge(&site, number(&holder)), Some(0.0));
@@ -131,4 +132,31 @@ fn i6_who_does_not_deliver_hands_over_and_the_last_one_is_never_withdrawn() {
         .signal(libc::SIGCONT);
     await_state(&site, number(other), "delivering");
     assert_eq!(site.the_one_holder(address), holder);
+}
+
+#[test]
+fn bgp_withdraws_while_another_node_delivers_and_nothing_where_none_does() {
+    let (mut site, _speakers) = site();
+    site.start_router();
+    let peer = json!({
+        "myASN": 64500, "peerASN": 64501, "peerAddress": "192.168.1.1",
+        "holdTime": "3s", "connectTime": "1s",
+    });
+    site.put(Kind::BgpPeer, "tor", peer);
+    site.put(Kind::BgpAdvertisement, "all", json!({}));
+    site.service("web", json!({}));
+    let address: IpAddr = site.address("web");
+    site.await_next_hops(address, &[1, 2]);
+    let freeze = |site: &mut Site, number: usize, signal| {
+        site.cluster.proxy(number).unwrap().signal(signal);
+    };
+    freeze(&mut site, 1, libc::SIGSTOP);
+    site.await_next_hops(address, &[2]);
+    // The last one is never withdrawn, and neither is the first one any more.
+    freeze(&mut site, 2, libc::SIGSTOP);
+    site.await_next_hops(address, &[1, 2]);
+    freeze(&mut site, 1, libc::SIGCONT);
+    site.await_next_hops(address, &[1]);
+    freeze(&mut site, 2, libc::SIGCONT);
+    site.await_next_hops(address, &[1, 2]);
 }

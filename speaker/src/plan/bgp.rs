@@ -12,7 +12,7 @@ use ipnet::IpNet;
 
 use super::AddressPlan;
 use super::eligibility::{Claim, Endpoints, Reason, node_is_fit};
-use crate::world::World;
+use crate::world::{Delivery, World};
 
 /// One prefix that one advertisement makes of an address.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -144,7 +144,12 @@ fn advertise(
     }
     let endpoints = Endpoints::for_bgp(world, claim.service);
     endpoints.serve(&node.name)?;
-    if world.delivery().is_failing && another_delivers(world, claim, pool, &endpoints) {
+    let Delivery {
+        is_failing,
+        is_unproven,
+        ..
+    } = world.delivery();
+    if *is_failing && !is_unproven && another_delivers(world, claim, pool, &endpoints) {
         return Err(Reason::NotDelivering);
     }
     let advertised: BTreeSet<Advertised> = advertisements

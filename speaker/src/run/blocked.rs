@@ -122,15 +122,15 @@ impl BlockedLink {
         self.peers.deadline()
     }
 
-    /// Somebody is missed.
+    /// Somebody is missed who may live, and whose claims count.
     pub(super) fn is_active(&self) -> bool {
         self.peers.is_active()
     }
 
     /// Layer 2 does not run, so that nobody can be missed.
-    pub(super) fn pause(&mut self) {
-        self.peers.pause();
+    fn pause(&mut self) -> Vec<News> {
         self.claims.clear();
+        self.peers.pause()
     }
 
     /// Who lives and is not heard, for people.
@@ -272,6 +272,13 @@ impl Speaker {
         told
     }
 
+    /// Layer 2 does not run.
+    pub(super) fn look_away(&mut self) {
+        for news in self.blocked.pause() {
+            self.tell_blocked(&news);
+        }
+    }
+
     fn tell_blocked(&self, news: &News) {
         match news {
             News::Blocked(node, interfaces) => {
@@ -307,3 +314,61 @@ impl Speaker {
 
 /// The event's reason.
 const HEARTBEAT_BLOCKED: &str = "HeartbeatBlocked";
+
+#[cfg(test)]
+mod tests {
+    use ferrolb_crds::model::ServiceKey;
+
+    use super::*;
+    use crate::run::simulation::{address, world};
+
+    fn alive() -> Heard {
+        let from = BTreeSet::from(["ens3".to_owned()]);
+        let ways = BTreeMap::from([("eth0".to_owned(), from)]);
+        Heard::from([("n2".to_owned(), ways)])
+    }
+
+    fn known(eth0: LinkState, heard: Heard) -> Segment {
+        let links = [("eth0", eth0), ("eth1", LinkState::Alone)];
+        let links = links.map(|(name, state)| (name.to_owned(), state));
+        Segment::Known {
+            links: links.into(),
+            heard,
+            waiting: Heard::new(),
+            unknown: BTreeSet::new(),
+        }
+    }
+
+    #[test]
+    fn who_lives_and_is_not_heard_makes_a_segment_of_the_interface_and_is_heard_there() {
+        let link = BlockedLink::default();
+        let segment = known(LinkState::Alone, Heard::new());
+        let amended = link.amend(segment.clone(), alive());
+        assert_eq!(amended, known(LinkState::Up, alive()));
+        assert_eq!(link.amend(segment.clone(), Heard::new()), segment);
+    }
+
+    #[test]
+    fn what_it_announces_are_its_claims_on_the_interfaces_that_it_names() {
+        let world = world("n1");
+        let mut view = View::default();
+        let mut announce = |node: &str, number: u32, on: &[&str]| {
+            let service = ServiceKey::new("default", format!("web-{number}"));
+            let on = on.iter().map(|name| (*name).to_owned()).collect();
+            let announced = view.announced.entry(node.to_owned()).or_default();
+            announced.insert(service, on);
+        };
+        announce("n2", 0, &[]);
+        announce("n2", 1, &["ens3", "ens4"]);
+        announce("n2", 2, &["ens4"]);
+        announce("n3", 3, &[]);
+        let claims = claims(&alive(), &view, &world);
+        let claim = Claim {
+            node: "n2".into(),
+            interface: "ens3".into(),
+            standing: Standing::Holds,
+        };
+        let expected = [0, 1].map(|n| (address(n), vec![claim.clone()]));
+        assert_eq!(claims, BTreeMap::from(expected));
+    }
+}

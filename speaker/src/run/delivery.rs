@@ -55,6 +55,10 @@ impl DeliveryLink {
         self.check.is_some() && self.verdict != Verdict::Delivers
     }
 
+    fn is_unproven(&self) -> bool {
+        self.check.is_some() && self.verdict == Verdict::Unknown
+    }
+
     /// For people; `None`: nobody is asked.
     pub(super) fn status(&self) -> Option<status::Delivery> {
         let check = self.check.as_ref()?;
@@ -96,13 +100,10 @@ impl Speaker {
                 cluster.notice(notice);
             }
         }
-        let unheard = self.world.delivery().unheard.clone();
-        let failing = self.world.delivery().failing.clone();
-        let is_failing = self.delivery.is_failing();
         let delivery = Delivery {
-            is_failing,
-            failing,
-            unheard,
+            is_failing: self.delivery.is_failing(),
+            is_unproven: self.delivery.is_unproven(),
+            ..self.world.delivery().clone()
         };
         let touched = self.world.note_delivery(delivery);
         self.replan(touched);
@@ -115,6 +116,7 @@ impl Speaker {
         let unheard: BTreeSet<String> = unheard.keys().cloned().collect();
         Delivery {
             is_failing: self.delivery.is_failing(),
+            is_unproven: self.delivery.is_unproven(),
             failing: translate::failing(report),
             unheard,
         }

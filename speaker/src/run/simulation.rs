@@ -22,7 +22,7 @@ const ADDRESSES: u32 = 5;
 const LINK: LinkIndex = LinkIndex(2);
 const PEER: Mac = Mac([2, 0, 0, 0, 0, 0x0b]);
 
-fn address(n: u32) -> IpAddr {
+pub(super) fn address(n: u32) -> IpAddr {
     Ipv4Addr::from(0x0a00_0100 + n).into()
 }
 
@@ -363,6 +363,7 @@ impl Host {
         let mut touched = self.world.hear(translate::segment(&report));
         touched.extend(self.world.note_delivery(Delivery {
             is_failing: self.is_failing,
+            is_unproven: false,
             failing: translate::failing(&report),
             unheard: BTreeSet::new(),
         }));
@@ -400,7 +401,7 @@ impl Host {
 }
 
 /// A world with the addresses in it, each that of a Service, and all of them announced by every node.
-fn world(node: &str) -> World {
+pub(super) fn world(node: &str) -> World {
     let mut world = World::new(Identity {
         node: node.to_owned(),
         ..Identity::default()

@@ -27,6 +27,7 @@ fn world() -> World {
 fn decided(world: &mut World, failing: &[&str], unheard: &[&str]) -> String {
     let _ = world.note_delivery(Delivery {
         is_failing: failing.contains(&"n1"),
+        is_unproven: false,
         failing: names(failing)
             .into_iter()
             .filter(|name| name != "n1")
@@ -92,6 +93,12 @@ fn bgp_withdraws_only_where_another_that_delivers_is_heard_and_announces_it() {
         decided(&mut world, failing, unheard);
         assert_eq!(bgp(&world), expected, "{failing:?} {unheard:?}");
     }
+    let _ = world.note_delivery(Delivery {
+        is_failing: true,
+        is_unproven: true,
+        ..Delivery::default()
+    });
+    assert_eq!(bgp(&world), None, "it has only just begun to ask");
     // With nobody else whose peer takes it there is nowhere else to go.
     let mut fixture = Fixture::new();
     fixture.add_node("n2");

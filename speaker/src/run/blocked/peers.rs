@@ -220,9 +220,9 @@ impl Peers {
         self.next_beat.map(|_| self.beat)
     }
 
-    /// Somebody is missed.
+    /// Somebody is missed who may live, and whose claims count.
     pub(super) fn is_active(&self) -> bool {
-        !self.missed.is_empty() || self.is_waiting()
+        self.next_beat.is_some() || self.is_waiting()
     }
 
     /// Of whom people were told when, and where they are not heard.

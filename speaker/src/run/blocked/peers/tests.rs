@@ -237,7 +237,7 @@ fn people_are_told_once_after_a_while_and_that_it_is_over() {
     assert_eq!(bench.run_for(TELL_AFTER - seconds(1)), []);
     bench.sign(3);
     let blocked = News::Blocked("n2".to_owned(), vec!["eth0".to_owned()]);
-    assert_eq!(bench.run_for(seconds(2)), [blocked.clone()]);
+    assert_eq!(bench.run_for(seconds(2)), std::slice::from_ref(&blocked));
     assert_eq!(bench.peers.told().count(), 1);
     for beat in 4..20 {
         bench.sign(beat);
