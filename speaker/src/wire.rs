@@ -11,6 +11,8 @@ pub mod ethernet;
 pub mod ndisc;
 pub mod udp;
 
+use std::ops::Deref;
+
 use thiserror::Error;
 
 /// Fewer bytes than the format needs.
@@ -70,10 +72,70 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// What can be written to.
+pub trait Buffer: Default {
+    /// Appends bytes.
+    fn append(&mut self, bytes: &[u8]);
+    /// What has been written so far.
+    fn as_slice(&self) -> &[u8];
+}
+
+impl Buffer for Vec<u8> {
+    fn append(&mut self, bytes: &[u8]) {
+        self.extend_from_slice(bytes);
+    }
+
+    fn as_slice(&self) -> &[u8] {
+        self
+    }
+}
+
+/// A frame of at most [`SHORT`] bytes, for which nothing is allocated: every answer is one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Short {
+    bytes: [u8; SHORT],
+    length: usize,
+}
+
+/// More than an ARP packet or a neighbour advertisement takes.
+pub const SHORT: usize = 96;
+
+impl Default for Short {
+    fn default() -> Self {
+        Self {
+            bytes: [0; SHORT],
+            length: 0,
+        }
+    }
+}
+
+impl Buffer for Short {
+    /// What does not fit is left out.
+    fn append(&mut self, bytes: &[u8]) {
+        let end = self.length.saturating_add(bytes.len());
+        if let Some(room) = self.bytes.get_mut(self.length..end) {
+            room.copy_from_slice(bytes);
+            self.length = end;
+        }
+    }
+
+    fn as_slice(&self) -> &[u8] {
+        self.bytes.get(..self.length).unwrap_or_default()
+    }
+}
+
+impl Deref for Short {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.as_slice()
+    }
+}
+
 /// Appends big-endian values to a buffer.
 #[derive(Debug, Clone, Default)]
-pub struct Writer {
-    bytes: Vec<u8>,
+pub struct Writer<B = Vec<u8>> {
+    bytes: B,
 }
 
 impl Writer {
@@ -83,10 +145,12 @@ impl Writer {
             bytes: Vec::with_capacity(capacity),
         }
     }
+}
 
+impl<B: Buffer> Writer<B> {
     /// Appends bytes as they are.
     pub fn bytes(&mut self, bytes: &[u8]) -> &mut Self {
-        self.bytes.extend_from_slice(bytes);
+        self.bytes.append(bytes);
         self
     }
 
@@ -112,11 +176,11 @@ impl Writer {
 
     /// What has been written so far.
     pub fn as_slice(&self) -> &[u8] {
-        &self.bytes
+        self.bytes.as_slice()
     }
 
     /// All that was written.
-    pub fn finish(self) -> Vec<u8> {
+    pub fn finish(self) -> B {
         self.bytes
     }
 }

@@ -257,6 +257,8 @@ struct Driver {
     retry: Option<Instant>,
     outside: Outside,
     exclusion: Exclusion,
+    /// Not before that is told again what was counted.
+    count_at: Instant,
     has_left: bool,
 }
 
@@ -286,6 +288,7 @@ impl Driver {
             retry: None,
             outside,
             exclusion: settings.exclusion.clone(),
+            count_at: Instant::now(),
             has_left: false,
         };
         driver.follow_links();
@@ -383,6 +386,7 @@ impl Driver {
         while let Some(output) = self.station.poll() {
             match output {
                 Output::Send { link, frame } => self.send(link, &frame),
+                Output::Answer { link, frame } => self.send(link, &frame),
                 Output::Changed => has_changed = true,
                 Output::Left => self.has_left = true,
                 Output::Rival {
@@ -440,13 +444,19 @@ impl Driver {
         }
     }
 
+    /// Tells what was counted, at most so often that it costs nothing beside the packets.
     fn count(&mut self) {
+        let now = Instant::now();
+        if now < self.count_at {
+            return;
+        }
+        self.count_at = now + COUNT_EVERY;
         let tally = self.station.take_tally();
         if !tally.is_empty() {
             self.outside.counters.add(tally);
         }
-        let mut counts = self.station.take_counts();
-        counts.retain(|address, _| self.station.is_owned(*address));
+        let mut counts: Vec<_> = self.station.take_counts().collect();
+        counts.retain(|(address, _)| self.station.is_owned(*address));
         if !counts.is_empty() {
             self.outside.counters.change(|all| {
                 for (address, more) in counts {
@@ -611,9 +621,16 @@ fn log(output: Output) {
         Output::Silent { link, reason } => {
             tracing::trace!(link = link.0, ?reason, "frame not answered");
         }
-        Output::Send { .. } | Output::Changed | Output::Rival { .. } | Output::Left => {}
+        Output::Send { .. }
+        | Output::Answer { .. }
+        | Output::Changed
+        | Output::Rival { .. }
+        | Output::Left => {}
     }
 }
+
+/// Time between two tellings of what was counted.
+const COUNT_EVERY: Duration = Duration::from_millis(100);
 
 /// Time until what could not be opened is tried again.
 const RETRY: Duration = Duration::from_secs(5);

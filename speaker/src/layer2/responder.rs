@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use crate::wire::Short;
 use crate::wire::arp::{ArpError, Operation, Packet};
 use crate::wire::ethernet::{self, Header, Mac};
 use crate::wire::ndisc::{self, Advertisement, NdiscError, Solicitation};
@@ -18,7 +19,7 @@ pub enum Verdict {
         /// The address that was asked for.
         address: IpAddr,
         /// The answer, a whole frame.
-        frame: Vec<u8>,
+        frame: Short,
     },
     /// Do nothing.
     Silence(Reason),
@@ -112,7 +113,7 @@ pub fn rival(frame: &[u8], owned: &BTreeSet<IpAddr>) -> Option<(IpAddr, Mac)> {
     owned.contains(&address).then_some((address, mac))
 }
 
-fn answer(frame: &[u8], mac: Mac, owned: &BTreeSet<IpAddr>) -> Result<(IpAddr, Vec<u8>), Reason> {
+fn answer(frame: &[u8], mac: Mac, owned: &BTreeSet<IpAddr>) -> Result<(IpAddr, Short), Reason> {
     let (header, payload) = Header::parse(frame).map_err(|_| Reason::Truncated)?;
     if header.source == mac {
         return Err(Reason::Own);
@@ -129,7 +130,7 @@ fn answer_arp(
     payload: &[u8],
     mac: Mac,
     owned: &BTreeSet<IpAddr>,
-) -> Result<(IpAddr, Vec<u8>), Reason> {
+) -> Result<(IpAddr, Short), Reason> {
     if header.destination != mac && header.destination != Mac::BROADCAST {
         return Err(Reason::NotForUs);
     }
@@ -152,7 +153,7 @@ fn answer_arp(
         target_hw: request.sender_hw,
         target_ip: request.sender_ip,
     };
-    Ok((address, reply.emit(request.sender_hw)))
+    Ok((address, reply.emit_as(request.sender_hw)))
 }
 
 fn answer_solicitation(
@@ -160,7 +161,7 @@ fn answer_solicitation(
     payload: &[u8],
     mac: Mac,
     owned: &BTreeSet<IpAddr>,
-) -> Result<(IpAddr, Vec<u8>), Reason> {
+) -> Result<(IpAddr, Short), Reason> {
     let asked = Solicitation::parse(payload).map_err(Reason::Ndisc)?;
     let group = ndisc::solicited_node(asked.target);
     // RFC 6085 §3: bridges and access points send packets to a group in frames to one host, too.
@@ -179,7 +180,7 @@ fn answer_solicitation(
     Ok((address, advertise(&asked, asker, mac)))
 }
 
-fn advertise(asked: &Solicitation, asker: Mac, mac: Mac) -> Vec<u8> {
+fn advertise(asked: &Solicitation, asker: Mac, mac: Mac) -> Short {
     let is_detection = asked.source.is_unspecified();
     let (destination, to) = match is_detection {
         true => (ndisc::ALL_NODES, Mac::of_ipv6_group(ndisc::ALL_NODES)),
@@ -198,7 +199,7 @@ fn advertise(asked: &Solicitation, asker: Mac, mac: Mac) -> Vec<u8> {
         override_: true,
         target_link: Some(mac),
     }
-    .emit(mac, to)
+    .emit_as(mac, to)
 }
 
 fn own(address: IpAddr, owned: &BTreeSet<IpAddr>) -> Result<IpAddr, Reason> {

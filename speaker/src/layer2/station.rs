@@ -25,7 +25,7 @@ use crate::layer2::responder::{self, Reason, Verdict};
 use crate::layer2::tally::Tally;
 use crate::layer2::{ClaimsByAddress, Counts, Desired, LinkIndex, Settings};
 use crate::wire::ethernet::{self, Header, Mac};
-use crate::wire::ndisc;
+use crate::wire::{Short, ndisc};
 
 mod attachment;
 mod contest;
@@ -78,6 +78,13 @@ pub enum Output {
         link: LinkIndex,
         /// The whole frame.
         frame: Vec<u8>,
+    },
+    /// Send an answer.
+    Answer {
+        /// Where.
+        link: LinkIndex,
+        /// The whole frame.
+        frame: Short,
     },
     /// The report may have changed.
     Changed,
@@ -208,7 +215,8 @@ pub struct Station {
     rivals: BTreeMap<(IpAddr, Mac), Instant>,
     /// How often that was said.
     rivals_told: u64,
-    counts: BTreeMap<IpAddr, Counts>,
+    /// What was done since it was last asked; one that is done again and again takes one entry.
+    counts: Vec<(IpAddr, Counts)>,
     tally: Tally,
     outputs: VecDeque<Output>,
 }
@@ -251,7 +259,7 @@ impl Station {
             mute: BTreeSet::new(),
             rivals: BTreeMap::new(),
             rivals_told: 0,
-            counts: BTreeMap::new(),
+            counts: Vec::new(),
             tally: Tally::default(),
             outputs: VecDeque::new(),
         }
@@ -337,8 +345,8 @@ impl Station {
     }
 
     /// What was done for which address since this was last asked.
-    pub fn take_counts(&mut self) -> BTreeMap<IpAddr, Counts> {
-        std::mem::take(&mut self.counts)
+    pub fn take_counts(&mut self) -> impl Iterator<Item = (IpAddr, Counts)> {
+        self.counts.drain(..)
     }
 
     /// What else was counted since this was last asked.
@@ -529,6 +537,14 @@ impl Station {
         }
     }
 
+    /// Nothing is allocated for it once there is room for what comes between two takings.
+    fn count(&mut self, address: IpAddr, more: Counts) {
+        match self.counts.last_mut() {
+            Some((last, counts)) if *last == address => *counts += more,
+            _ => self.counts.push((address, more)),
+        }
+    }
+
     fn receive_question(&mut self, now: Instant, link: LinkIndex, frame: &[u8]) {
         let is_contested = self.note_sighting(now, link, frame);
         let Some(attachment) = self.links.get(&link) else {
@@ -544,10 +560,13 @@ impl Station {
                 self.outputs.push_back(Output::Silent { link, reason });
             }
             Verdict::Reply { address, frame } => {
-                let counts = self.counts.entry(address).or_default();
-                counts.requests += 1;
-                counts.responses += 1;
-                self.outputs.push_back(Output::Send { link, frame });
+                let counts = Counts {
+                    requests: 1,
+                    responses: 1,
+                    gratuitous: 0,
+                };
+                self.count(address, counts);
+                self.outputs.push_back(Output::Answer { link, frame });
             }
             Verdict::Silence(reason) => {
                 self.tally.keep_silent(reason);
@@ -721,7 +740,11 @@ impl Station {
                 continue;
             };
             let frames = announcer::frames(address, attachment.link.mac);
-            self.counts.entry(address).or_default().gratuitous += frames.len() as u64;
+            let counts = Counts {
+                gratuitous: frames.len() as u64,
+                ..Counts::default()
+            };
+            self.count(address, counts);
             let sends = frames.into_iter().map(|frame| Output::Send { link, frame });
             self.outputs.extend(sends);
         }

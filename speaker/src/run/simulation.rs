@@ -154,6 +154,8 @@ impl Segment {
         for output in said {
             if let Output::Send { frame, .. } = output {
                 self.send(n, frame);
+            } else if let Output::Answer { frame, .. } = output {
+                self.send(n, frame.to_vec());
             } else if let Output::Node { node, down, .. } = output {
                 match down {
                     Some(_) => self.downs.push((now - self.start, n, node)),
@@ -325,7 +327,7 @@ impl Segment {
             };
             host.station.handle(self.now, input);
             let said: Vec<Output> = std::iter::from_fn(|| host.station.poll()).collect();
-            let answers = |output: &Output| matches!(output, Output::Send { frame, .. } if frame[..6] == PEER.0);
+            let answers = |output: &Output| matches!(output, Output::Answer { frame, .. } if frame[..6] == PEER.0);
             if said.iter().any(answers) {
                 answering.push(n);
             }

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use thiserror::Error;
 
 use super::ethernet::{self, Header, Mac};
-use super::{Reader, Truncated, Writer};
+use super::{Buffer, Reader, Truncated, Writer};
 
 /// ar$op.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,7 +74,12 @@ impl Packet {
 
     /// The frame that carries the packet to `destination`; its sender is the packet's.
     pub fn emit(&self, destination: Mac) -> Vec<u8> {
-        let mut writer = Writer::with_capacity(42);
+        self.emit_as(destination)
+    }
+
+    /// The same, in another kind of buffer.
+    pub fn emit_as<B: Buffer>(&self, destination: Mac) -> B {
+        let mut writer = Writer::<B>::default();
         Header {
             destination,
             source: self.sender_hw,

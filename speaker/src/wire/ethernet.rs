@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use super::{Reader, Truncated, Writer};
+use super::{Buffer, Reader, Truncated, Writer};
 
 /// EtherType of IPv4.
 pub const IPV4: u16 = 0x0800;
@@ -72,7 +72,7 @@ impl Header {
     }
 
     /// Writes the header; the payload follows.
-    pub fn emit(&self, writer: &mut Writer) {
+    pub fn emit<B: Buffer>(&self, writer: &mut Writer<B>) {
         writer
             .bytes(&self.destination.0)
             .bytes(&self.source.0)

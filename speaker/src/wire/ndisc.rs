@@ -7,7 +7,7 @@ use std::net::Ipv6Addr;
 use thiserror::Error;
 
 use super::ethernet::{self, Header, Mac};
-use super::{Reader, Truncated, Writer, checksum};
+use super::{Buffer, Reader, Short, Truncated, Writer, checksum};
 
 /// The all-nodes group.
 pub const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
@@ -107,7 +107,7 @@ impl Solicitation {
 
     /// The frame that asks; used by probes and tests.
     pub fn emit(&self, source: Mac, destination: Mac) -> Vec<u8> {
-        let mut body = Writer::with_capacity(32);
+        let mut body = Writer::<Short>::default();
         body.u32(0).bytes(&self.target.octets());
         emit_link_layer_option(&mut body, SOURCE_LINK, self.source_link);
         let body = body.finish();
@@ -139,11 +139,16 @@ impl Advertisement {
 
     /// The frame that tells `destination`.
     pub fn emit(&self, source: Mac, destination: Mac) -> Vec<u8> {
+        self.emit_as(source, destination)
+    }
+
+    /// The same, in another kind of buffer.
+    pub fn emit_as<B: Buffer>(&self, source: Mac, destination: Mac) -> B {
         let flag = |is_set, bit| if is_set { bit } else { 0 };
         let flags = flag(self.router, ROUTER)
             | flag(self.solicited, SOLICITED)
             | flag(self.override_, OVERRIDE);
-        let mut body = Writer::with_capacity(32);
+        let mut body = Writer::<Short>::default();
         body.u32(flags).bytes(&self.target.octets());
         emit_link_layer_option(&mut body, TARGET_LINK, self.target_link);
         let body = body.finish();
@@ -251,25 +256,25 @@ fn link_layer_option(options: &[u8], wanted: u8) -> Result<Option<Mac>, NdiscErr
     }
 }
 
-fn emit_link_layer_option(writer: &mut Writer, kind: u8, mac: Option<Mac>) {
+fn emit_link_layer_option<B: Buffer>(writer: &mut Writer<B>, kind: u8, mac: Option<Mac>) {
     if let Some(mac) = mac {
         writer.u8(kind).u8(1).bytes(&mac.0);
     }
 }
 
 /// Ethernet, IPv6 and ICMPv6 headers around a body of at most 32 bytes.
-fn frame(
+fn frame<B: Buffer>(
     source: Mac,
     destination: Mac,
     (from, to): (Ipv6Addr, Ipv6Addr),
     kind: u8,
     body: &[u8],
-) -> Vec<u8> {
-    let mut icmp = Writer::with_capacity(36);
+) -> B {
+    let mut icmp = Writer::<Short>::default();
     icmp.u8(kind).u8(0).u16(0).bytes(body);
     let sum = icmp_checksum(from, to, icmp.as_slice());
     let length = u16::try_from(icmp.as_slice().len()).unwrap_or(u16::MAX);
-    let mut writer = Writer::with_capacity(86);
+    let mut writer = Writer::<B>::default();
     Header {
         destination,
         source,

@@ -235,12 +235,11 @@ fn arp_request() -> Vec<u8> {
     .emit(Mac::BROADCAST)
 }
 
-pub(super) fn frames(said: &[Output]) -> impl Iterator<Item = (LinkIndex, &Vec<u8>)> {
-    said.iter().filter_map(|output| {
-        let Output::Send { link, frame } = output else {
-            return None;
-        };
-        Some((*link, frame))
+pub(super) fn frames(said: &[Output]) -> impl Iterator<Item = (LinkIndex, &[u8])> {
+    said.iter().filter_map(|output| match output {
+        Output::Send { link, frame } => Some((*link, frame.as_slice())),
+        Output::Answer { link, frame } => Some((*link, &**frame)),
+        _ => None,
     })
 }
 
