@@ -4,7 +4,7 @@
 //! Whether such a node lives is for [`peers`] to say. What it announces, by its ServiceL2Status objects,
 //! counts as its claims: so the plan knows no difference between who is heard and who is not.
 
-mod peers;
+pub(super) mod peers;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -29,7 +29,7 @@ use peers::{Evidence, News, Peers};
 #[derive(Default)]
 pub(super) struct BlockedLink {
     lookout: Option<(Lookout, watch::Receiver<View>)>,
-    peers: Peers,
+    pub(super) peers: Peers,
     /// What was put into the world for those that are not heard.
     claims: BTreeMap<IpAddr, Vec<Claim>>,
     told: Sign,
@@ -144,6 +144,54 @@ impl BlockedLink {
         told.collect()
     }
 
+    /// Takes in what is known, and gives what the world is to know, and people.
+    pub(super) fn see(
+        &mut self,
+        evidence: &Evidence<'_>,
+        is_settled: bool,
+        segment: Segment,
+        told: BTreeMap<IpAddr, Vec<Claim>>,
+        world: &World,
+    ) -> (Seen, Vec<News>) {
+        let news = match is_settled {
+            true => self.peers.judge(evidence),
+            false => self.peers.pause(),
+        };
+        let alive = self.peers.alive(evidence.view);
+        let claims = claims(&alive, evidence.view, world);
+        let seen = Seen {
+            claims: self.replace_claims(claims, told, world),
+            segment: self.amend(segment, alive.clone()),
+            unheard: alive,
+        };
+        (seen, news)
+    }
+
+    /// What is claimed of the addresses where that has changed, by those that are heard and those that
+    /// are not.
+    fn replace_claims(
+        &mut self,
+        claims: BTreeMap<IpAddr, Vec<Claim>>,
+        mut told: BTreeMap<IpAddr, Vec<Claim>>,
+        world: &World,
+    ) -> BTreeMap<IpAddr, Vec<Claim>> {
+        let before = std::mem::replace(&mut self.claims, claims);
+        let addresses: BTreeSet<&IpAddr> = before.keys().chain(self.claims.keys()).collect();
+        for address in addresses {
+            let old = before.get(address).map_or(&[][..], Vec::as_slice);
+            let new = self.claims.get(address).map_or(&[][..], Vec::as_slice);
+            if old != new && !told.contains_key(address) {
+                let heard = world.claims_at(*address).iter();
+                let heard = heard.filter(|claim| !old.contains(claim));
+                told.insert(*address, heard.cloned().collect());
+            }
+            if let Some(all) = told.get_mut(address) {
+                all.extend(new.iter().cloned());
+            }
+        }
+        told
+    }
+
     /// Brings what the heartbeats say of the others together with what the server shows.
     fn amend(&self, segment: Segment, alive: Heard) -> Segment {
         match segment {
@@ -206,22 +254,14 @@ impl Speaker {
             links: interfaces.map_or_else(BTreeMap::new, |names| links(report, &names)),
             view: &view,
         };
-        let news = match is_settled {
-            true => self.blocked.peers.judge(&evidence),
-            false => self.blocked.peers.pause(),
-        };
+        let (seen, news) = self
+            .blocked
+            .see(&evidence, is_settled, segment, told, &self.world);
         self.attend(&evidence);
         for news in news {
             self.tell_blocked(&news);
         }
-        let alive = self.blocked.peers.alive(&view);
-        let claims = claims(&alive, &view, &self.world);
-        let claims = self.replace_claims(claims, told);
-        Seen {
-            segment: self.blocked.amend(segment, alive.clone()),
-            claims,
-            unheard: alive,
-        }
+        seen
     }
 
     /// Looks at the others while somebody is missed, and has this node show itself.
@@ -245,31 +285,6 @@ impl Speaker {
                 cluster.sign(sign);
             }
         }
-    }
-
-    /// What is claimed of the addresses where that has changed, by those that are heard and those that
-    /// are not.
-    fn replace_claims(
-        &mut self,
-        claims: BTreeMap<IpAddr, Vec<Claim>>,
-        mut told: BTreeMap<IpAddr, Vec<Claim>>,
-    ) -> BTreeMap<IpAddr, Vec<Claim>> {
-        let before = std::mem::replace(&mut self.blocked.claims, claims);
-        let claims = &self.blocked.claims;
-        let addresses: BTreeSet<&IpAddr> = before.keys().chain(claims.keys()).collect();
-        for address in addresses {
-            let old = before.get(address).map_or(&[][..], Vec::as_slice);
-            let new = claims.get(address).map_or(&[][..], Vec::as_slice);
-            if old != new && !told.contains_key(address) {
-                let heard = self.world.claims_at(*address).iter();
-                let heard = heard.filter(|claim| !old.contains(claim));
-                told.insert(*address, heard.cloned().collect());
-            }
-            if let Some(all) = told.get_mut(address) {
-                all.extend(new.iter().cloned());
-            }
-        }
-        told
     }
 
     /// Layer 2 does not run.

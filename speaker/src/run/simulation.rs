@@ -10,6 +10,9 @@ use ferrolb_crds::model::{
 };
 
 use super::*;
+
+#[cfg(test)]
+mod blocked;
 use crate::layer2::station::{Input, Link, Output, Station};
 use crate::layer2::{Desired, LinkIndex, Report, Settings};
 use crate::wire::arp::{Operation, Packet};
@@ -53,6 +56,8 @@ struct Host {
     is_alive: bool,
     is_candidate: bool,
     is_failing: bool,
+    /// What the API server shows it, if there is one.
+    cluster: Option<blocked::Cluster>,
     paused_until: Option<Instant>,
     waiting: Vec<Vec<u8>>,
     side: u8,
@@ -122,6 +127,7 @@ impl Segment {
             is_alive: true,
             is_candidate: true,
             is_failing: false,
+            cluster: None,
             paused_until: None,
             waiting: Vec::new(),
             side: 0,
@@ -362,14 +368,19 @@ impl Host {
     /// What the composition root does when layer 2 has news.
     fn hear(&mut self, now: Instant) {
         let report = self.station.report();
-        let mut touched = self.world.hear(translate::segment(&report));
+        let claims = translate::claims(self.station.take_claims());
+        let Seen {
+            segment,
+            claims,
+            unheard,
+        } = self.look_out(now, &report, translate::segment(&report), claims);
+        let mut touched = self.world.hear(segment);
         touched.extend(self.world.note_delivery(Delivery {
             is_failing: self.is_failing,
             is_unproven: false,
             failing: translate::failing(&report),
-            unheard: BTreeSet::new(),
+            unheard: unheard.keys().cloned().collect(),
         }));
-        let claims = translate::claims(self.station.take_claims());
         touched.extend(self.world.take_claims(claims));
         touched.extend(self.world.find(self.station.take_findings()));
         touched.extend(

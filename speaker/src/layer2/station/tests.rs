@@ -239,7 +239,14 @@ pub(super) fn frames(said: &[Output]) -> impl Iterator<Item = (LinkIndex, &[u8])
     said.iter().filter_map(|output| match output {
         Output::Send { link, frame } => Some((*link, frame.as_slice())),
         Output::Answer { link, frame } => Some((*link, &**frame)),
-        _ => None,
+        Output::Changed
+        | Output::Node { .. }
+        | Output::Rejected { .. }
+        | Output::Mute { .. }
+        | Output::Namesake { .. }
+        | Output::Rival { .. }
+        | Output::Silent { .. }
+        | Output::Left => None,
     })
 }
 

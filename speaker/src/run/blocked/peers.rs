@@ -26,7 +26,7 @@ use crate::world::Heard;
 
 /// Those that are not heard.
 #[derive(Debug, Default)]
-pub(super) struct Peers {
+pub(in crate::run) struct Peers {
     missed: BTreeMap<String, Peer>,
     beginning: Beginning,
     /// The last beat of this node.
@@ -67,7 +67,7 @@ enum Verdict {
 
 /// What people should know.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum News {
+pub(in crate::run) enum News {
     /// It lives and is not heard on these interfaces.
     Blocked(String, Vec<String>),
     /// That is over: it is heard, or need not be any more.
@@ -77,24 +77,24 @@ pub(super) enum News {
 }
 
 /// What it is judged by.
-pub(super) struct Evidence<'a> {
+pub(in crate::run) struct Evidence<'a> {
     /// The time.
-    pub(super) now: Instant,
+    pub(in crate::run) now: Instant,
     /// The time on the wall.
-    pub(super) wall: SystemTime,
+    pub(in crate::run) wall: SystemTime,
     /// The name of this node's own ConfigurationState.
-    pub(super) own: &'a str,
+    pub(in crate::run) own: &'a str,
     /// The candidates that were never heard.
-    pub(super) missed: BTreeSet<String>,
+    pub(in crate::run) missed: BTreeSet<String>,
     /// The interfaces that this node announces on, with their addresses.
-    pub(super) links: BTreeMap<String, Vec<IpNet>>,
+    pub(in crate::run) links: BTreeMap<String, Vec<IpNet>>,
     /// What the API server shows.
-    pub(super) view: &'a View,
+    pub(in crate::run) view: &'a View,
 }
 
 impl Peers {
     /// Knows nobody; `beat` is the last beat.
-    pub(super) fn new(beat: u64) -> Self {
+    pub(in crate::run) fn new(beat: u64) -> Self {
         Self {
             beat,
             ..Self::default()
@@ -102,7 +102,7 @@ impl Peers {
     }
 
     /// Takes in what is known, and gives what people should know.
-    pub(super) fn judge(&mut self, evidence: &Evidence<'_>) -> Vec<News> {
+    pub(in crate::run) fn judge(&mut self, evidence: &Evidence<'_>) -> Vec<News> {
         let Evidence {
             now, view, missed, ..
         } = evidence;
@@ -194,7 +194,7 @@ impl Peers {
     }
 
     /// Nothing is listened to, so that nobody can be missed.
-    pub(super) fn pause(&mut self) -> Vec<News> {
+    pub(in crate::run) fn pause(&mut self) -> Vec<News> {
         self.next_beat = None;
         if self.is_waiting() {
             self.beginning = Beginning::NotYet;
@@ -205,7 +205,7 @@ impl Peers {
     }
 
     /// How much is to be looked at while these are missed.
-    pub(super) fn attention(&self, missed: &BTreeSet<String>) -> Attention {
+    pub(in crate::run) fn attention(&self, missed: &BTreeSet<String>) -> Attention {
         if missed.is_empty() {
             return Attention::Nothing;
         }
@@ -216,17 +216,17 @@ impl Peers {
     }
 
     /// The last beat, while this node beats.
-    pub(super) fn sign_of_life(&self) -> Option<u64> {
+    pub(in crate::run) fn sign_of_life(&self) -> Option<u64> {
         self.next_beat.map(|_| self.beat)
     }
 
     /// Somebody is missed who may live, and whose claims count.
-    pub(super) fn is_active(&self) -> bool {
+    pub(in crate::run) fn is_active(&self) -> bool {
         self.next_beat.is_some() || self.is_waiting()
     }
 
     /// Of whom people were told when, and where they are not heard.
-    pub(super) fn told(
+    pub(in crate::run) fn told(
         &self,
     ) -> impl Iterator<Item = (&str, impl Iterator<Item = &String>, SystemTime)> {
         let all = self.missed.iter();
@@ -234,12 +234,12 @@ impl Peers {
     }
 
     /// Nothing is to be taken yet: it is about to be known what others announce.
-    pub(super) fn is_waiting(&self) -> bool {
+    pub(in crate::run) fn is_waiting(&self) -> bool {
         matches!(self.beginning, Beginning::WaitsUntil(_))
     }
 
     /// When to judge again.
-    pub(super) fn deadline(&self) -> Option<Instant> {
+    pub(in crate::run) fn deadline(&self) -> Option<Instant> {
         let begins = match self.beginning {
             Beginning::WaitsUntil(until) => Some(until),
             Beginning::NotYet | Beginning::Over => None,
@@ -249,7 +249,7 @@ impl Peers {
     }
 
     /// Who counts as alive although it is not heard.
-    pub(super) fn alive(&self, view: &View) -> Heard {
+    pub(in crate::run) fn alive(&self, view: &View) -> Heard {
         let counts = |(node, peer): &(&String, &Peer)| match peer.verdict {
             Verdict::Alive(_) => !peer.ways.is_empty(),
             Verdict::Unproven => !peer.ways.is_empty() && view.announced.contains_key(*node),
