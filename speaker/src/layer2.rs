@@ -72,6 +72,9 @@ pub struct Desired {
     /// Addresses of which nobody is known to have held them: whether somebody else has them is found
     /// out, and told, where this node answers for them or would like to. They are announced after that.
     pub probed: BTreeMap<IpAddr, Interfaces>,
+    /// Those of them that are answered for on every interface that is named, also where several are on
+    /// one segment.
+    pub named: BTreeSet<IpAddr>,
     /// Addresses that another node is to take: what was owned is answered for until it has, or for
     /// as long as a hand-over may take.
     pub offered: BTreeSet<IpAddr>,

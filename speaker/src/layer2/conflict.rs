@@ -100,6 +100,8 @@ enum Step {
     Asked {
         /// Until then.
         until: Instant,
+        /// It has been waited for longer already, after a stall.
+        is_last: bool,
     },
     /// It is taken, and asked for again.
     Taken {
@@ -196,11 +198,19 @@ impl Conflicts {
             // On another interface somebody else may have it.
             let is_more = !links.is_subset(&contest.links);
             contest.links = links;
+            let contest_links = &contest.links;
+            contest.seen.retain(|link, _| contest_links.contains(link));
+            // Who has it where it cannot be used any more is in nobody's way.
+            let is_less = matches!(contest.step, Step::Taken { .. })
+                && contest
+                    .found
+                    .as_ref()
+                    .is_some_and(|found| found.keys().any(|link| !contest_links.contains(link)));
             match contest.step {
                 // Once is enough.
                 Step::Free => {}
                 _ if contest.links.is_empty() => self.go(address, Step::Idle),
-                _ if is_more => self.go(address, Step::Queued),
+                _ if is_more || is_less => self.go(address, Step::Queued),
                 Step::Idle | Step::Queued | Step::Asked { .. } | Step::Taken { .. } => {}
             }
         }
@@ -227,6 +237,17 @@ impl Conflicts {
             return;
         };
         match contest.step {
+            // What has been answered meanwhile may still lie unread.
+            Step::Asked { until, is_last } if !is_last && now > until + LOT => {
+                let until = self.end_of_lot(now);
+                self.go(
+                    address,
+                    Step::Asked {
+                        until,
+                        is_last: true,
+                    },
+                );
+            }
             Step::Asked { .. } => {
                 let others = contest.seen.clone();
                 let step = match others.is_empty() {
@@ -253,7 +274,8 @@ impl Conflicts {
             self.outputs.push_back(Output::Probe { link, address });
             self.pace.spend(now, 1);
         }
-        self.go(address, Step::Asked { until });
+        let is_last = false;
+        self.go(address, Step::Asked { until, is_last });
     }
 
     fn note(&mut self, address: IpAddr, others: Others) {
@@ -276,7 +298,7 @@ impl Conflicts {
                 contest.seen.clear();
                 self.queue.insert((Reverse(contest.wanted), address));
             }
-            Step::Asked { until: at } | Step::Taken { again: at } => {
+            Step::Asked { until: at, .. } | Step::Taken { again: at } => {
                 self.due.insert((at, address));
             }
             Step::Idle | Step::Free => {}
@@ -289,7 +311,7 @@ impl Conflicts {
         };
         match contest.step {
             Step::Queued => drop(self.queue.remove(&(Reverse(contest.wanted), address))),
-            Step::Asked { until: at } | Step::Taken { again: at } => {
+            Step::Asked { until: at, .. } | Step::Taken { again: at } => {
                 self.due.remove(&(at, address));
             }
             Step::Idle | Step::Free => {}

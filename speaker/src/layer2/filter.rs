@@ -4,6 +4,7 @@
 //! passes is parsed and judged again by the machines; this only keeps the rest of the segment's
 //! traffic from costing anything.
 
+use crate::layer2::LinkIndex;
 use crate::layer2::heartbeat::{GROUP, PORT};
 
 /// One instruction (`struct sock_filter`).
@@ -20,13 +21,14 @@ pub struct Instruction {
 }
 
 /// ARP requests and replies.
-pub fn arp() -> Vec<Instruction> {
-    conjunction(&[Test::ForUs, Test::Clear(20, 0xfffc)])
+pub fn arp(link: LinkIndex) -> Vec<Instruction> {
+    conjunction(&[Test::On(link), Test::ForUs, Test::Clear(20, 0xfffc)])
 }
 
 /// Neighbour solicitations that came through no router.
-pub fn solicitations() -> Vec<Instruction> {
+pub fn solicitations(link: LinkIndex) -> Vec<Instruction> {
     conjunction(&[
+        Test::On(link),
         Test::ForUs,
         Test::Byte(20, 58),
         Test::Byte(21, 255),
@@ -35,8 +37,9 @@ pub fn solicitations() -> Vec<Instruction> {
 }
 
 /// Neighbour advertisements that came through no router.
-pub fn advertisements() -> Vec<Instruction> {
+pub fn advertisements(link: LinkIndex) -> Vec<Instruction> {
     conjunction(&[
+        Test::On(link),
         Test::ForUs,
         Test::Byte(20, 58),
         Test::Byte(21, 255),
@@ -45,8 +48,9 @@ pub fn advertisements() -> Vec<Instruction> {
 }
 
 /// Heartbeats: UDP, no options, no fragment, to our group and port.
-pub fn heartbeats() -> Vec<Instruction> {
+pub fn heartbeats(link: LinkIndex) -> Vec<Instruction> {
     conjunction(&[
+        Test::On(link),
         Test::ForUs,
         Test::Byte(14, 0x45),
         Test::Clear(20, 0x3fff),
@@ -66,6 +70,8 @@ enum Test {
     Word(u32, u32),
     /// None of these bits is set in the two bytes at an offset.
     Clear(u32, u16),
+    /// It came in on this interface: a socket bound to it also gets what is a VLAN's on top of it.
+    On(LinkIndex),
     /// To this host, to all or to a group: not to somebody else, not to another VLAN (the kernel
     /// marks both as another host's), and not sent by us.
     ForUs,
@@ -79,6 +85,7 @@ fn conjunction(tests: &[Test]) -> Vec<Instruction> {
             Test::Half(at, value) => (LOAD_HALF, at, EQUAL, value.into(), true),
             Test::Word(at, value) => (LOAD_WORD, at, EQUAL, value, true),
             Test::Clear(at, bits) => (LOAD_HALF, at, ANY_BIT, bits.into(), false),
+            Test::On(link) => (LOAD_WORD, INTERFACE, EQUAL, link.0, true),
             Test::ForUs => (LOAD_BYTE, PACKET_TYPE, GREATER, HIGHEST_FOR_US, false),
         };
         // Over the tests that are left, and over "all of it".
@@ -109,6 +116,9 @@ const GREATER: u16 = 0x25;
 const ANY_BIT: u16 = 0x45;
 const RETURN: u16 = 0x06;
 
+/// Where the number of the interface is found (`SKF_AD_OFF + SKF_AD_IFINDEX`).
+const INTERFACE: u32 = 0xffff_f008;
+
 /// Where the type of the packet is found (`SKF_AD_OFF + SKF_AD_PKTTYPE`).
 const PACKET_TYPE: u32 = 0xffff_f004;
 
@@ -126,6 +136,7 @@ mod tests {
     use crate::wire::ndisc::{self, Solicitation};
 
     const MAC: Mac = Mac([2, 0, 0, 0, 0, 1]);
+    const LINK: LinkIndex = LinkIndex(7);
     const BROADCAST: u8 = 1;
     const OTHER_HOST: u8 = 3;
     const OUTGOING: u8 = 4;
@@ -154,6 +165,7 @@ mod tests {
                 LOAD_BYTE if value == PACKET_TYPE => Some(packet_type.into()),
                 LOAD_BYTE => load(value, 1),
                 LOAD_HALF => load(value, 2),
+                LOAD_WORD if value == INTERFACE => Some(LINK.0),
                 LOAD_WORD => load(value, 4),
                 RETURN => return value != 0,
                 jump => {
@@ -192,9 +204,10 @@ mod tests {
         let [request, reply] = arp::announcements([10, 0, 0, 1].into(), MAC);
         let beat = heartbeat::frame(b"beat", MAC, None, None);
         let advertisement = ndisc::announcement([0xfd00, 0, 0, 0, 0, 0, 0, 1].into(), MAC);
-        let arp_of_both = arp();
+        let arp_of_both = arp(LINK);
         let kinds = [request, solicitation(), advertisement, beat];
-        let programs = [arp(), solicitations(), advertisements(), heartbeats()];
+        let programs =
+            [arp, solicitations, advertisements, heartbeats].map(|program| program(LINK));
         for (kind, frame) in kinds.iter().enumerate() {
             for (number, program) in programs.iter().enumerate() {
                 assert_eq!(passes(program, frame, BROADCAST), kind == number);
@@ -202,6 +215,8 @@ mod tests {
                 assert!(!passes(program, frame, OUTGOING));
             }
         }
+        let strange = arp(LinkIndex(8));
+        assert!(!passes(&strange, &reply, BROADCAST), "of a VLAN");
         assert!(passes(&arp_of_both, &reply, BROADCAST));
         let mut reverse = reply;
         reverse[21] = 4;
@@ -214,8 +229,8 @@ mod tests {
         for (at, byte) in [(14, 0x46), (20, 0x20), (21, 1), (23, 6), (33, 253), (37, 0)] {
             let mut other = frame.clone();
             other[at] = byte;
-            assert!(!passes(&heartbeats(), &other, BROADCAST), "byte {at}");
+            assert!(!passes(&heartbeats(LINK), &other, BROADCAST), "byte {at}");
         }
-        assert!(!passes(&heartbeats(), &frame[..30], BROADCAST));
+        assert!(!passes(&heartbeats(LINK), &frame[..30], BROADCAST));
     }
 }

@@ -101,10 +101,10 @@ impl Port {
                 source,
             })
         };
-        let arp = open(ethernet::ARP, &filter::arp())?;
-        let solicitations = open(ethernet::IPV6, &filter::solicitations())?;
-        let advertisements = open(ethernet::IPV6, &filter::advertisements())?;
-        let heartbeats = open(ethernet::IPV4, &filter::heartbeats())?;
+        let arp = open(ethernet::ARP, &filter::arp(link))?;
+        let solicitations = open(ethernet::IPV6, &filter::solicitations(link))?;
+        let advertisements = open(ethernet::IPV6, &filter::advertisements(link))?;
+        let heartbeats = open(ethernet::IPV4, &filter::heartbeats(link))?;
         let all_nodes = Mac::of_ipv6_group(ndisc::ALL_NODES);
         for (socket, group) in [
             (&heartbeats, Mac::of_ipv4_group(GROUP)),

@@ -462,6 +462,7 @@ impl Station {
             if attachment.note_usable() {
                 let lost = liveness::Input::LinkLost { link: *index };
                 self.liveness.handle(now, lost);
+                self.siblings.lose(*index);
             }
             let name = &attachment.link.name;
             let mut offered = self.offers.iter().filter(|(address, offer)| {
@@ -555,8 +556,13 @@ impl Station {
             return self.note_rival(now, link, address, mac);
         }
         match responder::respond(frame, attachment.link.mac, &attachment.owned) {
-            Verdict::Reply { address, .. } if self.leaves_to_sibling(link, address) => {
+            // Who asks this interface alone knows of no other.
+            Verdict::Reply { address, .. }
+                if !frame.starts_with(&attachment.link.mac.0)
+                    && self.leaves_to_sibling(link, address) =>
+            {
                 let reason = Reason::Sibling(address);
+                self.tally.keep_silent(reason);
                 self.outputs.push_back(Output::Silent { link, reason });
             }
             Verdict::Reply { address, frame } => {
@@ -636,7 +642,6 @@ impl Station {
     }
 
     fn beat(&mut self, now: Instant) {
-        self.part_siblings(now);
         let due: Vec<LinkIndex> = self
             .links
             .iter()
@@ -646,6 +651,7 @@ impl Station {
         for link in due {
             let attachment = self.links.get_mut(&link);
             let news = attachment.map(Attachment::retell).unwrap_or_default();
+            self.beat_siblings(now, link);
             self.send(link, None, news.into());
             let pause = self.voice.pause(self.liveness.interval(link));
             if let Some(attachment) = self.links.get_mut(&link) {

@@ -81,6 +81,8 @@ pub enum Layer2 {
 pub struct Holding {
     /// Where this node answers.
     pub interfaces: Interfaces,
+    /// The advertisements name interfaces.
+    pub is_named: bool,
     /// Interfaces that an advertisement names and that this node cannot use.
     pub missing: BTreeSet<String>,
     /// The interfaces in use on which it is this node's.
@@ -392,6 +394,7 @@ impl Ballot<'_> {
         let others = self.world.others_with(self.address);
         let holding = Holding {
             cause: known.unwrap_or(outcome.cause),
+            is_named: interfaces != Interfaces::All,
             missing,
             interfaces: match is_everywhere {
                 true => interfaces,
@@ -504,9 +507,7 @@ impl Ballot<'_> {
     {
         // Where somebody delivers, who does not is left out, and of others only those count that are
         // known to: who is not heard may not know that there is something to be taken.
-        let mut delivering = all().filter(|candidate| candidate.delivers == Some(true));
-        let is_to_move =
-            delivering.any(|candidate| !candidate.is_waiting) && all().any(Candidate::is_failing);
+        let is_to_move = is_to_move(&all);
         let may_take =
             move |candidate: &&Candidate<'_>| !is_to_move || candidate.delivers == Some(true);
         let holders = holders.filter(|candidate| !(is_to_move && candidate.is_failing()));
@@ -694,6 +695,15 @@ struct Candidate<'n> {
     is_waiting: bool,
     /// What arrives there is delivered; `None`: it is not known.
     delivers: Option<bool>,
+}
+
+/// Whether those that do not deliver are to leave it to one that does.
+fn is_to_move<'c, 'n: 'c, I>(all: impl Fn() -> I) -> bool
+where
+    I: Iterator<Item = &'c Candidate<'n>>,
+{
+    let mut delivering = all().filter(|candidate| candidate.delivers == Some(true));
+    delivering.any(|candidate| !candidate.is_waiting) && all().any(Candidate::is_failing)
 }
 
 impl Candidate<'_> {

@@ -185,6 +185,7 @@ mod of_plans {
 
     fn held(interfaces: Interfaces, missing: &[&str]) -> Layer2 {
         Layer2::Held(Holding {
+            is_named: interfaces != Interfaces::All,
             interfaces,
             missing: missing.iter().map(|name| (*name).to_owned()).collect(),
             on: BTreeSet::new(),
@@ -322,6 +323,7 @@ mod of_plans {
         let holding = |mac: Option<&str>| {
             let others = mac.map(|mac| ("eth0".to_owned(), mac.to_owned()));
             Holding {
+                is_named: false,
                 interfaces: Interfaces::All,
                 missing: BTreeSet::new(),
                 on: BTreeSet::new(),

@@ -181,9 +181,14 @@ impl BlockedLink {
             let old = before.get(address).map_or(&[][..], Vec::as_slice);
             let new = self.claims.get(address).map_or(&[][..], Vec::as_slice);
             if old != new && !told.contains_key(address) {
-                let heard = world.claims_at(*address).iter();
-                let heard = heard.filter(|claim| !old.contains(claim));
-                told.insert(*address, heard.cloned().collect());
+                let mut heard = world.claims_at(*address).to_vec();
+                // One for each: who has come to be heard meanwhile says the same.
+                for claim in old {
+                    if let Some(at) = heard.iter().position(|heard| heard == claim) {
+                        heard.remove(at);
+                    }
+                }
+                told.insert(*address, heard);
             }
             if let Some(all) = told.get_mut(address) {
                 all.extend(new.iter().cloned());

@@ -45,6 +45,13 @@ struct Trace {
     seen: Option<Instant>,
 }
 
+impl Trace {
+    fn lasts(&self, now: Instant) -> bool {
+        let seen = self.seen;
+        self.is_claimed || seen.is_some_and(|at| now.duration_since(at) < OVER)
+    }
+}
+
 /// A rival that was not there before.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Rival {
@@ -59,20 +66,23 @@ impl Rivals {
         if is_held {
             self.held.entry(address).or_insert(now);
         } else if self.held.remove(&address).is_some() {
-            self.known.retain(|(of, _), _| *of != address);
+            let gone = self.of(address).map(|(key, _)| key.clone());
+            for key in gone.collect::<Vec<_>>() {
+                self.known.remove(&key);
+            }
         }
     }
 
     /// These nodes say, each on an interface, that they hold the address.
     fn claim(&mut self, now: Instant, address: IpAddr, claims: &[(&str, &str)]) -> Vec<Rival> {
-        for ((of, who), trace) in &mut self.known {
-            if let Who::Node(node) = who
-                && *of == address
-            {
+        let all = (address, LOWEST)..;
+        let known = self.known.range_mut(all);
+        for ((_, who), trace) in known.take_while(|((of, _), _)| *of == address) {
+            if let Who::Node(node) = who {
                 trace.is_claimed = claims.iter().any(|(name, _)| name == node);
             }
         }
-        self.forget(now);
+        self.forget_at(now, address);
         let mut new = Vec::new();
         for (node, interface) in claims {
             let rival = Rival {
@@ -94,7 +104,7 @@ impl Rivals {
 
     /// A frame says that the address is somebody else's.
     fn see(&mut self, now: Instant, rival: Rival) -> Option<Rival> {
-        self.forget(now);
+        self.forget_at(now, rival.address);
         let key = (rival.address, rival.who.clone());
         if let Some(trace) = self.known.get_mut(&key) {
             trace.seen = Some(now);
@@ -123,10 +133,21 @@ impl Rivals {
 
     /// Those that neither claim it nor were seen for long are rivals no more.
     fn forget(&mut self, now: Instant) {
-        self.known.retain(|_, trace| {
-            let seen = trace.seen;
-            trace.is_claimed || seen.is_some_and(|at| now.duration_since(at) < OVER)
-        });
+        self.known.retain(|_, trace| trace.lasts(now));
+    }
+
+    /// The same, of one address.
+    fn forget_at(&mut self, now: Instant, address: IpAddr) {
+        let over = self.of(address).filter(|(_, trace)| !trace.lasts(now));
+        for key in over.map(|(key, _)| key.clone()).collect::<Vec<_>>() {
+            self.known.remove(&key);
+        }
+    }
+
+    /// Who else holds an address.
+    fn of(&self, address: IpAddr) -> impl Iterator<Item = (&(IpAddr, Who), &Trace)> {
+        let all = self.known.range((address, LOWEST)..);
+        all.take_while(move |((of, _), _)| *of == address)
     }
 
     /// The addresses that somebody else holds, too.
@@ -134,6 +155,9 @@ impl Rivals {
         self.known.keys().map(|(address, _)| *address)
     }
 }
+
+/// Nobody sorts before it.
+const LOWEST: Who = Who::Node(String::new());
 
 impl Rival {
     fn of(seen: layer2::Rival) -> Self {
@@ -169,6 +193,7 @@ impl Rival {
 impl Speaker {
     /// Notes who holds one of these addresses beside this node, before it is decided who yields.
     pub(super) fn note_rivals(&mut self, now: Instant, touched: impl Iterator<Item = IpAddr>) {
+        self.rivals.forget(now);
         let known: Vec<IpAddr> = self.rivals.addresses().collect();
         let mut new = Vec::new();
         for address in touched.chain(known) {

@@ -89,6 +89,7 @@ pub(super) fn layer2_desired<'a>(
     addresses: impl Iterator<Item = (&'a IpAddr, &'a AddressPlan)>,
 ) -> layer2::Desired {
     let (mut owned, mut probed) = (BTreeMap::new(), BTreeMap::new());
+    let mut named = BTreeSet::new();
     for (address, plan) in addresses {
         let (plan::Layer2::Held(holding) | plan::Layer2::Withheld { holding, .. }) = &plan.layer2
         else {
@@ -96,6 +97,9 @@ pub(super) fn layer2_desired<'a>(
         };
         if plan.layer2.is_held() {
             owned.insert(*address, interfaces(&holding.interfaces));
+            if holding.is_named {
+                named.insert(*address);
+            }
         }
         if world.is_new(*address) {
             probed.insert(*address, interfaces(&holding.interfaces));
@@ -105,6 +109,7 @@ pub(super) fn layer2_desired<'a>(
     let offered = all.filter(|(_, plan)| plan.layer2.has_another_holder());
     layer2::Desired {
         owned,
+        named,
         probed,
         offered: offered.map(|(address, _)| *address).collect(),
         remembered: world.remembered().clone(),

@@ -10,32 +10,44 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use super::{Attachment, Station};
-use crate::layer2::{Interfaces, LinkIndex};
+use crate::layer2::LinkIndex;
+use crate::layer2::announcer;
 
 /// Where this node has heard itself.
 #[derive(Debug, Default)]
 pub(super) struct Siblings {
-    /// On the first what was sent on the second: until when that counts.
-    heard: BTreeMap<(LinkIndex, LinkIndex), Instant>,
+    /// On the first what was sent on the second: how much has been sent there since.
+    heard: BTreeMap<(LinkIndex, LinkIndex), u8>,
 }
 
 impl Siblings {
     /// On one interface was heard what was just sent on another; true if that is news.
-    pub(super) fn note(&mut self, on: LinkIndex, from: LinkIndex, until: Instant) -> bool {
-        self.heard.insert((on, from), until).is_none()
+    pub(super) fn note(&mut self, on: LinkIndex, from: LinkIndex) -> bool {
+        self.heard.insert((on, from), 0).is_none()
     }
 
-    /// What has not been heard again counts no more; true if there is any.
-    pub(super) fn expire(&mut self, now: Instant) -> bool {
+    /// A heartbeat goes out: where too many were not heard the interface is heard no more; true if that
+    /// is news. Counted and not timed, so that a stall parts nobody.
+    pub(super) fn beat(&mut self, from: LinkIndex) -> bool {
         let before = self.heard.len();
-        self.heard.retain(|_, until| *until > now);
+        self.heard.retain(|(_, of), missed| {
+            *missed = missed.saturating_add(u8::from(*of == from));
+            *missed <= MISSED
+        });
         self.heard.len() < before
     }
 
-    /// The others of which something is heard on an interface.
+    /// An interface is no more, or its carrier.
+    pub(super) fn lose(&mut self, link: LinkIndex) {
+        self.heard
+            .retain(|(on, from), _| *on != link && *from != link);
+    }
+
+    /// The others that hear an interface and are heard on it.
     fn of(&self, link: LinkIndex) -> impl Iterator<Item = LinkIndex> {
         let all = (link, LinkIndex(0))..=(link, LinkIndex(u32::MAX));
-        self.heard.range(all).map(|((_, from), _)| *from)
+        let heard = self.heard.range(all).map(|((_, from), _)| *from);
+        heard.filter(move |other| self.heard.contains_key(&(*other, link)))
     }
 }
 
@@ -43,27 +55,33 @@ impl Station {
     /// This node hears itself.
     pub(super) fn note_own(&mut self, now: Instant, link: LinkIndex, from: &str, sequence: u64) {
         // What was said long ago is a recording.
-        if self.voice.has_said_lately(sequence)
-            && let Some((other, _)) = self.links.iter().find(|(_, to)| to.link.name == from)
-            && *other != link
+        let is_fresh = self.voice.has_said_lately(sequence);
+        let other = self.links.iter().find(|(_, to)| to.link.name == from);
+        let other = other
+            .map(|(other, _)| *other)
+            .filter(|other| *other != link);
+        if let Some(other) = other.filter(|_| is_fresh)
+            && self.siblings.note(link, other)
         {
-            let until = now + self.liveness.interval(*other).saturating_mul(MISSED);
-            if self.siblings.note(link, *other, until) {
-                self.apply(now);
+            self.apply(now);
+            // What the one that falls silent has said is to be put right by the other.
+            for link in [link, other] {
+                self.announcer
+                    .handle(now, announcer::Input::Refresh { link });
             }
         }
     }
 
-    /// Where nothing is heard any more of another interface, it is not waited for.
-    pub(super) fn part_siblings(&mut self, now: Instant) {
-        if self.siblings.expire(now) {
+    /// A heartbeat goes out on an interface.
+    pub(super) fn beat_siblings(&mut self, now: Instant, link: LinkIndex) {
+        if self.siblings.beat(link) {
             self.apply(now);
         }
     }
 
     /// Whether another interface of this node on the same segment answers for the address.
     pub(super) fn leaves_to_sibling(&self, link: LinkIndex, address: IpAddr) -> bool {
-        let is_named = matches!(self.desired.owned.get(&address), Some(Interfaces::Only(_)));
+        let is_named = self.desired.named.contains(&address);
         let Some(attachment) = self.links.get(&link).filter(|_| !is_named) else {
             return false;
         };
@@ -87,5 +105,5 @@ fn fitness(
     (subnets.any(|net| net.contains(&address)), Reverse(link))
 }
 
-/// After so many intervals without one another interface is heard no more.
-const MISSED: u32 = 4;
+/// After so many heartbeats that were not heard an interface is heard no more.
+const MISSED: u8 = 4;

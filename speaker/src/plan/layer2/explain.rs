@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use ferrolb_crds::model::{Node, ServiceKey};
 use ferrolb_crds::rank;
 
-use super::{Asking, Ballot, Candidate, Layer2, why_down};
+use super::{Asking, Ballot, Candidate, Layer2, is_to_move, why_down};
 use crate::plan::eligibility::{Claim, Reason};
 use crate::world::{Cause, Segment, Standing, World};
 
@@ -82,7 +82,10 @@ pub fn explain(world: &World, address: IpAddr) -> Option<Explanation> {
     let places = ballot.places(&known);
     let explained = everybody(world, &known).into_iter().map(|node| {
         let candidacy = Candidacy {
-            refused: refusals(world, &known, &askings, &node),
+            refused: match ballot.is_to_leave_it(&known, &node) {
+                true => BTreeSet::from([Reason::NotDelivering]),
+                false => refusals(world, &known, &askings, &node),
+            },
             presence: ballot.presence(&node),
             place: places.get(node.name.as_str()).copied(),
             preference: ballot.weight(&node),
@@ -161,10 +164,21 @@ impl Ballot<'_> {
     /// The order of those that could take the address if nobody held it.
     fn places<'n>(&'n self, nodes: &'n [Cow<'n, Node>]) -> BTreeMap<&'n str, usize> {
         let all = nodes.iter().filter_map(|node| self.candidate(node));
-        let candidates: Vec<Candidate<'n>> = all.filter(|it| !it.is_waiting).collect();
+        let mut candidates: Vec<Candidate<'n>> = all.filter(|it| !it.is_waiting).collect();
+        if is_to_move(|| candidates.iter()) {
+            candidates.retain(|it| it.delivers == Some(true));
+        }
         let keyed = candidates.iter().map(|it| (it.name, it.key()));
         let order = rank::order(self.address, keyed);
         order.into_iter().zip(1..).collect()
+    }
+
+    /// What arrives there is not delivered, and another node delivers.
+    fn is_to_leave_it(&self, nodes: &[Cow<'_, Node>], node: &Node) -> bool {
+        let all = nodes.iter().filter_map(|node| self.candidate(node));
+        let all: Vec<Candidate<'_>> = all.collect();
+        let mut own = all.iter().filter(|it| it.name == node.name);
+        own.any(Candidate::is_failing) && is_to_move(|| all.iter())
     }
 
     fn presence(&self, node: &Node) -> Presence {

@@ -196,9 +196,8 @@ impl Peers {
     /// Nothing is listened to, so that nobody can be missed.
     pub(in crate::run) fn pause(&mut self) -> Vec<News> {
         self.next_beat = None;
-        if self.is_waiting() {
-            self.beginning = Beginning::NotYet;
-        }
+        // Nothing is held meanwhile, and what the others hold is to be known before anything is taken.
+        self.beginning = Beginning::NotYet;
         let missed = std::mem::take(&mut self.missed).into_iter();
         let told = missed.filter(|(_, peer)| peer.told.is_some());
         told.map(|(node, _)| News::Over(node)).collect()
