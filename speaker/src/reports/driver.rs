@@ -528,13 +528,21 @@ impl Driver {
                 self.note_refusal(task, code, &error);
             }
             Some(_) | None => {
-                let pause = self.backoff.next(&mut self.rng);
+                let pause = self.backoff.next(&mut self.rng).min(self.longest_pause());
                 self.quiet_until = Some(now + pause);
                 if !std::mem::replace(&mut self.is_silent, true) {
                     warn!(error, "reports not written to the API server, trying again");
                 }
                 self.again(task, now);
             }
+        }
+    }
+
+    /// Who is not heard is taken for dead when its sign does not change for three or four beats.
+    fn longest_pause(&self) -> Duration {
+        match self.ledger.is_beating() {
+            true => BEATING,
+            false => REFUSED,
         }
     }
 
@@ -549,6 +557,7 @@ impl Driver {
                 self.ledger.lose(&Key::Configuration, &name);
             }
             Task::Sign { .. } => {
+                let later = later.min(Instant::now() + self.longest_pause());
                 self.complain(Sort::Configuration, "it is refused", error);
                 self.ledger.put_off(Key::Configuration, later);
             }
@@ -639,6 +648,9 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from
 
 /// How long to wait before what was refused is tried again.
 const REFUSED: Duration = Duration::from_secs(60);
+
+/// The longest pause while others go by what is written.
+const BEATING: Duration = Duration::from_secs(5);
 
 /// Least time between two writes about one session, or about the configuration.
 const SESSION_PAUSE: Duration = Duration::from_secs(2);

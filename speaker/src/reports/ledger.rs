@@ -154,6 +154,11 @@ impl Ledger {
         self.dirty.insert(Key::Configuration);
     }
 
+    /// Others go by the sign to know that this node lives.
+    pub fn is_beating(&self) -> bool {
+        self.sign.as_ref().is_some_and(|sign| sign.beat.is_some())
+    }
+
     /// What the object of a key is to carry from the beginning.
     pub fn sign_of(&self, key: &Key) -> Option<&Sign> {
         self.sign.as_ref().filter(|_| *key == Key::Configuration)
