@@ -13,6 +13,7 @@ use super::*;
 
 #[cfg(test)]
 mod blocked;
+mod scale;
 use crate::layer2::station::{Input, Link, Output, Station};
 use crate::layer2::{Desired, LinkIndex, Report, Settings};
 use crate::wire::arp::{Operation, Packet};
@@ -21,6 +22,9 @@ use crate::world::Delivery;
 
 /// Virtual addresses that the nodes share out among themselves.
 const ADDRESSES: u32 = 5;
+
+/// Nodes that hints name.
+const HINTED: u32 = 211;
 
 const LINK: LinkIndex = LinkIndex(2);
 const PEER: Mac = Mac([2, 0, 0, 0, 0, 0x0b]);
@@ -70,6 +74,8 @@ struct Segment {
     hosts: Vec<Host>,
     rng: fastrand::Rng,
     loss: f64,
+    /// How many are shared out.
+    addresses: u32,
     /// Frames on their way: when, in which order sent, to whom.
     wire: BTreeMap<(Instant, u64), (usize, Vec<u8>)>,
     deadlines: BTreeSet<(Instant, usize)>,
@@ -82,8 +88,12 @@ struct Segment {
 }
 
 impl Segment {
-    #[expect(clippy::disallowed_methods, reason = "where virtual time begins")]
     fn new(count: usize, loss: f64, seed: u64) -> Self {
+        Self::sized(count, ADDRESSES, loss, seed)
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "where virtual time begins")]
+    fn sized(count: usize, addresses: u32, loss: f64, seed: u64) -> Self {
         let start = Instant::now();
         let mut segment = Self {
             start,
@@ -91,6 +101,7 @@ impl Segment {
             hosts: Vec::new(),
             rng: fastrand::Rng::with_seed(seed),
             loss,
+            addresses,
             wire: BTreeMap::new(),
             deadlines: BTreeSet::new(),
             sent: 0,
@@ -121,7 +132,7 @@ impl Segment {
         station.handle(self.now, Input::Links(BTreeMap::from([(LINK, eth0)])));
         let mut host = Host {
             station,
-            world: world(&name(n)),
+            world: world_of(&name(n), self.addresses),
             plan: Plan::default(),
             mac,
             is_alive: true,
@@ -299,7 +310,7 @@ impl Segment {
 
     /// Who answers for each address, by number.
     fn holders(&mut self) -> Vec<Vec<usize>> {
-        (0..ADDRESSES).map(|n| self.answering(n)).collect()
+        (0..self.addresses).map(|n| self.answering(n)).collect()
     }
 
     fn pause(&mut self, n: usize, time: Duration) {
@@ -342,7 +353,7 @@ impl Segment {
     }
 
     fn exactly_one_answers_for_each_address(&mut self) {
-        for n in 0..ADDRESSES {
+        for n in 0..self.addresses {
             let answering = self.answering(n);
             assert_eq!(answering.len(), 1, "{} by {answering:?}", address(n));
         }
@@ -383,11 +394,8 @@ impl Host {
         }));
         touched.extend(self.world.take_claims(claims));
         touched.extend(self.world.find(self.station.take_findings()));
-        touched.extend(
-            (0..ADDRESSES)
-                .map(address)
-                .filter(|at| !self.plan.addresses.contains_key(at)),
-        );
+        let is_new = |at: &IpAddr| !self.plan.addresses.contains_key(at);
+        touched.extend(self.world.addresses().filter(is_new));
         for address in touched {
             let plan = plan::plan_address(&self.world, address).unwrap();
             self.world.note_decision(address, plan.layer2.decision());
@@ -415,6 +423,10 @@ impl Host {
 
 /// A world with the addresses in it, each that of a Service, and all of them announced by every node.
 pub(super) fn world(node: &str) -> World {
+    world_of(node, ADDRESSES)
+}
+
+fn world_of(node: &str, addresses: u32) -> World {
     let mut world = World::new(Identity {
         node: node.to_owned(),
         ..Identity::default()
@@ -442,7 +454,7 @@ pub(super) fn world(node: &str) -> World {
     let advertisements = &mut config.l2_advertisements;
     advertisements.insert("all".to_owned(), advertisement);
     let _ = world.apply(Change::Config(Arc::new(config)));
-    for n in 0..ADDRESSES {
+    for n in 0..addresses {
         let key = ServiceKey::new("default", format!("web-{n}"));
         let service = Service {
             key: key.clone(),
@@ -466,7 +478,7 @@ pub(super) fn world(node: &str) -> World {
                 _ => Hints::parse(&format!(
                     "{}={}",
                     address(n),
-                    name(usize::try_from(n % 7).unwrap())
+                    name(usize::try_from(n % HINTED).unwrap())
                 )),
             },
         };

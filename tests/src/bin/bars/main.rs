@@ -3,7 +3,7 @@
 //! `make bars` builds the programs as they are released and says where they are.
 //!
 //! `bars` measures everything; `bars NAME…` only those named, and leaves the rows of the others: allocator, plan, bgp, layer2, leaving,
-//! recorder, rest, hostile, demo, sizes, routes, assignments, stages, kills. `BARS_RUNS=N` takes N in place of what a measure
+//! recorder, rest, hostile, simulation, demo, sizes, routes, assignments, stages, kills. `BARS_RUNS=N` takes N in place of what a measure
 //! repeats for its promise, and the row says so.
 #![expect(clippy::print_stdout, reason = "tells what it is doing")]
 #![expect(clippy::disallowed_methods, reason = "measures time and writes a file")]
@@ -24,7 +24,7 @@ use ferrolb_tests::lab::Lab;
 use ferrolb_tests::objects::{bgp, peer, pool, service};
 use ferrolb_tests::peer::Neighbour;
 use ferrolb_tests::peer::bird::{self, Bird};
-use ferrolb_tests::process::output;
+use ferrolb_tests::process::{output, words};
 use ferrolb_tests::{capture, netns, patience, programs};
 
 const SERVICES: usize = 10_000;
@@ -57,7 +57,7 @@ fn run() -> Result<()> {
     let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|word| word == name);
     let mut missed = 0;
     let mut rows_of: BTreeMap<&str, Vec<String>> = BTreeMap::new();
-    let measures: [(&str, Measure); 14] = [
+    let measures: [(&str, Measure); 15] = [
         ("allocator", allocator),
         ("plan", plan),
         ("bgp", announcing),
@@ -66,6 +66,7 @@ fn run() -> Result<()> {
         ("recorder", segment::recorded),
         ("rest", segment::at_rest),
         ("hostile", hostile::heartbeats),
+        ("simulation", simulation),
         ("demo", fresh_clone),
         ("sizes", scale::sizes),
         ("routes", scale::routes),
@@ -130,6 +131,36 @@ fn allocator() -> Result<Vec<Figure>> {
         .collect();
     ensure!(!figures.is_empty(), "the bench printed nothing: {text}");
     Ok(figures)
+}
+
+/// Random events on virtual segments: nodes, addresses and seeds of each.
+fn simulation() -> Result<Vec<Figure>> {
+    let sizes = [(20, 200, repeated(1_000)), (200, 10_000, 1)];
+    let figures = sizes.map(|(nodes, addresses, seeds)| {
+        let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        command.args(["test", "--quiet", "--locked", "--workspace", "--lib", "--"]);
+        command.args(["--nocapture", "i6_events_at_random"]);
+        command.env("FERROLB_SIMULATION", format!("{nodes} {addresses} {seeds}"));
+        let text = words(command.current_dir(programs::workspace()))?;
+        let told = text
+            .lines()
+            .find_map(|line| line.strip_prefix("simulated "));
+        let told = told.with_context(|| format!("the simulation failed: {text}"))?;
+        let (what, measured) = told.split_once(": ").context("a figure")?;
+        let mut numbers = measured
+            .split(' ')
+            .filter_map(|word| word.parse::<u64>().ok());
+        let (took, allowed) = (numbers.next(), numbers.next());
+        Ok(Figure {
+            what: format!("simulation, {what}, loss of 1 to 5 %"),
+            measured: measured.to_owned(),
+            bar: "one holder each within master-down + 300 ms, none moves without a cause",
+            is_held: took
+                .zip(allowed)
+                .is_some_and(|(took, allowed)| took <= allowed),
+        })
+    });
+    figures.into_iter().collect()
 }
 
 /// How often something is repeated: as often as promised, unless it is to be quick.
