@@ -135,7 +135,7 @@ fn allocator() -> Result<Vec<Figure>> {
 
 /// Random events on virtual segments: nodes, addresses and seeds of each.
 fn simulation() -> Result<Vec<Figure>> {
-    let sizes = [(20, 200, repeated(1_000)), (200, 10_000, 1)];
+    let sizes = [(20, 200, repeated(1_000)), (200, 1_000, 1)];
     let figures = sizes.map(|(nodes, addresses, seeds)| {
         let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         command.args(["test", "--quiet", "--locked", "--workspace", "--lib", "--"]);
