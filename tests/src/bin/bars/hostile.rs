@@ -161,6 +161,9 @@ impl Segment {
                     }
                 }
                 self.claims[from].extend(station.take_claims());
+                // As the driver does.
+                station.take_counts().for_each(drop);
+                drop(station.take_tally());
             }
             if frames.is_empty() {
                 return;

@@ -131,8 +131,16 @@ fn site(count: u8, addresses: usize) -> Result<Lab> {
         .ip("route add 10.64.0.0/16 dev eth0")?;
     lab.serve_echo(&[30053])?;
     lab.start_speakers()?;
-    patience::until("every address to have one holder", SOON, || {
-        held(&lab).is_ok_and(|held| held.values().map(Vec::len).sum::<usize>() == addresses)
+    // Many speakers read many Services at once, and asking all of them costs time that they need.
+    let limit = SOON + Duration::from_millis(u64::from(count) * addresses as u64 / 2);
+    patience::eventually("every address to have one holder", limit, || {
+        // Who is busy reading does not answer.
+        let held = held(&lab).unwrap_or_default();
+        if held.values().map(Vec::len).sum::<usize>() == addresses {
+            return Ok(Some(()));
+        }
+        patience::pause(limit / 100)?;
+        Ok(None)
     })?;
     settle()?;
     Ok(lab)
