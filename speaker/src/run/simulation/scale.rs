@@ -118,7 +118,6 @@ fn assert_caused(seed: u64, part: &BTreeSet<usize>, before: &[Vec<usize>], after
 }
 
 #[test]
-#[expect(clippy::print_stdout, reason = "what was found")]
 fn i6_events_at_random_end_with_one_holder_each_and_none_moves_without_a_cause() {
     let (nodes, addresses, seeds) = size();
     let mut found = Finding::default();
