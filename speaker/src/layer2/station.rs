@@ -437,6 +437,7 @@ impl Station {
             .handle(now, liveness::Input::LinkLost { link });
         self.drain(now);
         self.links.remove(&link);
+        self.siblings.lose(link);
         self.complaints.retain(|(where_, _)| *where_ != link);
         let addresses = BTreeSet::new();
         self.announcer

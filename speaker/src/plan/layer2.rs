@@ -710,9 +710,7 @@ impl Candidate<'_> {
     fn is_failing(&self) -> bool {
         self.delivers == Some(false)
     }
-}
 
-impl Candidate<'_> {
     fn key(&self) -> OrderKey {
         order_key(self.weight, self.is_hinted)
     }

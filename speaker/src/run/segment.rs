@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::future::pending;
-use std::io::{ErrorKind, Read};
+use std::io::{self, ErrorKind, Read};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -363,17 +363,21 @@ impl KeyFile {
 /// How often the file is looked at: well within the time that a former key is good.
 const KEY_FILE_EVERY: Duration = Duration::from_secs(10);
 
-/// More than any key; the rest of a larger file is not read.
-const LONGEST_KEY: u64 = 64 * 1024;
+/// More than any key or list; the rest of a larger file is not read.
+const LONGEST_FILE: u64 = 64 * 1024;
+
+/// What is in a file; no more of it than a key or a list can have.
+fn read(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    let file = std::fs::File::open(path)?;
+    file.take(LONGEST_FILE).read_to_string(&mut text)?;
+    Ok(text)
+}
 
 /// The key, without the white space that editors leave at the end.
 fn read_key(path: &Path) -> Result<Secret, String> {
     let because = |why: String| format!("heartbeat key file {}: {why}", path.display());
-    let file = std::fs::File::open(path).map_err(|error| because(error.to_string()))?;
-    let mut text = String::new();
-    file.take(LONGEST_KEY)
-        .read_to_string(&mut text)
-        .map_err(|error| because(error.to_string()))?;
+    let text = read(path).map_err(|error| because(error.to_string()))?;
     key_of(&text).ok_or_else(|| because("it is empty: put a key into it".to_owned()))
 }
 
@@ -381,22 +385,14 @@ fn read_key(path: &Path) -> Result<Secret, String> {
 /// changes nothing.
 fn read_exclusion(named: Option<&Path>) -> Exclusion {
     let path = named.unwrap_or_else(|| Path::new(EXCLUSION_FILE));
-    let text = match std::fs::File::open(path) {
-        Ok(file) => {
-            let mut text = String::new();
-            let read = file.take(LONGEST_LIST).read_to_string(&mut text);
-            read.map(|_| text)
-        }
-        Err(error) if named.is_none() && error.kind() == ErrorKind::NotFound => {
-            return Exclusion::default();
-        }
-        Err(error) => Err(error),
-    };
-    let because = match text {
+    let because = match read(path) {
         Ok(text) => match Exclusion::parse(&text) {
             Ok(exclusion) => return exclusion,
             Err(error) => error.to_string(),
         },
+        Err(error) if named.is_none() && error.kind() == ErrorKind::NotFound => {
+            return Exclusion::default();
+        }
         Err(error) => error.to_string(),
     };
     warn!(file = %path.display(), because, "list of excluded interfaces not used, the default is");
@@ -405,9 +401,6 @@ fn read_exclusion(named: Option<&Path>) -> Exclusion {
 
 /// Where MetalLB's manifests mount its list of excluded interfaces.
 const EXCLUSION_FILE: &str = "/etc/metallb/excludel2.yaml";
-
-/// More than any list; the rest of a larger file is not read.
-const LONGEST_LIST: u64 = 64 * 1024;
 
 /// The same key as a file with these octets has.
 fn secret_of(octets: &[u8]) -> Result<Secret, &'static str> {

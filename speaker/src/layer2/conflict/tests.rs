@@ -283,3 +283,31 @@ fn no_cache_learns_anything_from_a_probe() {
     assert_eq!(asked.destination, ndisc::solicited_node(six));
     assert_eq!(header.destination, Mac::of_ipv6_group(asked.destination));
 }
+
+#[test]
+fn what_was_answered_during_a_stall_is_read_before_it_is_judged() {
+    let mut bench = bench();
+    bench.want([address(1)], &[LINK]);
+    bench.run_to(milliseconds(1));
+    // The process wakes long after the question's end; the answer still lies in the socket.
+    bench.now += Duration::from_secs(1);
+    bench.conflicts.handle_timeout(bench.now);
+    bench.take();
+    assert_eq!(bench.others(1), None);
+    bench.see(LINK, address(1), STRANGER);
+    bench.run_to(milliseconds(1_200));
+    assert_eq!(bench.others(1), Some(vec![(LINK, STRANGER)]));
+}
+
+#[test]
+fn a_conflict_where_the_address_is_wanted_no_more_is_nobodys() {
+    let mut bench = bench();
+    bench.want([address(1)], &[LINK, OTHER_LINK]);
+    bench.run_to(milliseconds(100));
+    bench.see(OTHER_LINK, address(1), STRANGER);
+    bench.run_to(milliseconds(300));
+    assert_eq!(bench.others(1), Some(vec![(OTHER_LINK, STRANGER)]));
+    bench.want([address(1)], &[LINK]);
+    bench.run_to(milliseconds(600));
+    assert_eq!(bench.others(1), Some(vec![]));
+}

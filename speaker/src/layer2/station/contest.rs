@@ -103,12 +103,8 @@ impl Station {
         let Some((address, mac)) = conflict::sighting(frame) else {
             return false;
         };
-        let is_ours = || {
-            let mut own = self.links.values().map(|attachment| attachment.link.mac);
-            own.any(|own| own == mac)
-        };
         let is_speaker = || self.liveness.node_at(link, mac).is_some();
-        if !self.conflicts.is_about(address) || is_ours() || is_speaker() {
+        if !self.conflicts.is_about(address) || self.is_own(mac) || is_speaker() {
             return false;
         }
         let is_open = self.conflicts.found(address).is_none();

@@ -81,12 +81,16 @@ impl Station {
 
     /// Whether another interface of this node on the same segment answers for the address.
     pub(super) fn leaves_to_sibling(&self, link: LinkIndex, address: IpAddr) -> bool {
-        let is_named = self.desired.named.contains(&address);
-        let Some(attachment) = self.links.get(&link).filter(|_| !is_named) else {
+        // Nearly always there is none: nothing else is looked up for a packet then.
+        let mut siblings = self.siblings.of(link).peekable();
+        if siblings.peek().is_none() || self.desired.named.contains(&address) {
+            return false;
+        }
+        let Some(attachment) = self.links.get(&link) else {
             return false;
         };
         let own = fitness(link, attachment, address);
-        self.siblings.of(link).any(|other| {
+        siblings.any(|other| {
             let attachment = self.links.get(&other);
             let attachment = attachment.filter(|other| other.is_usable() && other.is_settled);
             attachment

@@ -48,11 +48,16 @@ impl Station {
         }
     }
 
+    /// Whether it is the hardware address of one of this node's interfaces.
+    pub(super) fn is_own(&self, mac: Mac) -> bool {
+        let mut own = self.links.values().map(|attachment| attachment.link.mac);
+        own.any(|own| own == mac)
+    }
+
     /// Another node that answers for an address is asked what it claims; and the caches are to be put
     /// right, unless the address was offered.
     pub(super) fn note_rival(&mut self, now: Instant, link: LinkIndex, address: IpAddr, mac: Mac) {
-        let mut own = self.links.values().map(|attachment| attachment.link.mac);
-        if own.any(|own| own == mac) {
+        if self.is_own(mac) {
             return;
         }
         // It was offered, and is taken.
