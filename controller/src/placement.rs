@@ -127,7 +127,7 @@ fn advertisements<'a>(
 
 /// How much the node is preferred; `None`: it may not hold the address.
 fn weight(advertisements: &[&L2Advertisement], node: &Node) -> Option<u32> {
-    if node.is_excluded() || node.network_unavailable {
+    if node.is_excluded() || node.network_unavailable || node.draining.is_some() {
         return None;
     }
     let selecting = advertisements.iter();

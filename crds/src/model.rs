@@ -19,7 +19,7 @@ pub use address::{AddressRange, Families, Family};
 pub use advertisement::{BgpAdvertisement, Community, L2Advertisement, PoolChoice, Preference};
 pub use endpoint::{Endpoint, EndpointSlice};
 pub use hints::Hints;
-pub use node::{Namespace, Node};
+pub use node::{DrainMark, Namespace, Node};
 pub use peer::{
     Asn, BfdProfile, HoldTime, Neighbor, Peer, PeerAsn, Port, RouterId, Secret, SecretRef,
 };

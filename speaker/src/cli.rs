@@ -13,7 +13,7 @@ use ferrolb_crds::{api, duration};
 use crate::delivery::Check;
 use crate::layer2::heartbeat::INTERVALS;
 use crate::run::{Cluster, Heartbeat, Origin, Settings};
-use crate::status::request::Demand;
+use crate::status::request::{Demand, DrainDemand};
 use crate::status::{Place, View};
 use crate::telemetry::Format;
 use crate::world::Identity;
@@ -38,6 +38,10 @@ pub enum Command {
     /// Give the layer-2 addresses of this node to the nodes that are first in rank for them: nothing
     /// else moves addresses for balance.
     Rebalance(RebalanceArguments),
+    /// Give all traffic of this node away: addresses go to other nodes, routes become the last resort
+    /// and are withdrawn, BGP sessions end. It lasts until --undo or a restart of the speaker; a label,
+    /// annotation or taint ferrolb.io/drain of the Node lasts as long as it is there.
+    Drain(DrainArguments),
 }
 
 /// The command line of `run`.
@@ -92,6 +96,10 @@ pub struct RunArguments {
     /// node answer while it is not; kube-proxy's is http://127.0.0.1:10256/healthz.
     #[arg(long, value_name = "URL", env = "FERROLB_DELIVERY_CHECK", value_parser = check)]
     delivery_check: Option<Check>,
+    /// How long the routes of a node that is drained stay as the last resort (RFC 8326) before they are
+    /// withdrawn, whole seconds up to 1h.
+    #[arg(long, value_name = "DURATION", env = "FERROLB_DRAIN_TIME", default_value = "10s", value_parser = drain_time)]
+    drain_time: Duration,
     /// In a cluster: where /metrics is served, on the port that --port says.
     #[arg(long, value_name = "IP", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
     metrics_address: IpAddr,
@@ -133,6 +141,23 @@ pub struct RebalanceArguments {
     /// Only show what would move.
     #[arg(long)]
     dry_run: bool,
+}
+
+/// The command line of `drain`.
+#[derive(Debug, Args)]
+pub struct DrainArguments {
+    #[command(flatten)]
+    speaker: SpeakerArguments,
+    /// How long the routes stay as the last resort before they are withdrawn [default: the
+    /// speaker's --drain-time].
+    #[arg(long, value_name = "DURATION", value_parser = drain_time, conflicts_with = "undo")]
+    time: Option<Duration>,
+    /// Serve again.
+    #[arg(long)]
+    undo: bool,
+    /// Return at once, not when the node is drained.
+    #[arg(long, conflicts_with = "undo")]
+    no_wait: bool,
 }
 
 /// Which speaker to ask, and how to show its answer.
@@ -257,6 +282,7 @@ impl RunArguments {
                 .then_some(self.layer2_reannounce),
             layer2_exclusion: self.layer2_exclude_file,
             delivery_check: self.delivery_check,
+            drain_time: self.drain_time,
             identity: Identity {
                 node,
                 // MetalLB's manifests pass an empty class for none.
@@ -307,6 +333,33 @@ impl RebalanceArguments {
     }
 }
 
+impl DrainArguments {
+    /// How to answer.
+    pub fn view(&self) -> View {
+        self.speaker.view()
+    }
+
+    /// What to demand.
+    pub fn demand(&self) -> DrainDemand {
+        match self.undo {
+            true => DrainDemand::Undo,
+            false => DrainDemand::Begin {
+                seconds: self.time.map(|time| time.as_secs()),
+            },
+        }
+    }
+
+    /// Whether to return when the node is drained, not before.
+    pub fn is_to_wait(&self) -> bool {
+        !self.no_wait
+    }
+
+    /// Where to look for the speaker.
+    pub fn place(self) -> Place {
+        self.speaker.place()
+    }
+}
+
 impl SpeakerArguments {
     fn view(&self) -> View {
         match self.output {
@@ -346,6 +399,14 @@ fn interval(text: &str) -> Result<Duration, String> {
     let duration = duration::from_argument(text).map_err(|error| error.to_string())?;
     if !INTERVALS.contains(&duration) {
         return Err("it must lie between 10ms and 1m".to_owned());
+    }
+    Ok(duration)
+}
+
+fn drain_time(text: &str) -> Result<Duration, String> {
+    let duration = duration::from_argument(text).map_err(|error| error.to_string())?;
+    if duration > Duration::from_secs(3600) || duration.subsec_nanos() != 0 {
+        return Err("it must be whole seconds, 1h at most".to_owned());
     }
     Ok(duration)
 }

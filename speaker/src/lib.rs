@@ -10,6 +10,7 @@ pub mod backoff;
 pub mod bgp;
 pub mod cli;
 pub mod delivery;
+pub mod drain;
 pub mod layer2;
 pub mod lookout;
 pub mod metrics;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Parser;
 use ferrolb_speaker::cli::{
-    Cli, Command, RebalanceArguments, RunArguments, StatusArguments, Unusable,
+    Cli, Command, DrainArguments, RebalanceArguments, RunArguments, StatusArguments, Unusable,
 };
 use ferrolb_speaker::{run, status, telemetry};
 use tracing::warn;
@@ -15,6 +15,7 @@ fn main() -> ExitCode {
         Command::Run(arguments) => speak(*arguments),
         Command::Status(arguments) => show(arguments),
         Command::Rebalance(arguments) => rebalance(arguments),
+        Command::Drain(arguments) => drain(arguments),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -55,4 +56,9 @@ fn show(arguments: StatusArguments) -> anyhow::Result<()> {
 fn rebalance(arguments: RebalanceArguments) -> anyhow::Result<()> {
     let (view, demand) = (arguments.view(), arguments.demand());
     status::rebalance(&arguments.place(), view, demand)
+}
+
+fn drain(arguments: DrainArguments) -> anyhow::Result<()> {
+    let (view, demand, is_to_wait) = (arguments.view(), arguments.demand(), arguments.is_to_wait());
+    status::drain(&arguments.place(), view, demand, is_to_wait)
 }

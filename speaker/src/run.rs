@@ -20,6 +20,7 @@ mod blocked;
 mod changes;
 mod cluster;
 mod delivery;
+mod drain;
 mod hand_off;
 mod memory;
 mod rebalance;
@@ -44,16 +45,18 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 use crate::delivery::Check;
+use crate::drain::Drain;
 use crate::plan::{self, AddressPlan, Plan};
 use crate::status::request::{Demand, Move, Rebalancing, Request};
 use crate::status::{
     self, Asked, Document, Evidence, Explanation, Facts, Listener, NodeFile, Since,
 };
-use crate::world::{Identity, Segment, World};
+use crate::world::{Draining, Identity, Segment, World};
 use blocked::{BlockedLink, Seen};
 use changes::{Differences, Owed};
 use cluster::ClusterLink;
 use delivery::DeliveryLink;
+use drain::DrainLink;
 use hand_off::HandOffLink;
 use memory::Memory;
 use rebalance::{Rebalance, Step};
@@ -83,6 +86,8 @@ pub struct Settings {
     pub layer2_exclusion: Option<PathBuf>,
     /// Whom to ask whether what arrives here is delivered; `None`: nobody, it is.
     pub delivery_check: Option<Check>,
+    /// How long the routes of a node that is drained stay as the last resort.
+    pub drain_time: Duration,
     /// Socket for `status`.
     pub socket: PathBuf,
 }
@@ -140,13 +145,19 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
     let (source, client) = Source::start(&settings).await?;
     let mut speaker = Speaker::start(settings, source, client);
-    loop {
+    let mut is_stopping = false;
+    // A node that is being drained goes when that is done, or when it is told again.
+    while !is_stopping || speaker.drain.is_on_its_way() {
         let event = tokio::select! {
-            event = speaker.next_event() => event,
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
+            event = speaker.next_event() => Some(event),
+            _ = terminate.recv() => None,
+            _ = interrupt.recv() => None,
         };
-        speaker.handle(event);
+        match event {
+            Some(event) => speaker.handle(event),
+            None if is_stopping => break,
+            None => is_stopping = true,
+        }
     }
     info!("stopping");
     speaker.stop().await;
@@ -197,6 +208,7 @@ struct Speaker {
     /// Those that should be heard and never were.
     blocked: BlockedLink,
     delivery: DeliveryLink,
+    drain: DrainLink,
     sessions: Sessions,
     hand_off: HandOffLink,
     status: StatusLink,
@@ -255,6 +267,7 @@ impl Speaker {
             rivals: Rivals::default(),
             blocked,
             delivery: DeliveryLink::start(settings.delivery_check.clone()),
+            drain: DrainLink::new(Drain::new(settings.drain_time), SystemTime::now()),
             sessions: Sessions::default(),
             hand_off,
             cluster,
@@ -284,6 +297,7 @@ impl Speaker {
             self.hand_off.deadline(),
             self.recall_by,
             self.blocked.deadline(),
+            self.drain.deadline(),
         ];
         let deadline = deadlines.into_iter().flatten().min();
         tokio::select! {
@@ -360,6 +374,9 @@ impl Speaker {
             touched.extend(self.world.apply(change));
         }
         self.is_synced |= is_synced;
+        if has_nodes {
+            self.note_drain_mark();
+        }
         match self.is_ready {
             // Who should be heard, and what those hold that are not, may be others by now.
             true if has_nodes || self.blocked.is_active() => {
@@ -479,7 +496,12 @@ impl Speaker {
     }
 
     fn apply_sessions(&mut self) {
-        let wanted = translate::sessions(&self.plan, &self.settings.identity.node);
+        let wanted = match self.world.draining() {
+            Draining::Ended => BTreeMap::new(),
+            Draining::No | Draining::Announced | Draining::Withdrawn => {
+                translate::sessions(&self.plan, &self.settings.identity.node)
+            }
+        };
         let (plan, hand_off) = (&self.plan, &self.hand_off);
         self.sessions.want(wanted, |peer| {
             Arc::new(translate::routes(announced(plan, hand_off), peer))
@@ -489,10 +511,10 @@ impl Speaker {
 
     fn tell_layer2(&self) {
         let (plan, hand_off) = (&self.plan, &self.hand_off);
-        let (world, is_failing) = (&self.world, self.delivery.is_failing());
+        let world = &self.world;
         self.segment.want(|| {
             let announced = announced(plan, hand_off);
-            translate::layer2_desired(plan, world, is_failing, announced)
+            translate::layer2_desired(plan, world, announced)
         });
     }
 
@@ -544,6 +566,7 @@ impl Speaker {
                     Request::Status => serde_json::to_vec(&self.document()),
                     Request::Explain(address) => serde_json::to_vec(&self.explain(address)),
                     Request::Rebalance(demand) => serde_json::to_vec(&self.rebalance(demand)),
+                    Request::Drain(demand) => serde_json::to_vec(&self.demand_drain(demand)),
                 };
                 asked.answer(answer.unwrap_or_default());
             }
@@ -626,6 +649,7 @@ impl Speaker {
         if self.blocked.deadline().is_some_and(|at| at <= now) {
             self.hear();
         }
+        self.handle_drain_timeout(now);
         if let Some(step) = self.rebalance.handle_timeout(now) {
             self.move_address(step);
         }
@@ -666,6 +690,7 @@ impl Speaker {
             hand_off: self.hand_off.report(),
             blocked: self.blocked.status(),
             delivery: self.delivery.status(),
+            draining: self.drain.status(),
         })
     }
 
@@ -680,7 +705,8 @@ impl Speaker {
                 None => BTreeSet::new(),
             }
         };
-        let is_leaving = self.world.excludes(&self.world.this_node());
+        let is_excluded = self.world.excludes(&self.world.this_node());
+        let is_leaving = is_excluded || self.world.draining().is_begun();
         let hand_off = self.hand_off.stop(!is_leaving);
         let (left_behind, (), hand_off) = tokio::join!(leave, self.sessions.stop(), hand_off);
         // Nobody waits for this node any more.
@@ -705,6 +731,7 @@ impl Speaker {
                 hand_off: hand_off.as_ref(),
                 blocked: Vec::new(),
                 delivery: None,
+                draining: self.drain.status(),
             });
             self.status.want(document);
         }

@@ -33,11 +33,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 use tracing::{debug, info, warn};
 
-pub use document::{Blocked, Delivery, Document};
+pub use document::{Blocked, Delivery, Document, Draining};
 pub use explanation::{Evidence, Explanation, explanation};
 pub(crate) use report::time;
 pub use report::{Facts, Since, document, state};
-use request::{Demand, Rebalancing, Request};
+use request::{Demand, DrainDemand, Rebalancing, Request};
 
 /// Where the sockets of this host's speakers are.
 const DIRECTORY: &str = "/run/ferrolb";
@@ -47,6 +47,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long a client may take to say what it wants.
 const HURRY: Duration = Duration::from_millis(100);
+
+/// How often who waits for something looks whether it is done.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
 /// More than any request.
 const LONGEST_REQUEST: u64 = 1024;
@@ -358,6 +361,27 @@ fn explain(socket: &Path, view: View, address: IpAddr) -> anyhow::Result<()> {
 pub fn rebalance(place: &Place, view: View, demand: Demand) -> anyhow::Result<()> {
     let socket = find(place, Path::new(DIRECTORY))?;
     let answer: Rebalancing = ask(&socket, Request::Rebalance(demand))?;
+    print(&match view {
+        View::Text => answer.render(),
+        View::Json => serde_json::to_string_pretty(&answer)? + "\n",
+    })
+}
+
+/// Has a speaker drain its node, waits until that is done if it is to, and prints how far it is.
+pub fn drain(
+    place: &Place,
+    view: View,
+    demand: DrainDemand,
+    is_to_wait: bool,
+) -> anyhow::Result<()> {
+    let socket = find(place, Path::new(DIRECTORY))?;
+    let mut answer: request::Draining = ask(&socket, Request::Drain(demand))?;
+    let is_begun = matches!(demand, DrainDemand::Begin { .. });
+    // The speaker ends it by itself; when it is gone or serves again there is nothing to wait for.
+    while is_begun && is_to_wait && !answer.is_done && answer.why.is_some() {
+        std::thread::sleep(LOOK_AGAIN);
+        answer = ask(&socket, Request::Drain(DrainDemand::Look))?;
+    }
     print(&match view {
         View::Text => answer.render(),
         View::Json => serde_json::to_string_pretty(&answer)? + "\n",

@@ -8,6 +8,7 @@
 //! `kubernetes.io/hostname`, with its name.
 
 mod cause;
+mod draining;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,6 +19,7 @@ use ferrolb_crds::model::{Config, EndpointSlice, Labels, Node, Peer, Pool, Servi
 use ferrolb_crds::source::Change;
 
 pub use cause::Cause;
+pub use draining::Draining;
 
 /// The label by which a kubelet names its node.
 pub const HOSTNAME_LABEL: &str = "kubernetes.io/hostname";
@@ -177,6 +179,7 @@ pub struct World {
     /// To go to whoever is first in rank.
     given: BTreeSet<IpAddr>,
     delivery: Delivery,
+    draining: Draining,
     /// Grows when what nodes are preferred may have changed.
     preferences: u64,
     /// Where each pool range begins: its end and the pool's name. Ranges never overlap.
@@ -205,6 +208,7 @@ impl World {
             remembered: BTreeSet::new(),
             given: BTreeSet::new(),
             delivery: Delivery::default(),
+            draining: Draining::No,
             preferences: 0,
             ranges: BTreeMap::new(),
             peers_here: BTreeSet::new(),
@@ -238,7 +242,7 @@ impl World {
         let before = std::mem::replace(&mut self.segment, segment);
         // Who does not deliver withdraws what others announce, as far as they live.
         let nodes = self.segment.nodes_unlike(&before);
-        let Some(nodes) = nodes.filter(|_| !self.delivery.is_failing) else {
+        let Some(nodes) = nodes.filter(|_| self.takes_traffic()) else {
             return self.all_addresses();
         };
         // Another node's address is nobody else's business as long as nothing happens to that node.
@@ -274,10 +278,37 @@ impl World {
         &self.delivery
     }
 
-    /// Whether what arrives at a node is delivered; `None`: it is not known.
+    /// Takes in how far this node is with leaving.
+    #[must_use = "the addresses named have to be planned again"]
+    pub fn set_draining(&mut self, draining: Draining) -> BTreeSet<IpAddr> {
+        match std::mem::replace(&mut self.draining, draining) == draining {
+            true => BTreeSet::new(),
+            false => self.all_addresses(),
+        }
+    }
+
+    /// How far this node is with leaving.
+    pub fn draining(&self) -> Draining {
+        self.draining
+    }
+
+    /// Whether this node is to be given traffic: what arrives is delivered, and it is not leaving.
+    pub fn takes_traffic(&self) -> bool {
+        !self.delivery.is_failing && !self.draining.is_begun()
+    }
+
+    /// Whether a node is to be given traffic: what arrives there is delivered, and it is not being
+    /// drained; `None`: it is not known.
     pub fn delivers(&self, node: &str) -> Option<bool> {
         if node == self.identity.node {
-            return Some(!self.delivery.is_failing);
+            return Some(self.takes_traffic());
+        }
+        if self
+            .nodes
+            .get(node)
+            .is_some_and(|node| node.draining.is_some())
+        {
+            return Some(false);
         }
         let is_unheard = self.delivery.unheard.contains(node);
         (!is_unheard).then(|| !self.delivery.failing.contains(node))
@@ -699,6 +730,7 @@ impl World {
             (Some(before), Some(node)) => {
                 before.labels == node.labels
                     && before.network_unavailable == node.network_unavailable
+                    && before.draining == node.draining
             }
             (None, None) => true,
             (Some(_), None) | (None, Some(_)) => false,

@@ -294,6 +294,11 @@ impl Lab {
         self.ask(number, "rebalance", arguments)
     }
 
+    /// What `drain` says at a node.
+    pub fn drain(&self, number: usize, arguments: &[&str]) -> Result<Value> {
+        self.ask(number, "drain", arguments)
+    }
+
     /// What `status --explain` says at a node.
     pub fn explain(&self, number: usize, address: IpAddr) -> Result<Value> {
         self.ask(number, "status", &["--explain", &address.to_string()])

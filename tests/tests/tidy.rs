@@ -427,6 +427,7 @@ const ARROWS: &[Row] = &[
         ],
     ),
     row("speaker::delivery", &[], &[]),
+    row("speaker::drain", &["speaker::world", "crds::model"], &[]),
     row(
         "speaker::delivery::driver",
         &["speaker::delivery"],

@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 
-use ferrolb_crds::model::{PoolChoice, Preference, Selector};
+use ferrolb_crds::model::{DrainMark, PoolChoice, Preference, Selector};
 use proptest::prelude::*;
 
 use super::*;
@@ -103,7 +103,7 @@ fn where_nobody_may_hold_it_there_is_no_hint() {
 }
 
 #[test]
-fn a_node_that_is_excluded_without_network_not_selected_or_gone_gets_nothing() {
+fn a_node_that_is_excluded_drained_without_network_not_selected_or_gone_gets_nothing() {
     let mut placement = with_nodes(&["n1", "gone"]);
     add_node(&mut placement, "out", &[(Node::EXCLUDE_LABEL, "")]);
     add_node(&mut placement, "other", &[("rack", "b")]);
@@ -113,6 +113,12 @@ fn a_node_that_is_excluded_without_network_not_selected_or_gone_gets_nothing() {
         ..Node::default()
     };
     placement.set_node("cut", Some(cut));
+    let drained = Node {
+        name: "drained".to_owned(),
+        draining: Some(DrainMark::Taint),
+        ..Node::default()
+    };
+    placement.set_node("drained", Some(drained));
     placement.set_node("gone", None);
     let mut some = advertisement("some");
     some.nodes = vec![Selector {

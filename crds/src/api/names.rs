@@ -56,6 +56,19 @@ pub const LAYER2_HINT: &str = "ferrolb.io/layer2-hint";
 /// Service condition: whether the Service has what it asks for, and why not.
 pub const CONDITION_ALLOCATED: &str = "ferrolb.io/Allocated";
 
+/// Label, annotation or taint of a Node that is to be drained of traffic from outside.
+pub const DRAIN: &str = "ferrolb.io/drain";
+
+/// Taints of a Node that is about to be removed, by a cloud's node controller and by the cluster
+/// autoscaler.
+pub const REMOVAL_TAINTS: [&str; 2] = [
+    "node.cloudprovider.kubernetes.io/shutdown",
+    "ToBeDeletedByClusterAutoscaler",
+];
+
+/// What the kubelet's condition Ready says of a machine that is shutting down.
+pub const SHUTTING_DOWN: &str = "node is shutting down";
+
 /// The type a Secret with a BGP password must have.
 pub const BASIC_AUTH_SECRET: &str = "kubernetes.io/basic-auth";
 

@@ -15,8 +15,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 
 use crate::api;
 use crate::model::{
-    Asked, Endpoint, EndpointSlice, Families, Family, FamilyPolicy, Hints, Namespace, Node, Port,
-    Protocol, Requests, Secret, Service, ServiceKey, ServicePort, Timestamp, TrafficPolicy,
+    Asked, DrainMark, Endpoint, EndpointSlice, Families, Family, FamilyPolicy, Hints, Namespace,
+    Node, Port, Protocol, Requests, Secret, Service, ServiceKey, ServicePort, Timestamp,
+    TrafficPolicy,
 };
 use crate::validate::SecretFacts;
 
@@ -84,8 +85,10 @@ pub fn endpoint_slice(object: discovery::EndpointSlice) -> EndpointSlice {
 
 /// Converts a Node.
 pub fn node(object: core::Node) -> Node {
+    let draining = drain_mark(&object);
     let status = object.status.unwrap_or_default();
     Node {
+        draining,
         name: object.metadata.name.unwrap_or_default(),
         labels: object.metadata.labels.unwrap_or_default(),
         network_unavailable: status
@@ -101,6 +104,38 @@ pub fn node(object: core::Node) -> Node {
             .filter_map(|address| address.address.parse().ok())
             .collect(),
     }
+}
+
+/// What says that the node is to be drained; whoever writes `false` means the contrary.
+fn drain_mark(object: &core::Node) -> Option<DrainMark> {
+    let has = |entries: &Option<BTreeMap<String, String>>| {
+        let value = entries.as_ref().and_then(|entries| entries.get(api::DRAIN));
+        value.is_some_and(|value| value != "false")
+    };
+    let taints = object.spec.iter().flat_map(|spec| spec.taints.iter());
+    let taints: Vec<&core::Taint> = taints.flatten().collect();
+    let is_drained =
+        |taint: &&core::Taint| taint.key == api::DRAIN && taint.value.as_deref() != Some("false");
+    let is_going = |taint: &&core::Taint| api::REMOVAL_TAINTS.contains(&taint.key.as_str());
+    let conditions = object
+        .status
+        .iter()
+        .flat_map(|status| status.conditions.iter());
+    let is_stopping = |condition: &core::NodeCondition| {
+        let message = condition.message.as_deref().unwrap_or_default();
+        condition.type_ == "Ready"
+            && condition.status != "True"
+            && message.contains(api::SHUTTING_DOWN)
+    };
+    let marks = [
+        (DrainMark::Label, has(&object.metadata.labels)),
+        (DrainMark::Annotation, has(&object.metadata.annotations)),
+        (DrainMark::Taint, taints.iter().any(is_drained)),
+        (DrainMark::Removal, taints.iter().any(is_going)),
+        (DrainMark::Shutdown, conditions.flatten().any(is_stopping)),
+    ];
+    let mut present = marks.into_iter().filter(|(_, is_there)| *is_there);
+    present.next().map(|(mark, _)| mark)
 }
 
 /// Converts a Namespace; the label with its name is always there.

@@ -4,7 +4,9 @@ fn parse(arguments: &[&str]) -> Result<RunArguments, clap::Error> {
     let line = ["ferrolb-speaker", "run"].iter().chain(arguments);
     match Cli::try_parse_from(line)?.command {
         Command::Run(arguments) => Ok(*arguments),
-        Command::Status(_) | Command::Rebalance(_) => panic!("run was asked for"),
+        Command::Status(_) | Command::Rebalance(_) | Command::Drain(_) => {
+            panic!("run was asked for")
+        }
     }
 }
 
@@ -194,7 +196,9 @@ fn status_looks_at_the_socket_given_or_that_of_the_node_or_the_only_one() {
         let line = ["ferrolb-speaker", "status"].iter().chain(arguments);
         match Cli::try_parse_from(line).unwrap().command {
             Command::Status(arguments) => arguments.place(),
-            Command::Run(_) | Command::Rebalance(_) => panic!("status was asked for"),
+            Command::Run(_) | Command::Rebalance(_) | Command::Drain(_) => {
+                panic!("status was asked for")
+            }
         }
     };
     assert_eq!(place(&["--socket=/a"]), Place::Socket("/a".into()));
@@ -209,7 +213,9 @@ fn rebalancing_is_slow_and_for_real_unless_told_otherwise() {
         let line = ["ferrolb-speaker", "rebalance"].iter().chain(arguments);
         match Cli::try_parse_from(line)?.command {
             Command::Rebalance(arguments) => Ok(arguments),
-            Command::Run(_) | Command::Status(_) => panic!("rebalance was asked for"),
+            Command::Run(_) | Command::Status(_) | Command::Drain(_) => {
+                panic!("rebalance was asked for")
+            }
         }
     };
     let demand = |arguments: &[&str]| parse(arguments).map(|arguments| arguments.demand());
@@ -247,5 +253,34 @@ fn a_delivery_check_is_a_url_that_can_be_asked_or_a_wrong_command_line() {
     for url in ["https://127.0.0.1/", "http://kube-proxy/", "healthz"] {
         let error = check(url).unwrap_err().to_string();
         assert!(error.contains("--delivery-check"), "{error}");
+    }
+}
+
+#[test]
+fn drain_begins_takes_back_and_waits_unless_told_otherwise() {
+    let parse = |arguments: &[&str]| -> Result<DrainArguments, clap::Error> {
+        let line = ["ferrolb-speaker", "drain"].iter().chain(arguments);
+        match Cli::try_parse_from(line)?.command {
+            Command::Drain(arguments) => Ok(arguments),
+            Command::Run(_) | Command::Status(_) | Command::Rebalance(_) => {
+                panic!("drain was asked for")
+            }
+        }
+    };
+    let begin = |seconds| DrainDemand::Begin { seconds };
+    let plain = parse(&[]).unwrap();
+    assert_eq!((plain.demand(), plain.is_to_wait()), (begin(None), true));
+    let timed = parse(&["--time=1m", "--no-wait"]).unwrap();
+    assert_eq!(
+        (timed.demand(), timed.is_to_wait()),
+        (begin(Some(60)), false)
+    );
+    assert_eq!(parse(&["--undo"]).unwrap().demand(), DrainDemand::Undo);
+    for wrong in [
+        &["--time=1500ms"][..],
+        &["--time=2h"],
+        &["--undo", "--no-wait"],
+    ] {
+        assert!(parse(wrong).is_err(), "{wrong:?}");
     }
 }

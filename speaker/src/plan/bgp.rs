@@ -12,7 +12,7 @@ use ipnet::IpNet;
 
 use super::AddressPlan;
 use super::eligibility::{Claim, Endpoints, Reason, node_is_fit};
-use crate::world::{Delivery, World};
+use crate::world::{Delivery, Draining, World};
 
 /// One prefix that one advertisement makes of an address.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,6 +33,17 @@ pub struct Attributes {
     /// Communities, standard and large.
     pub communities: BTreeSet<Community>,
 }
+
+impl Attributes {
+    /// RFC 8326 §4: the community for peers of other ASes, the preference for our own.
+    fn make_last_resort(&mut self) {
+        self.local_pref = Some(0);
+        self.communities.insert(GRACEFUL_SHUTDOWN);
+    }
+}
+
+/// RFC 8326 §3.
+const GRACEFUL_SHUTDOWN: Community = Community::Standard(0xffff, 0);
 
 /// A BGP peer of this node.
 #[derive(Debug, Clone, PartialEq)]
@@ -144,6 +155,9 @@ fn advertise(
     }
     let endpoints = Endpoints::for_bgp(world, claim.service);
     endpoints.serve(&node.name)?;
+    if world.draining() >= Draining::Withdrawn {
+        return Err(Reason::NodeDraining);
+    }
     let Delivery {
         is_failing,
         is_unproven,
@@ -201,10 +215,13 @@ fn advertised(world: &World, address: IpAddr, ad: &BgpAdvertisement) -> Option<A
         .filter(|peer| takes(peer, family))
         .map(|peer| peer.name.clone())
         .collect();
-    let attributes = Attributes {
+    let mut attributes = Attributes {
         local_pref: ad.local_pref,
         communities: ad.communities.clone(),
     };
+    if world.draining().is_begun() {
+        attributes.make_last_resort();
+    }
     (!peers.is_empty()).then(|| Advertised {
         prefix: prefix.trunc(),
         attributes,

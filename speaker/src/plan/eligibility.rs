@@ -52,13 +52,15 @@ pub enum Reason {
     NotOwner,
     /// No BGPPeer of this node takes it.
     NoMatchingPeer,
+    /// The node is being drained, and its routes are withdrawn by now.
+    NodeDraining,
     /// What arrives at this node is not delivered, and another node announces it that does deliver.
     NotDelivering,
 }
 
 impl Reason {
     /// Every reason, for the documentation to be held against.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::NotLoadBalancer,
         Self::OtherLoadBalancerClass,
         Self::NoIpAllocated,
@@ -78,6 +80,7 @@ impl Reason {
         Self::AddressConflict,
         Self::NotOwner,
         Self::NoMatchingPeer,
+        Self::NodeDraining,
         Self::NotDelivering,
     ];
 
@@ -103,6 +106,7 @@ impl Reason {
             Self::AddressConflict => "addressConflict",
             Self::NotOwner => "notOwner",
             Self::NoMatchingPeer => "noMatchingPeer",
+            Self::NodeDraining => "nodeDraining",
             Self::NotDelivering => "notDelivering",
         }
     }

@@ -379,9 +379,12 @@ impl Ballot<'_> {
             return refuse(Reason::Listening, None);
         }
         if held.is_empty() {
-            let is_failing = self.world.delivery().is_failing;
-            let why = "what arrives here is not delivered".to_owned();
-            return refuse(Reason::NotOwner, is_failing.then_some(why));
+            let why = match (self.world.takes_traffic(), self.world.delivery().is_failing) {
+                (true, _) => None,
+                (false, true) => Some("what arrives here is not delivered"),
+                (false, false) => Some("this node is being drained"),
+            };
+            return refuse(Reason::NotOwner, why.map(str::to_owned));
         }
         let missing = interfaces.missing(links);
         // Where it still listens it has to be ranked first, by then with those who are there.

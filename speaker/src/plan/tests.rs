@@ -3,6 +3,7 @@
 mod alone;
 mod conflict;
 mod delivery;
+mod draining;
 mod explain;
 mod fixture;
 mod incremental;

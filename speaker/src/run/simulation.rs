@@ -405,8 +405,7 @@ impl Host {
         let desired = match self.is_candidate {
             true => {
                 let addresses = self.plan.addresses.iter();
-                let is_failing = self.world.delivery().is_failing;
-                translate::layer2_desired(&self.plan, &self.world, is_failing, addresses)
+                translate::layer2_desired(&self.plan, &self.world, addresses)
             }
             false => Desired::default(),
         };

@@ -40,6 +40,7 @@ fn settings(root: &Path) -> Settings {
         layer2_reannounce: None,
         layer2_exclusion: None,
         delivery_check: None,
+        drain_time: Duration::from_secs(10),
         socket: root.join("run/speaker.sock"),
     }
 }
@@ -169,7 +170,7 @@ fn an_interface_that_is_missing_or_down_is_named_with_what_a_station_reports() {
                 assert!(said.contains(detail), "{said}");
                 let plan = &speaker.plan;
                 let all = plan.addresses.iter();
-                let desired = translate::layer2_desired(plan, &speaker.world, false, all);
+                let desired = translate::layer2_desired(plan, &speaker.world, all);
                 station.handle(Instant::now(), Input::Want(desired));
             }
             speaker.stop().await;

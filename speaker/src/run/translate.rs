@@ -85,7 +85,6 @@ fn link_state(link: &layer2::Interface) -> LinkState {
 pub(super) fn layer2_desired<'a>(
     plan: &Plan,
     world: &World,
-    is_failing: bool,
     addresses: impl Iterator<Item = (&'a IpAddr, &'a AddressPlan)>,
 ) -> layer2::Desired {
     let (mut owned, mut probed) = (BTreeMap::new(), BTreeMap::new());
@@ -114,7 +113,7 @@ pub(super) fn layer2_desired<'a>(
         offered: offered.map(|(address, _)| *address).collect(),
         remembered: world.remembered().clone(),
         heartbeat: plan.heartbeat.as_ref().map(interfaces),
-        is_failing,
+        is_failing: !world.takes_traffic(),
     }
 }
 

@@ -25,6 +25,9 @@ pub struct Document {
     /// Whether what arrives here is delivered, where somebody is asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub delivery: Option<Delivery>,
+    /// How far the node is with leaving, if it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub draining: Option<Draining>,
     /// BGP sessions, by peer.
     pub sessions: Vec<Session>,
     /// Prefixes advertised by BGP.
@@ -57,6 +60,18 @@ pub struct Delivery {
     /// Since when.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub since: Option<String>,
+}
+
+/// How far the node is with leaving.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Draining {
+    /// `draining`, `withdrawn` or `drained`.
+    pub state: String,
+    /// What says so.
+    pub why: String,
+    /// Since when.
+    pub since: String,
 }
 
 /// How layer 2 stands.

@@ -9,8 +9,8 @@ use ferrolb_crds::model::{self, Neighbor};
 use ipnet::IpNet;
 
 use super::document::{
-    Blocked, Conflict, Delivery, Document, ESTABLISHED, HandOff, Held, Interface, Layer2, Node,
-    NotHeld, Prefix, RefusedPort, Service, ServiceAddress, Session, Source,
+    Blocked, Conflict, Delivery, Document, Draining, ESTABLISHED, HandOff, Held, Interface, Layer2,
+    Node, NotHeld, Prefix, RefusedPort, Service, ServiceAddress, Session, Source,
 };
 use crate::bgp::{SessionState, SessionStatus};
 use crate::plan::{self, AddressPlan, Attributes, Holding, Interfaces, PeerPlan, Plan, Reason};
@@ -40,6 +40,8 @@ pub struct Facts<'a> {
     pub blocked: Vec<Blocked>,
     /// Whether what arrives here is delivered, where somebody is asked.
     pub delivery: Option<Delivery>,
+    /// How far the node is with leaving, if it is.
+    pub draining: Option<Draining>,
 }
 
 /// Since when things are as they are.
@@ -72,6 +74,7 @@ pub fn document(facts: &Facts<'_>) -> Document {
         layer2: layer2_part(facts),
         hand_off: hand_off(facts),
         delivery: facts.delivery.clone(),
+        draining: facts.draining.clone(),
         sessions: sessions(facts),
         advertised: advertised(facts),
         services: services(facts.world, facts.plan),

@@ -15,6 +15,57 @@ pub enum Request {
     Explain(IpAddr),
     /// Give the addresses away that another node is first in rank for.
     Rebalance(Demand),
+    /// Give all traffic away, or no longer.
+    Drain(DrainDemand),
+}
+
+/// What is wanted of a node that may be drained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum DrainDemand {
+    /// Begin.
+    Begin {
+        /// How long the routes stay as the last resort; `None`: as the speaker is set.
+        seconds: Option<u64>,
+    },
+    /// Serve again.
+    Undo,
+    /// Only say how far it is.
+    Look,
+}
+
+/// How far a node is with leaving.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Draining {
+    /// The node.
+    pub node: String,
+    /// `serving`, `draining`, `withdrawn` or `drained`.
+    pub state: String,
+    /// What says that it is to be drained; `None`: nothing.
+    pub why: Option<String>,
+    /// How many addresses it still holds at layer 2, since nobody else has taken them.
+    pub held: usize,
+    /// There are no steps to come.
+    pub is_done: bool,
+}
+
+impl Draining {
+    /// For people.
+    pub fn render(&self) -> String {
+        let Self { node, state, .. } = self;
+        let why = self.why.as_ref().map(|why| format!(": {why}"));
+        let mut text = format!("{node}   {state}{}\n", why.unwrap_or_default());
+        if self.why.is_some() && self.held > 0 {
+            // Writing to a string cannot fail.
+            let _ = writeln!(
+                text,
+                "it holds {} addresses that no other node takes",
+                self.held
+            );
+        }
+        text
+    }
 }
 
 /// How to rebalance.
@@ -79,6 +130,36 @@ impl Rebalancing {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_drain_and_its_answer_are_as_documented() {
+        for (demand, line) in [
+            (
+                DrainDemand::Begin { seconds: Some(5) },
+                r#"{"drain":{"begin":{"seconds":5}}}"#,
+            ),
+            (DrainDemand::Undo, r#"{"drain":"undo"}"#),
+            (DrainDemand::Look, r#"{"drain":"look"}"#),
+        ] {
+            let request = Request::Drain(demand);
+            assert_eq!(serde_json::to_string(&request).unwrap(), line);
+            assert_eq!(serde_json::from_str::<Request>(line).unwrap(), request);
+        }
+        let mut answer = Draining {
+            node: "n1".to_owned(),
+            state: "draining".to_owned(),
+            why: Some("because".to_owned()),
+            held: 2,
+            is_done: false,
+        };
+        let json = r#"{"node":"n1","state":"draining","why":"because","held":2,"isDone":false}"#;
+        assert_eq!(serde_json::to_string(&answer).unwrap(), json);
+        let text = "n1   draining: because\nit holds 2 addresses that no other node takes\n";
+        assert_eq!(answer.render(), text);
+        answer.why = None;
+        "serving".clone_into(&mut answer.state);
+        assert_eq!(answer.render(), "n1   serving\n");
+    }
 
     #[test]
     fn a_demand_and_its_answer_are_as_documented() {

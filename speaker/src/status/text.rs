@@ -2,12 +2,13 @@
 
 use std::fmt::Write as _;
 
-use super::document::{Delivery, Document, HandOff, Layer2, Prefix, Service, Session};
+use super::document::{Delivery, Document, Draining, HandOff, Layer2, Prefix, Service, Session};
 
 /// Writes the whole document.
 pub(super) fn render(document: &Document) -> String {
     let mut out = String::new();
     head(&mut out, document);
+    draining(&mut out, document.draining.as_ref());
     layer2(&mut out, &document.layer2);
     sessions(&mut out, &document.sessions);
     advertised(&mut out, &document.advertised);
@@ -29,6 +30,13 @@ fn head(out: &mut String, document: &Document) {
         out,
         &format!("node {node}   ferrolb-speaker {version}   since {since}"),
     );
+}
+
+fn draining(out: &mut String, draining: Option<&Draining>) {
+    if let Some(Draining { state, why, since }) = draining {
+        section(out, &format!("leaving   {state} since {since}"));
+        line(out, &format!("  {why}"));
+    }
 }
 
 fn layer2(out: &mut String, layer2: &Layer2) {

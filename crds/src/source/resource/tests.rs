@@ -248,6 +248,58 @@ fn a_node_keeps_internal_addresses_and_the_network_condition() {
 }
 
 #[test]
+fn a_node_is_to_be_drained_where_something_says_so() {
+    let mark = |object: Value| node(serde_json::from_value(object).unwrap()).draining;
+    let drain = |value: &str| json!({ "ferrolb.io/drain": value });
+    let tainted = |key: &str, value: &str| {
+        json!({ "spec": { "taints": [
+            { "key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule" },
+            { "key": key, "value": value, "effect": "PreferNoSchedule" },
+        ] } })
+    };
+    let ready = |status: &str, message: &str| {
+        json!({ "status": { "conditions": [
+            { "type": "Ready", "status": status, "reason": "KubeletNotReady", "message": message },
+        ] } })
+    };
+    for (object, expected) in [
+        (
+            json!({ "metadata": { "labels": drain("") } }),
+            Some(DrainMark::Label),
+        ),
+        (json!({ "metadata": { "labels": drain("false") } }), None),
+        (
+            json!({ "metadata": { "annotations": drain("maintenance") } }),
+            Some(DrainMark::Annotation),
+        ),
+        (
+            json!({ "metadata": { "annotations": drain("false") } }),
+            None,
+        ),
+        (tainted("ferrolb.io/drain", ""), Some(DrainMark::Taint)),
+        (tainted("ferrolb.io/drain", "false"), None),
+        // Cordoned is not drained: MetalLB's users would lose their addresses.
+        (tainted("node.kubernetes.io/not-ready", ""), None),
+        (
+            tainted("ToBeDeletedByClusterAutoscaler", "1700000000"),
+            Some(DrainMark::Removal),
+        ),
+        (
+            tainted("node.cloudprovider.kubernetes.io/shutdown", ""),
+            Some(DrainMark::Removal),
+        ),
+        (
+            ready("False", "node is shutting down"),
+            Some(DrainMark::Shutdown),
+        ),
+        (ready("False", "PLEG is not healthy"), None),
+        (ready("True", "kubelet is posting ready status"), None),
+    ] {
+        assert_eq!(mark(object.clone()), expected, "{object}");
+    }
+}
+
+#[test]
 fn a_written_namespace_has_the_label_with_its_name() {
     let namespace = namespace(
         serde_json::from_value(json!({ "metadata": {

@@ -42,6 +42,7 @@ fn an_idle_speaker_has_a_document_that_survives_its_own_json() {
         hand_off: Some(&nft::Report::Idle),
         blocked: Vec::new(),
         delivery: None,
+        draining: None,
     });
     assert_eq!(document.source.problem_count, 300);
     assert_eq!(document.source.problems.len(), PROBLEMS_TOLD);
