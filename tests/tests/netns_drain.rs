@@ -37,7 +37,7 @@ fn site() -> (Lab, Bird) {
     }
     lab.serve_echo(&[30053]).unwrap();
     lab.start_controller().unwrap();
-    let quickly = ["--drain-time".to_owned(), "2s".to_owned()];
+    let quickly = ["--drain-time", "2s", "--heartbeat-insecure"].map(str::to_owned);
     for number in [1, 2] {
         lab.start_speaker_with(number, &quickly).unwrap();
     }
