@@ -2,11 +2,13 @@
 //!
 //! ```text
 //! Change ──▶ world ──▶ plan ──┬──▶ bgp    machine ──▶ driver ──▶ TCP
-//!              ▲              ├──▶ layer2 machines ─▶ driver ──▶ ARP, NDP, heartbeats
+//!              ▲              ├──▶ bfd    machine ──▶ driver ──▶ UDP
+//!              │              ├──▶ layer2 machines ─▶ driver ──▶ ARP, NDP, heartbeats
 //!              └── reports ◀──┴──▶ nft    ruleset ──▶ driver ──▶ nftables
 //! ```
 
 pub mod backoff;
+pub mod bfd;
 pub mod bgp;
 pub mod cli;
 pub mod delivery;

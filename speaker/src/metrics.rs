@@ -9,6 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 use ferrolb_crds::model::ServiceKey;
 use prometheus::{IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder};
 
+use crate::bfd;
 use crate::bgp::{SessionState, SessionStatus};
 use crate::layer2::Counts;
 use crate::layer2::tally::Tally;
@@ -86,7 +87,12 @@ impl Announced {
 }
 
 /// The page, in Prometheus' text format.
-pub fn render(snapshot: &Snapshot, counts: &BTreeMap<IpAddr, Counts>, tally: &Tally) -> String {
+pub fn render(
+    snapshot: &Snapshot,
+    counts: &BTreeMap<IpAddr, Counts>,
+    tally: &Tally,
+    paths: &bfd::Report,
+) -> String {
     let page = Page(Registry::new());
     page.announced(snapshot);
     page.layer2(counts);
@@ -95,6 +101,7 @@ pub fn render(snapshot: &Snapshot, counts: &BTreeMap<IpAddr, Counts>, tally: &Ta
     page.tally(tally);
     page.sessions(&snapshot.sessions);
     page.messages(&snapshot.sessions);
+    page.paths(paths);
     page.source(snapshot.source);
     page.rivals(snapshot.rivals);
     page.blocked(&snapshot.blocked);
@@ -285,6 +292,65 @@ impl Page {
             let rows = rows.map(|(peer, status)| (vec![peer.to_string()], value(status)));
             self.counter(name, help, &["peer"], rows);
         }
+    }
+
+    /// MetalLB has a label for the VRF, which nothing is built for: everything is in the default one.
+    fn paths(&self, report: &bfd::Report) {
+        let labels = |key: &bfd::SessionKey| vec![key.peer.to_string(), "default".to_owned()];
+        let up = report.sessions.iter().map(|(key, status)| {
+            let is_up = status.state == bfd::State::Up;
+            (labels(key), i64::from(is_up))
+        });
+        self.gauge(
+            "metallb_bfd_session_up",
+            "Whether the BFD session is up.",
+            &["peer", "vrf"],
+            up,
+        );
+        let columns: [Column<bfd::Counts>; 6] = [
+            (
+                "metallb_bfd_control_packet_input",
+                "BFD control packets received and believed.",
+                |counts| counts.control_in,
+            ),
+            (
+                "metallb_bfd_control_packet_output",
+                "BFD control packets sent.",
+                |counts| counts.control_out,
+            ),
+            (
+                "metallb_bfd_echo_packet_input",
+                "BFD echo packets that came back.",
+                |counts| counts.echo_in,
+            ),
+            (
+                "metallb_bfd_echo_packet_output",
+                "BFD echo packets sent.",
+                |counts| counts.echo_out,
+            ),
+            (
+                "metallb_bfd_session_up_events",
+                "Times that the BFD session came up.",
+                |counts| counts.ups,
+            ),
+            (
+                "metallb_bfd_session_down_events",
+                "Times that the BFD session went down.",
+                |counts| counts.downs,
+            ),
+        ];
+        for (name, help, value) in columns {
+            let rows = report.counts.iter();
+            let rows = rows.map(|(key, counts)| (labels(key), value(counts)));
+            self.counter(name, help, &["peer", "vrf"], rows);
+        }
+        let dropped = report.dropped.iter();
+        self.counter(
+            "ferrolb_bfd_discarded_total",
+            "BFD packets that were not believed, by the reason.",
+            &["reason"],
+            dropped.map(|(reason, count)| (vec![reason.as_str().to_owned()], *count)),
+        );
     }
 
     fn source(&self, source: Source) {

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! source ──┐                                          ┌─▶ layer 2 (a thread)
-//! layer 2 ─┼─▶ Event ─▶ world ─▶ plan ─▶ translate ─▶ ┼─▶ sessions (a task each)
+//! layer 2 ─┼─▶ Event ─▶ world ─▶ plan ─▶ translate ─▶ ┼─▶ sessions (a task each), bfd (a thread)
 //! deadline ┘                                          ├─▶ hand-off (a task)
 //!                                                     └─▶ status file (a task), socket
 //! ```
@@ -16,6 +16,7 @@
     reason = "driver: reads the clock, starts the tasks it owns"
 )]
 
+mod bfd;
 mod blocked;
 mod changes;
 mod cluster;
@@ -52,6 +53,7 @@ use crate::status::{
     self, Asked, Document, Evidence, Explanation, Facts, Listener, NodeFile, Since,
 };
 use crate::world::{Draining, Identity, Segment, World};
+use bfd::BfdLink;
 use blocked::{BlockedLink, Seen};
 use changes::{Differences, Owed};
 use cluster::ClusterLink;
@@ -178,6 +180,8 @@ enum Event {
     Session,
     /// A session that was told to stop has stopped.
     SessionStopped,
+    /// Some path is in another state.
+    Bfd,
     HandOff,
     StatusFile,
     Client(std::io::Result<Asked>),
@@ -210,6 +214,7 @@ struct Speaker {
     delivery: DeliveryLink,
     drain: DrainLink,
     sessions: Sessions,
+    bfd: BfdLink,
     hand_off: HandOffLink,
     status: StatusLink,
     cluster: Option<ClusterLink>,
@@ -269,6 +274,7 @@ impl Speaker {
             delivery: DeliveryLink::start(settings.delivery_check.clone()),
             drain: DrainLink::new(Drain::new(settings.drain_time), SystemTime::now()),
             sessions: Sessions::default(),
+            bfd: BfdLink::default(),
             hand_off,
             cluster,
             status: StatusLink {
@@ -298,6 +304,7 @@ impl Speaker {
             self.recall_by,
             self.blocked.deadline(),
             self.drain.deadline(),
+            self.bfd.deadline(),
         ];
         let deadline = deadlines.into_iter().flatten().min();
         tokio::select! {
@@ -308,6 +315,7 @@ impl Speaker {
             () = self.delivery.changed() => Event::Delivery,
             () = self.sessions.news() => Event::Session,
             () = self.sessions.stopped() => Event::SessionStopped,
+            () = self.bfd.changed() => Event::Bfd,
             () = self.hand_off.changed() => Event::HandOff,
             is_alive = changed(self.status.error.as_mut()) => {
                 if !is_alive {
@@ -330,7 +338,7 @@ impl Speaker {
             Event::Memory => self.begin(),
             Event::Lookout => self.hear(),
             Event::Delivery => self.take_verdict(),
-            Event::Session => self.note_sessions(),
+            Event::Session | Event::Bfd => self.note_sessions(),
             Event::SessionStopped => self.apply_sessions(),
             Event::HandOff => {
                 if self.hand_off.note() {
@@ -506,6 +514,11 @@ impl Speaker {
         self.sessions.want(wanted, |peer| {
             Arc::new(translate::routes(announced(plan, hand_off), peer))
         });
+        let (wanted, keys) = translate::bfd_sessions(&self.plan);
+        self.bfd.want(wanted, keys);
+        let bfd = &self.bfd;
+        self.sessions
+            .watch_paths(bfd.keys(), |key| bfd.failures(key));
         self.note_sessions();
     }
 
@@ -650,6 +663,9 @@ impl Speaker {
             self.hear();
         }
         self.handle_drain_timeout(now);
+        if self.bfd.handle_timeout(now) {
+            self.apply_sessions();
+        }
         if let Some(step) = self.rebalance.handle_timeout(now) {
             self.move_address(step);
         }
@@ -687,6 +703,7 @@ impl Speaker {
             state_error: self.status.last_error.as_deref(),
             layer2: self.segment.report().as_ref(),
             sessions: &self.sessions.statuses(),
+            bfd: &self.bfd.standings(),
             hand_off: self.hand_off.report(),
             blocked: self.blocked.status(),
             delivery: self.delivery.status(),
@@ -709,6 +726,8 @@ impl Speaker {
         let is_leaving = is_excluded || self.world.draining().is_begun();
         let hand_off = self.hand_off.stop(!is_leaving);
         let (left_behind, (), hand_off) = tokio::join!(leave, self.sessions.stop(), hand_off);
+        // A Cease says more than a path that has failed, so it goes first.
+        self.bfd.stop().await;
         // Nobody waits for this node any more.
         if let Some(cluster) = self.cluster.take() {
             cluster.stop(&self.plan.peers).await;
@@ -728,6 +747,7 @@ impl Speaker {
                 state_error: None,
                 layer2: None,
                 sessions: &BTreeMap::new(),
+                bfd: &BTreeMap::new(),
                 hand_off: hand_off.as_ref(),
                 blocked: Vec::new(),
                 delivery: None,

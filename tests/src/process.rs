@@ -71,11 +71,24 @@ impl Process {
     pub fn processor_time(&self) -> Result<Duration> {
         let path = format!("/proc/{}/stat", self.pid());
         let text = std::fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
-        // The name, in brackets, may have blanks in it; the state is the field after it.
-        let (_, fields) = text.rsplit_once(')').context("a process has a name")?;
-        let ticks = fields.split_whitespace().skip(11).take(2);
-        let ticks: u64 = ticks.map(str::parse::<u64>).sum::<Result<_, _>>()?;
-        Ok(Duration::from_millis(ticks * TICK))
+        processor_time(&text).map(|(_, time)| time)
+    }
+
+    /// The same of those of its threads that have a name.
+    pub fn thread_time(&self, name: &str) -> Result<Duration> {
+        let path = format!("/proc/{}/task", self.pid());
+        let threads = std::fs::read_dir(&path).with_context(|| format!("reading {path}"))?;
+        let mut sum = Duration::ZERO;
+        for thread in threads {
+            // One that has ended since is none of them.
+            let text = std::fs::read_to_string(thread?.path().join("stat")).unwrap_or_default();
+            if let Ok((found, time)) = processor_time(&text)
+                && found == name
+            {
+                sum += time;
+            }
+        }
+        Ok(sum)
     }
 
     /// Everything it has written; of all runs that shared this name and directory.
@@ -145,6 +158,16 @@ impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// Name and time, as the kernel tells them.
+fn processor_time(stat: &str) -> Result<(&str, Duration)> {
+    // The name, in brackets, may have blanks in it; the state is the field after it.
+    let (head, fields) = stat.rsplit_once(')').context("a process has a name")?;
+    let (_, name) = head.split_once('(').context("a process has a name")?;
+    let ticks = fields.split_whitespace().skip(11).take(2);
+    let ticks: u64 = ticks.map(str::parse::<u64>).sum::<Result<_, _>>()?;
+    Ok((name, Duration::from_millis(ticks * TICK)))
 }
 
 /// The last lines of a text.

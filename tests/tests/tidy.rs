@@ -302,6 +302,24 @@ const ARROWS: &[Row] = &[
         &["speaker::wire", "speaker::wire::*"],
         &["pnet_packet"],
     ),
+    row("speaker::bfd", &["speaker::bfd::*"], &[]),
+    row("speaker::bfd::*", BFD_CORE, &["fastrand"]),
+    row(
+        "speaker::bfd::socket",
+        BFD_ALL,
+        &["fastrand", "libc", "nix", "socket2", "tokio"],
+    ),
+    row(
+        "speaker::bfd::socket::*",
+        BFD_ALL,
+        &["libc", "nix", "socket2", "tokio"],
+    ),
+    row(
+        "speaker::bfd::driver",
+        BFD_ALL,
+        &["fastrand", "tokio", "tracing"],
+    ),
+    row("speaker::bfd::driver::*", BFD_ALL, &["tracing"]),
     row("speaker::bgp", &["speaker::bgp::*", "crds::model"], &[]),
     row("speaker::bgp::message", BGP_CORE, &[]),
     row("speaker::bgp::notification", BGP_CORE, &[]),
@@ -383,6 +401,7 @@ const ARROWS: &[Row] = &[
     row(
         "speaker::metrics",
         &[
+            "speaker::bfd",
             "speaker::bgp",
             "speaker::layer2",
             "speaker::layer2::tally",
@@ -560,6 +579,20 @@ const RECONCILE: &[&str] = &[
     "crds::state",
 ];
 const ANYTHING_CONTROLLER: &[&str] = &["controller::*", "crds::*"];
+const BFD_CORE: &[&str] = &[
+    "speaker::bfd",
+    "speaker::bfd::allowance",
+    "speaker::bfd::demultiplexer",
+    "speaker::bfd::echo",
+    "speaker::bfd::filter",
+    "speaker::bfd::packet",
+    "speaker::bfd::session",
+    "speaker::bfd::session::*",
+    "speaker::bfd::sessions",
+    "speaker::timer",
+    "speaker::wire",
+];
+const BFD_ALL: &[&str] = &["speaker::bfd", "speaker::bfd::*", "crds::model"];
 const BGP_CORE: &[&str] = &[
     "speaker::bgp",
     "speaker::bgp::message",
@@ -971,6 +1004,7 @@ const KNOWN: &[&str] = &[
     "libc",
     "netlink_packet_core",
     "netlink_packet_route",
+    "nix",
     "notify",
     "pnet_packet",
     "prometheus",

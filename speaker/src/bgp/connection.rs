@@ -72,6 +72,8 @@ pub enum Input {
     SendBlocked,
     /// The transport took some octets again.
     SendResumed,
+    /// RFC 9384: BFD says that the path to the peer has failed.
+    BfdDown,
 }
 
 impl From<Result<Received, Malformed>> for Input {
@@ -151,6 +153,8 @@ pub enum Reason {
     PeerFault(PeerFault),
     /// RFC 9687: the peer reads nothing.
     SendHoldTimerExpired,
+    /// RFC 9384: the path to the peer has failed.
+    BfdDown,
 }
 
 impl Reason {
@@ -167,7 +171,8 @@ impl Reason {
             | Self::NoAnswer
             | Self::NotificationReceived(_)
             | Self::PeerFault(_)
-            | Self::SendHoldTimerExpired => true,
+            | Self::SendHoldTimerExpired
+            | Self::BfdDown => true,
         }
     }
 }
@@ -190,6 +195,7 @@ impl fmt::Display for Reason {
             Self::SendHoldTimerExpired => {
                 f.write_str("send hold timer expired: the peer reads nothing")
             }
+            Self::BfdDown => f.write_str("bfd session went down"),
         }
     }
 }

@@ -40,6 +40,7 @@ use super::{Routes, SessionState, SessionStatus, Settings};
 pub struct Session {
     routes: watch::Sender<Arc<Routes>>,
     status: watch::Receiver<SessionStatus>,
+    path: watch::Sender<()>,
     stop: oneshot::Sender<()>,
     task: JoinHandle<()>,
 }
@@ -49,12 +50,14 @@ impl Session {
     pub fn start(settings: Settings, routes: Arc<Routes>) -> Self {
         let (routes, desired) = watch::channel(routes);
         let (stop, stopped) = oneshot::channel();
+        let (path, failures) = watch::channel(());
         let span = tracing::info_span!("peer", peer = %settings.name, address = %settings.neighbor);
         let (driver, status) = Driver::new(settings, desired);
-        let task = tokio::spawn(driver.run(stopped).instrument(span));
+        let task = tokio::spawn(driver.run(stopped, failures).instrument(span));
         Self {
             routes,
             status,
+            path,
             stop,
             task,
         }
@@ -68,6 +71,11 @@ impl Session {
     /// How it stands, for as long as the session runs and after.
     pub fn status(&self) -> watch::Receiver<SessionStatus> {
         self.status.clone()
+    }
+
+    /// Whom to tell when the path to the peer has failed: what connection there is then ends at once.
+    pub fn path(&self) -> watch::Sender<()> {
+        self.path.clone()
     }
 
     /// Ends the session: Cease to the peer, which withdraws everything, then the connection. Takes
@@ -117,6 +125,7 @@ enum Event {
     Closed,
     Deadline,
     Routes,
+    BfdDown,
     Stop,
 }
 
@@ -144,7 +153,7 @@ impl Driver {
         (driver, watcher)
     }
 
-    async fn run(mut self, mut stop: oneshot::Receiver<()>) {
+    async fn run(mut self, mut stop: oneshot::Receiver<()>, mut path: watch::Receiver<()>) {
         let mut is_stopping = false;
         self.peer.handle(Instant::now(), Input::Start);
         loop {
@@ -161,6 +170,8 @@ impl Driver {
                 biased;
                 // Also when the session was dropped.
                 _ = &mut stop, if !is_stopping => Event::Stop,
+                // Who would say that it has failed may be gone.
+                Ok(()) = path.changed() => Event::BfdDown,
                 // What has arrived is read before the hold timer is judged.
                 event = self.link.event(wants_write) => event,
                 Ok(()) = self.routes.changed() => {
@@ -189,6 +200,7 @@ impl Driver {
             Event::Closed => self.link = Link::Down,
             // They are taken after every event, as timers are looked at.
             Event::Routes | Event::Deadline => {}
+            Event::BfdDown => self.peer.handle(now, Input::BfdDown),
             Event::Stop => self.peer.handle(now, Input::Stop),
         }
     }

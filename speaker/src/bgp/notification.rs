@@ -167,12 +167,15 @@ impl fmt::Display for FsmError {
 pub enum Cease {
     /// Subcode 2.
     AdministrativeShutdown,
+    /// Subcode 10 (RFC 9384).
+    BfdDown,
 }
 
 impl From<Cease> for Notification {
     fn from(cease: Cease) -> Self {
         let subcode = match cease {
             Cease::AdministrativeShutdown => 2,
+            Cease::BfdDown => 10,
         };
         Self::new(ErrorCode::Cease, subcode, Vec::new())
     }
@@ -421,6 +424,13 @@ mod tests {
             told_fault(PeerFault::Unexpected(FsmError::Established)),
             (5, 3, vec![])
         );
+    }
+
+    #[test]
+    fn the_end_of_a_path_is_told_by_the_subcode_of_rfc_9384() {
+        let notification = Notification::from(Cease::BfdDown);
+        assert_eq!((notification.code, notification.subcode), (6, 10));
+        assert_eq!(notification.to_string(), "Cease/BFD Down");
     }
 
     fn displayed(code: u8, subcode: u8, data: &[u8]) -> String {

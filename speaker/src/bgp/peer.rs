@@ -39,6 +39,8 @@ pub enum Input<'a> {
     SendBlocked,
     /// The transport took some octets again.
     SendResumed,
+    /// The path to the peer has failed.
+    BfdDown,
 }
 
 /// What is to be done.
@@ -108,6 +110,7 @@ impl Peer {
             Input::Failed(error) => connection::Input::TcpFailed(error),
             Input::SendBlocked => connection::Input::SendBlocked,
             Input::SendResumed => connection::Input::SendResumed,
+            Input::BfdDown => connection::Input::BfdDown,
             Input::Routes(desired) => return self.apply(desired),
             Input::Relocated(endpoint) => {
                 self.endpoint = Some(endpoint);

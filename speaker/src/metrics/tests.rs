@@ -83,7 +83,7 @@ fn the_page_has_metallbs_names_and_labels() {
         silences: BTreeMap::from([("notOwned", 7)]),
         ..Tally::default()
     };
-    let text = render(&snapshot, &counts, &tally);
+    let text = render(&snapshot, &counts, &tally, &paths());
     let rows: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
     let expected = include_str!("tests/page.txt");
     assert_eq!(rows, expected.lines().collect::<Vec<_>>(), "{text}");
@@ -91,9 +91,54 @@ fn the_page_has_metallbs_names_and_labels() {
     assert!(text.contains("# TYPE metallb_speaker_announced gauge\n"));
 }
 
+/// One session that is up, one that is not, and packets that nobody wanted.
+fn paths() -> bfd::Report {
+    let key = |peer: &str| bfd::SessionKey {
+        peer: peer.parse().unwrap(),
+        interface: None,
+        local: None,
+        reach: bfd::Reach::SingleHop,
+    };
+    let status = |state| bfd::SessionStatus {
+        state,
+        since: UNIX_EPOCH,
+        diagnostic: bfd::Diagnostic::Absent,
+        remote_state: state,
+        remote_diagnostic: bfd::Diagnostic::Absent,
+        last_failure: None,
+        hops: bfd::Hops::Single,
+        transmit_interval: None,
+        detection_time: None,
+        is_echo_active: false,
+        problem: None,
+    };
+    let counts = bfd::Counts {
+        control_in: 100,
+        control_out: 101,
+        echo_in: 20,
+        echo_out: 21,
+        ups: 3,
+        downs: 2,
+    };
+    let (up, down) = (key("192.0.2.254"), key("2001:db8::1"));
+    bfd::Report {
+        sessions: BTreeMap::from([
+            (up.clone(), status(bfd::State::Up)),
+            (down, status(bfd::State::Init)),
+        ]),
+        counts: BTreeMap::from([(up, counts)]),
+        dropped: BTreeMap::from([(bfd::Discard::Authentication, 5)]),
+    }
+}
+
 #[test]
 fn what_is_not_there_has_no_series() {
-    let text = render(&Snapshot::default(), &BTreeMap::new(), &Tally::default());
+    let text = render(
+        &Snapshot::default(),
+        &BTreeMap::new(),
+        &Tally::default(),
+        &bfd::Report::default(),
+    );
     let rows: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
     let expected = [
         "ferrolb_layer2_addresses_held 0",

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use ferrolb_crds::model::{
-    Asn, BgpAdvertisement, Community, Family, HoldTime, Neighbor, Node, Peer, PeerAsn, Pool, Port,
-    RouterId,
+    Asn, BfdProfile, BgpAdvertisement, Community, Family, HoldTime, Neighbor, Node, Peer, PeerAsn,
+    Pool, Port, RouterId,
 };
 use ipnet::IpNet;
 
@@ -84,14 +84,24 @@ pub struct Session {
     pub families: BTreeSet<Family>,
     /// The peer may be more than one hop away.
     pub multi_hop: bool,
+    /// How the path to the peer is watched; `None`: it is not.
+    pub bfd: Option<BfdProfile>,
 }
 
 /// The peers of this node.
 pub fn peers(world: &World) -> BTreeMap<String, PeerPlan> {
-    let peers = world.peers_here();
-    peers
-        .map(|peer| (peer.name.clone(), peer_plan(peer)))
-        .collect()
+    let (peers, profiles) = (world.peers_here(), &world.config().bfd_profiles);
+    let plan = |peer: &Peer| match peer_plan(peer) {
+        PeerPlan::Run(session) => PeerPlan::Run(Session {
+            bfd: peer
+                .bfd_profile
+                .as_ref()
+                .and_then(|name| profiles.get(name).cloned()),
+            ..session
+        }),
+        refused @ PeerPlan::Refused { .. } => refused,
+    };
+    peers.map(|peer| (peer.name.clone(), plan(peer))).collect()
 }
 
 /// What one peer should hold: the union over the addresses. Where several make the same prefix its
@@ -293,6 +303,7 @@ fn session(peer: &Peer, neighbor: IpAddr) -> Session {
         connect_retry_time: peer.connect_time,
         families: [own].into_iter().chain(other).collect(),
         multi_hop: peer.ebgp_multi_hop,
+        bfd: None,
     }
 }
 
@@ -302,7 +313,6 @@ fn unbuilt_fields(peer: &Peer) -> Vec<&'static str> {
     let fields = [
         ("spec.password", peer.password.is_some()),
         ("spec.passwordSecret", peer.password_secret.is_some()),
-        ("spec.bfdProfile", peer.bfd_profile.is_some()),
         ("spec.enableGracefulRestart", peer.graceful_restart),
         ("spec.vrf", peer.vrf.is_some()),
         (

@@ -631,7 +631,7 @@ fn an_advertisement_goes_to_the_peers_it_names_and_peers_of_other_nodes_have_no_
 #[test]
 fn a_peer_with_a_field_that_is_not_built_has_no_session_and_the_field_is_named() {
     type Edit = fn(&mut ferrolb_crds::model::Peer);
-    let cases: [(&str, Edit); 8] = [
+    let cases: [(&str, Edit); 7] = [
         ("spec.password", |p| {
             p.password = Some(Secret::new("x".to_owned()));
         }),
@@ -640,9 +640,6 @@ fn a_peer_with_a_field_that_is_not_built_has_no_session_and_the_field_is_named()
                 namespace: "metallb-system".to_owned(),
                 name: "md5".to_owned(),
             });
-        }),
-        ("spec.bfdProfile", |p| {
-            p.bfd_profile = Some("fast".to_owned());
         }),
         ("spec.enableGracefulRestart", |p| p.graceful_restart = true),
         ("spec.vrf", |p| p.vrf = Some("red".to_owned())),
@@ -665,6 +662,30 @@ fn a_peer_with_a_field_that_is_not_built_has_no_session_and_the_field_is_named()
         assert_eq!(fields.as_slice(), [field]);
         assert_eq!(reasons(&world).1, Some(Reason::NoMatchingPeer));
     }
+}
+
+#[test]
+fn a_peer_that_names_a_bfd_profile_is_watched_as_the_profile_says() {
+    let mut fixture = Fixture::new();
+    fixture.peer("tor").bfd_profile = Some("fast".to_owned());
+    let profile = ferrolb_crds::model::BfdProfile {
+        name: "fast".to_owned(),
+        detect_multiplier: Some(5),
+        ..Default::default()
+    };
+    let profiles = &mut fixture.config.bfd_profiles;
+    profiles.insert("fast".to_owned(), profile.clone());
+    let world = fixture.world();
+    let PeerPlan::Run(session) = &plan(&world).peers["tor"] else {
+        panic!("bfdProfile is built");
+    };
+    assert_eq!(session.bfd.as_ref(), Some(&profile));
+    assert_eq!(reasons(&world), ANNOUNCED);
+    fixture.peer("tor").bfd_profile = None;
+    let PeerPlan::Run(session) = &plan(&fixture.world()).peers["tor"] else {
+        panic!("it runs without a profile, too");
+    };
+    assert_eq!(session.bfd, None);
 }
 
 fn p_asn(asn: PeerAsn) -> Option<Asn> {

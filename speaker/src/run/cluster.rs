@@ -10,10 +10,12 @@ use ferrolb_crds::api;
 use ferrolb_crds::model::{Neighbor, ServiceKey};
 use ferrolb_crds::serve::{Pages, Pulse, Server};
 use kube::Client;
+use tokio::sync::watch;
 
 use super::memory::Memory;
 use super::source::Batch;
 use super::{Cluster, Settings, Speaker};
+use crate::bfd;
 use crate::bgp::{SessionState, SessionStatus};
 use crate::layer2::Counters;
 use crate::metrics::{self, Announced, Snapshot};
@@ -43,6 +45,7 @@ struct Said {
 struct Known {
     snapshot: Snapshot,
     counters: Option<Counters>,
+    bfd: Option<watch::Receiver<bfd::Report>>,
 }
 
 impl ClusterLink {
@@ -60,6 +63,7 @@ impl ClusterLink {
                 ..Snapshot::default()
             },
             counters: None,
+            bfd: None,
         };
         let known = Arc::new(Mutex::new(known));
         Self {
@@ -184,9 +188,15 @@ impl ClusterLink {
         self.known().snapshot.delivers = Some(delivers);
     }
 
-    /// The sessions stand like this, by the peer's address.
-    fn note_sessions(&self, sessions: BTreeMap<SocketAddr, SessionStatus>) {
-        self.known().snapshot.sessions = sessions;
+    /// The sessions stand like this, by the peer's address, and the paths are told of there.
+    fn note_sessions(
+        &self,
+        sessions: BTreeMap<SocketAddr, SessionStatus>,
+        bfd: Option<watch::Receiver<bfd::Report>>,
+    ) {
+        let mut known = self.known();
+        known.snapshot.sessions = sessions;
+        known.bfd = bfd;
     }
 
     /// Reports what is different of the sessions.
@@ -263,7 +273,7 @@ impl Speaker {
         if let Some(cluster) = &mut self.cluster
             && self.is_ready
         {
-            cluster.note_sessions(self.sessions.by_address());
+            cluster.note_sessions(self.sessions.by_address(), self.bfd.report());
             cluster.report_sessions(&self.plan.peers, &self.sessions.statuses());
         }
     }
@@ -343,7 +353,8 @@ fn serve(settings: &Cluster, pulse: &Pulse, known: &Arc<Mutex<Known>>) -> Vec<Se
         let counters = known.counters.as_ref();
         let counts = counters.map(Counters::read).unwrap_or_default();
         let tally = counters.map(Counters::tally).unwrap_or_default();
-        metrics::render(&known.snapshot, &counts, &tally)
+        let paths = known.bfd.as_ref().map(|report| report.borrow().clone());
+        metrics::render(&known.snapshot, &counts, &tally, &paths.unwrap_or_default())
     };
     let metrics = Pages {
         metrics: Some(Arc::new(page)),

@@ -7,9 +7,10 @@ use std::sync::Arc;
 
 use ferrolb_crds::model::Port;
 use tokio::sync::{Notify, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use tracing::{error, info};
 
+use crate::bfd::SessionKey;
 use crate::bgp::{Routes, Session, SessionStatus, Settings};
 
 /// The sessions by peer.
@@ -28,8 +29,23 @@ struct Running {
     settings: Settings,
     session: Session,
     status: watch::Receiver<SessionStatus>,
+    /// Where it hears that the path has failed, if it does.
+    path: Option<Path>,
     /// Whether the routes it has are those of the plan.
     has_routes: bool,
+}
+
+/// Tells one session what BFD says, until it is dropped.
+#[derive(Debug)]
+struct Path {
+    of: SessionKey,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Path {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
 }
 
 impl Sessions {
@@ -71,6 +87,7 @@ impl Sessions {
             settings,
             session,
             status,
+            path: None,
             has_routes: true,
         };
         self.running.insert(peer.to_owned(), running);
@@ -84,6 +101,37 @@ impl Sessions {
             self.stopping.spawn(async move {
                 running.session.stop().await;
                 ends
+            });
+        }
+    }
+
+    /// Has each session hear when its path fails. A BFD session that a peer gets or loses is no reason to
+    /// end the BGP session.
+    pub(super) fn watch_paths(
+        &mut self,
+        keys: &BTreeMap<String, SessionKey>,
+        failures: impl Fn(&SessionKey) -> Option<watch::Receiver<u64>>,
+    ) {
+        for (peer, running) in &mut self.running {
+            let key = keys.get(peer);
+            let present = running
+                .path
+                .as_ref()
+                .filter(|path| !path.task.is_finished());
+            if present.map(|path| &path.of) == key {
+                continue;
+            }
+            running.path = key.and_then(|key| {
+                let (mut failures, session) = (failures(key)?, running.session.path());
+                let task = tokio::spawn(async move {
+                    while failures.changed().await.is_ok() {
+                        session.send_replace(());
+                    }
+                });
+                Some(Path {
+                    of: key.clone(),
+                    task,
+                })
             });
         }
     }

@@ -3,10 +3,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::num::NonZeroU8;
+
+use ferrolb_crds::model::{BfdProfile, PeerAsn};
 
 use crate::plan::{self, AddressPlan, Plan};
 use crate::world::{Claim, Heard, LinkState, Segment, Standing, World};
-use crate::{bgp, layer2, nft};
+use crate::{bfd, bgp, layer2, nft};
 
 /// What layer 2 reports, as far as planning depends on it.
 pub(super) fn segment(report: &layer2::Report) -> Segment {
@@ -182,6 +185,61 @@ fn settings(name: &str, node: &str, session: &plan::Session) -> bgp::Settings {
     }
 }
 
+/// The BFD sessions that should run, and which of them is whose. Peers that are reached by one path
+/// have one for all of them.
+pub(super) fn bfd_sessions(plan: &Plan) -> (bfd::Wanted, BTreeMap<String, bfd::SessionKey>) {
+    let (mut wanted, mut keys) = (bfd::Wanted::new(), BTreeMap::new());
+    for (name, peer) in &plan.peers {
+        let plan::PeerPlan::Run(session) = peer else {
+            continue;
+        };
+        let Some(profile) = &session.bfd else {
+            continue;
+        };
+        let key = bfd::SessionKey {
+            peer: session.neighbor,
+            interface: None,
+            local: session.source_address,
+            reach: reach(session),
+        };
+        let parameters = parameters(profile);
+        wanted
+            .entry(key.clone())
+            .and_modify(|present| *present = present.joined(parameters))
+            .or_insert(parameters);
+        keys.insert(name.clone(), key);
+    }
+    (wanted, keys)
+}
+
+/// An external peer is on the link unless it is said not to be; an internal one may be anywhere.
+fn reach(session: &plan::Session) -> bfd::Reach {
+    let is_internal = match session.peer_asn {
+        PeerAsn::Exact(asn) => asn == session.local_asn,
+        PeerAsn::Internal => true,
+        PeerAsn::External => false,
+    };
+    match (is_internal, session.multi_hop) {
+        (true, _) => bfd::Reach::AsFound,
+        (false, true) => bfd::Reach::Multihop,
+        (false, false) => bfd::Reach::SingleHop,
+    }
+}
+
+fn parameters(profile: &BfdProfile) -> bfd::Parameters {
+    let default = bfd::Parameters::DEFAULT;
+    let multiplier = profile.detect_multiplier.and_then(NonZeroU8::new);
+    let echo = profile.echo_interval.unwrap_or(bfd::Parameters::ECHO);
+    bfd::Parameters {
+        desired_min_tx: profile.transmit_interval.unwrap_or(default.desired_min_tx),
+        required_min_rx: profile.receive_interval.unwrap_or(default.required_min_rx),
+        detect_multiplier: multiplier.unwrap_or(default.detect_multiplier),
+        is_passive: profile.passive_mode,
+        echo: profile.echo_mode.then_some(echo),
+        minimum_ttl: profile.minimum_ttl.unwrap_or(default.minimum_ttl),
+    }
+}
+
 /// What one peer should hold of these addresses.
 pub(super) fn routes<'a>(
     addresses: impl Iterator<Item = (&'a IpAddr, &'a AddressPlan)>,
@@ -202,7 +260,9 @@ pub(super) fn routes<'a>(
 
 #[cfg(test)]
 mod tests {
-    use std::time::UNIX_EPOCH;
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use ferrolb_crds::model::{Asn, HoldTime, Port};
 
     use super::*;
 
@@ -269,6 +329,101 @@ mod tests {
             }
         );
         assert_eq!(segment(&report(true)), Segment::Listening { links });
+    }
+
+    fn watched(peers: &[(&str, plan::Session)]) -> Plan {
+        let peers = peers.iter();
+        let peers =
+            peers.map(|(name, session)| ((*name).to_owned(), plan::PeerPlan::Run(session.clone())));
+        Plan {
+            peers: peers.collect(),
+            ..Plan::default()
+        }
+    }
+
+    fn session(neighbor: &str, bfd: Option<BfdProfile>) -> plan::Session {
+        plan::Session {
+            neighbor: neighbor.parse().unwrap(),
+            port: Port::BGP,
+            source_address: None,
+            local_asn: Asn::new(64500).unwrap(),
+            peer_asn: PeerAsn::External,
+            router_id: None,
+            hold_time: HoldTime::DEFAULT,
+            keepalive_time: None,
+            connect_retry_time: None,
+            families: BTreeSet::new(),
+            multi_hop: false,
+            bfd,
+        }
+    }
+
+    #[test]
+    fn a_profile_that_says_nothing_means_bfd_s_defaults_and_what_it_says_counts() {
+        let said = BfdProfile {
+            name: "said".to_owned(),
+            receive_interval: Some(Duration::from_millis(50)),
+            transmit_interval: Some(Duration::from_millis(60)),
+            detect_multiplier: Some(5),
+            echo_interval: None,
+            echo_mode: true,
+            passive_mode: true,
+            minimum_ttl: Some(200),
+        };
+        assert_eq!(parameters(&BfdProfile::default()), bfd::Parameters::DEFAULT);
+        let expected = bfd::Parameters {
+            desired_min_tx: Duration::from_millis(60),
+            required_min_rx: Duration::from_millis(50),
+            detect_multiplier: NonZeroU8::new(5).unwrap(),
+            is_passive: true,
+            echo: Some(Duration::from_millis(50)),
+            minimum_ttl: 200,
+        };
+        assert_eq!(parameters(&said), expected);
+        let interval = BfdProfile {
+            echo_interval: Some(Duration::from_millis(20)),
+            echo_mode: false,
+            ..said
+        };
+        assert_eq!(parameters(&interval).echo, None);
+    }
+
+    #[test]
+    fn peers_that_are_reached_by_one_path_share_its_session() {
+        let fast = BfdProfile {
+            transmit_interval: Some(Duration::from_millis(50)),
+            ..BfdProfile::default()
+        };
+        let plan = watched(&[
+            ("a", session("192.0.2.1", Some(BfdProfile::default()))),
+            ("b", session("192.0.2.1", Some(fast))),
+            ("c", session("192.0.2.1", None)),
+            ("d", session("192.0.2.2", Some(BfdProfile::default()))),
+        ]);
+        let (wanted, keys) = bfd_sessions(&plan);
+        assert_eq!(wanted.len(), 2);
+        assert_eq!(keys["a"], keys["b"]);
+        assert_eq!(keys.keys().collect::<Vec<_>>(), ["a", "b", "d"]);
+        let shared = wanted[&keys["a"]];
+        assert_eq!(shared.desired_min_tx, Duration::from_millis(50));
+        assert_eq!(wanted[&keys["d"]], bfd::Parameters::DEFAULT);
+    }
+
+    #[test]
+    fn how_far_away_a_peer_is_its_kind_says() {
+        let asn = PeerAsn::Exact(Asn::new(64500).unwrap());
+        let of = |peer_asn, multi_hop| {
+            let session = session("192.0.2.1", None);
+            reach(&plan::Session {
+                peer_asn,
+                multi_hop,
+                ..session
+            })
+        };
+        assert_eq!(of(PeerAsn::External, false), bfd::Reach::SingleHop);
+        assert_eq!(of(PeerAsn::External, true), bfd::Reach::Multihop);
+        assert_eq!(of(PeerAsn::Internal, false), bfd::Reach::AsFound);
+        assert_eq!(of(asn, false), bfd::Reach::AsFound);
     }
 
     #[test]

@@ -265,9 +265,86 @@ pub struct Session {
     /// Local address of the connection.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub local_address: Option<String>,
+    /// How the path to the peer is watched, if it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bfd: Option<Bfd>,
     /// Fields of the BGPPeer that are not built yet, which is why there is no session.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub not_started: Vec<String>,
+}
+
+/// A BFD session, in the words of RFC 5880 §6.8.1. Times are in milliseconds.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Bfd {
+    /// `AdminDown`, `Down`, `Init` or `Up`.
+    pub state: String,
+    /// Since when.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
+    /// Why, where there is something to say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub diagnostic: Option<String>,
+    /// Why it was last lost, if it was since it began.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_failure: Option<String>,
+    /// Where the peer says that it stands.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remote_state: Option<String>,
+    /// And why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remote_diagnostic: Option<String>,
+    /// Whether the peer may be more than one hop away.
+    pub is_multihop: bool,
+    /// Time between two packets that are sent, agreed on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub transmit_interval: Option<f64>,
+    /// Silence after which the session is down, agreed on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detection_time: Option<f64>,
+    /// Whether echo packets come back.
+    pub is_echo_active: bool,
+    /// What there was of packets and changes; not in the state directory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub counters: Option<BfdCounters>,
+    /// Why it cannot be run, if it cannot.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+}
+
+/// Packets and changes since the session was wanted.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct BfdCounters {
+    /// Control packets received and believed.
+    pub control_packets_in: u64,
+    /// Control packets sent.
+    pub control_packets_out: u64,
+    /// Echo packets that came back.
+    pub echo_packets_in: u64,
+    /// Echo packets sent.
+    pub echo_packets_out: u64,
+    /// Times that it came up.
+    pub session_ups: u64,
+    /// Times that it went down.
+    pub session_downs: u64,
+}
+
+impl Bfd {
+    /// Without what changes while nothing happens: a session that is not Up goes on trying.
+    fn at_rest(&mut self) {
+        self.counters = None;
+        if self.state != UP {
+            let problem = self.problem.take();
+            *self = Self {
+                state: "Down".to_owned(),
+                last_failure: self.last_failure.take(),
+                is_multihop: self.is_multihop,
+                problem,
+                ..Self::default()
+            };
+        }
+    }
 }
 
 /// A prefix advertised by BGP.
@@ -333,6 +410,9 @@ impl Document {
         self.source.state_error = None;
         for session in &mut self.sessions {
             session.updates_sent = None;
+            if let Some(bfd) = &mut session.bfd {
+                bfd.at_rest();
+            }
             if session.state != ESTABLISHED && session.not_started.is_empty() {
                 session.state = "Active".to_owned();
                 session.since = None;
@@ -342,6 +422,9 @@ impl Document {
         self
     }
 }
+
+/// The state of a BFD session whose path carries packets.
+pub const UP: &str = "Up";
 
 /// The state of a session that exchanges routes.
 pub const ESTABLISHED: &str = "Established";

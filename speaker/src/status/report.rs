@@ -2,20 +2,21 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ferrolb_crds::api;
 use ferrolb_crds::model::{self, Neighbor};
 use ipnet::IpNet;
 
 use super::document::{
-    Blocked, Conflict, Delivery, Document, Draining, ESTABLISHED, HandOff, Held, Interface, Layer2,
-    Node, NotHeld, Prefix, RefusedPort, Service, ServiceAddress, Session, Source,
+    Bfd, BfdCounters, Blocked, Conflict, Delivery, Document, Draining, ESTABLISHED, HandOff, Held,
+    Interface, Layer2, Node, NotHeld, Prefix, RefusedPort, Service, ServiceAddress, Session,
+    Source,
 };
 use crate::bgp::{SessionState, SessionStatus};
 use crate::plan::{self, AddressPlan, Attributes, Holding, Interfaces, PeerPlan, Plan, Reason};
 use crate::world::{Others, Segment, World};
-use crate::{layer2, nft};
+use crate::{bfd, layer2, nft};
 
 /// Everything the document is made of.
 #[derive(Debug, Clone)]
@@ -34,6 +35,8 @@ pub struct Facts<'a> {
     pub layer2: Option<&'a layer2::Report>,
     /// What the sessions report, by peer.
     pub sessions: &'a BTreeMap<String, SessionStatus>,
+    /// How the paths to those peers stand that have BFD.
+    pub bfd: &'a BTreeMap<String, bfd::Standing>,
     /// What the hand-off reports; `None`: kube-proxy takes the traffic.
     pub hand_off: Option<&'a nft::Report>,
     /// Nodes that live and are not heard.
@@ -258,7 +261,10 @@ fn refused_ports(plan: &Plan) -> Vec<RefusedPort> {
 fn sessions(facts: &Facts<'_>) -> Vec<Session> {
     let peers = facts.plan.peers.iter();
     let sessions = peers.map(|(name, plan)| match plan {
-        PeerPlan::Run(session) => running(name, session.neighbor, facts.sessions.get(name)),
+        PeerPlan::Run(session) => Session {
+            bfd: session.bfd.as_ref().map(|_| path(facts.bfd.get(name))),
+            ..running(name, session.neighbor, facts.sessions.get(name))
+        },
         PeerPlan::Refused { neighbor, fields } => not_started(name, neighbor, fields),
     });
     sessions.collect()
@@ -282,6 +288,50 @@ fn running(name: &str, neighbor: IpAddr, status: Option<&SessionStatus>) -> Sess
         session.local_address = status.local_address.map(|address| address.to_string());
     }
     session
+}
+
+fn path(standing: Option<&bfd::Standing>) -> Bfd {
+    let waiting = bfd::State::Down.to_string();
+    let Some(standing) = standing else {
+        return Bfd {
+            state: waiting,
+            ..Bfd::default()
+        };
+    };
+    let Some(status) = &standing.status else {
+        return Bfd {
+            state: waiting,
+            problem: standing.problem.clone(),
+            ..Bfd::default()
+        };
+    };
+    let said = |diagnostic: bfd::Diagnostic| {
+        let is_one = diagnostic != bfd::Diagnostic::Absent;
+        is_one.then(|| diagnostic.to_string())
+    };
+    let milliseconds = |time: Duration| time.as_secs_f64() * 1000.0;
+    let counts = &standing.counts;
+    Bfd {
+        state: status.state.to_string(),
+        since: Some(time(status.since)),
+        diagnostic: said(status.diagnostic),
+        last_failure: status.last_failure.and_then(said),
+        remote_state: Some(status.remote_state.to_string()),
+        remote_diagnostic: said(status.remote_diagnostic),
+        is_multihop: status.hops == bfd::Hops::Multiple,
+        transmit_interval: status.transmit_interval.map(milliseconds),
+        detection_time: status.detection_time.map(milliseconds),
+        is_echo_active: status.is_echo_active,
+        counters: Some(BfdCounters {
+            control_packets_in: counts.control_in,
+            control_packets_out: counts.control_out,
+            echo_packets_in: counts.echo_in,
+            echo_packets_out: counts.echo_out,
+            session_ups: counts.ups,
+            session_downs: counts.downs,
+        }),
+        problem: status.problem.clone(),
+    }
 }
 
 fn not_started(name: &str, neighbor: &Neighbor, fields: &[&'static str]) -> Session {

@@ -2,7 +2,9 @@
 
 use std::fmt::Write as _;
 
-use super::document::{Delivery, Document, Draining, HandOff, Layer2, Prefix, Service, Session};
+use super::document::{
+    Bfd, Delivery, Document, Draining, HandOff, Layer2, Prefix, Service, Session, UP,
+};
 
 /// Writes the whole document.
 pub(super) fn render(document: &Document) -> String {
@@ -11,6 +13,7 @@ pub(super) fn render(document: &Document) -> String {
     draining(&mut out, document.draining.as_ref());
     layer2(&mut out, &document.layer2);
     sessions(&mut out, &document.sessions);
+    paths(&mut out, &document.sessions);
     advertised(&mut out, &document.advertised);
     services(&mut out, &document.services);
     hand_off(&mut out, &document.hand_off);
@@ -162,6 +165,60 @@ fn sessions(out: &mut String, sessions: &[Session]) {
     table(out, rows.collect());
 }
 
+fn paths(out: &mut String, sessions: &[Session]) {
+    let watched = sessions
+        .iter()
+        .filter_map(|session| Some((session, session.bfd.as_ref()?)));
+    let rows = watched.map(|(session, bfd)| {
+        let since = bfd.since.as_ref().map(|since| format!("since {since}"));
+        let every = bfd
+            .transmit_interval
+            .map(|time| format!("sends every {time} ms"));
+        let within = bfd
+            .detection_time
+            .map(|time| format!("detects within {time} ms"));
+        let hops = if bfd.is_multihop {
+            "multihop"
+        } else {
+            "single hop"
+        };
+        let echo = if bfd.is_echo_active { "echo" } else { "" };
+        row([
+            &session.peer,
+            &session.address,
+            &bfd.state,
+            &since.unwrap_or_default(),
+            hops,
+            &every.unwrap_or_default(),
+            &within.unwrap_or_default(),
+            echo,
+            &why(bfd),
+        ])
+    });
+    let rows: Vec<_> = rows.collect();
+    if !rows.is_empty() {
+        section(out, "bfd sessions");
+        table(out, rows);
+    }
+}
+
+/// What is wrong, or was.
+fn why(bfd: &Bfd) -> String {
+    let local = bfd.diagnostic.as_ref().map(|why| format!("reason: {why}"));
+    let remote = bfd.remote_diagnostic.as_ref();
+    let remote = remote.map(|why| format!("the peer says: {why}"));
+    let last = bfd
+        .last_failure
+        .as_ref()
+        .map(|why| format!("last failure: {why}"));
+    let problem = bfd.problem.clone();
+    let all = match bfd.state.as_str() {
+        UP => [last, None, None],
+        _ => [problem, local, remote],
+    };
+    all.into_iter().flatten().collect::<Vec<_>>().join("; ")
+}
+
 fn advertised(out: &mut String, prefixes: &[Prefix]) {
     section(out, "bgp prefixes");
     let rows = prefixes.iter().map(|prefix| {
@@ -279,6 +336,52 @@ pub(super) fn table(out: &mut String, rows: Vec<Vec<String>>) {
 mod tests {
     use super::super::document::{Conflict, Held, NotHeld, Source};
     use super::*;
+
+    #[test]
+    fn a_path_that_is_watched_has_a_line_and_says_what_is_wrong() {
+        let session = |peer: &str, bfd| Session {
+            peer: peer.to_owned(),
+            address: "192.0.2.1".to_owned(),
+            bfd,
+            ..Session::default()
+        };
+        let up = Bfd {
+            state: "Up".to_owned(),
+            since: Some("2026-01-01T00:00:01Z".to_owned()),
+            last_failure: Some("control detection time expired".to_owned()),
+            transmit_interval: Some(50.0),
+            detection_time: Some(150.5),
+            is_echo_active: true,
+            ..Bfd::default()
+        };
+        let down = Bfd {
+            state: "Down".to_owned(),
+            is_multihop: true,
+            problem: Some("port taken".to_owned()),
+            diagnostic: Some("administratively down".to_owned()),
+            ..Bfd::default()
+        };
+        let mut document = Document {
+            sessions: vec![
+                session("a", Some(up)),
+                session("b", Some(down)),
+                session("c", None),
+            ],
+            ..Document::default()
+        };
+        let text = render(&document);
+        let (_, paths) = text.split_once("bfd sessions\n").unwrap();
+        let columns = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+        let lines: Vec<String> = paths.lines().take(2).map(columns).collect();
+        let expected = [
+            "a 192.0.2.1 Up since 2026-01-01T00:00:01Z single hop sends every 50 ms \
+             detects within 150.5 ms echo last failure: control detection time expired",
+            "b 192.0.2.1 Down multihop port taken; reason: administratively down",
+        ];
+        assert_eq!(lines, expected, "{text}");
+        document.sessions.retain(|session| session.bfd.is_none());
+        assert!(!render(&document).contains("bfd"));
+    }
 
     #[test]
     fn the_text_is_short_aligned_sections() {

@@ -104,6 +104,14 @@ impl Step {
             .output(Output::Close)
     }
 
+    /// RFC 9384: ends a connection whose path has failed, and tells the peer if that still gets there.
+    fn bfd_down() -> Self {
+        let notification = Notification::from(Cease::BfdDown);
+        Self::go(State::Idle { is_started: true }, Reason::BfdDown)
+            .output(Output::Send(Message::Notification(notification)))
+            .output(Output::Close)
+    }
+
     fn dial(reason: Reason) -> Self {
         Self::go(State::Connect, reason).output(Output::Connect)
     }
@@ -168,7 +176,8 @@ fn idle(is_started: bool, input: Input) -> Step {
         | Input::RouteRefresh(_)
         | Input::UpdateSent
         | Input::SendBlocked
-        | Input::SendResumed => Step::stay(State::Idle { is_started }),
+        | Input::SendResumed
+        | Input::BfdDown => Step::stay(State::Idle { is_started }),
     }
 }
 
@@ -199,7 +208,8 @@ fn connect(settings: &Settings, input: Input) -> Step {
         | Input::RouteRefresh(_)
         | Input::UpdateSent
         | Input::SendBlocked
-        | Input::SendResumed => Step::stay(State::Connect),
+        | Input::SendResumed
+        | Input::BfdDown => Step::stay(State::Connect),
     }
 }
 
@@ -222,7 +232,8 @@ fn active(settings: &Settings, input: Input) -> Step {
         | Input::RouteRefresh(_)
         | Input::UpdateSent
         | Input::SendBlocked
-        | Input::SendResumed => Step::stay(State::Active),
+        | Input::SendResumed
+        | Input::BfdDown => Step::stay(State::Active),
     }
 }
 
@@ -235,6 +246,7 @@ fn say_open(settings: &Settings, endpoint: Endpoint) -> Step {
 fn open_sent(settings: &Settings, endpoint: Endpoint, input: Input) -> Step {
     match input {
         Input::ManualStop => Step::shut_down(),
+        Input::BfdDown => Step::bfd_down(),
         Input::Timer(Timer::Hold) => Step::refuse(PeerFault::HoldTimerExpired),
         // RFC 4271 §8.2.2, event 18.
         Input::TcpFailed(error) => {
@@ -267,6 +279,7 @@ fn open_sent(settings: &Settings, endpoint: Endpoint, input: Input) -> Step {
 fn open_confirm(session: Negotiated, now: Instant, input: Input) -> Step {
     match input {
         Input::ManualStop => Step::shut_down(),
+        Input::BfdDown => Step::bfd_down(),
         Input::Timer(Timer::Hold) => Step::refuse(PeerFault::HoldTimerExpired),
         Input::Timer(Timer::SendHold) => Step::lose(Reason::SendHoldTimerExpired),
         Input::Timer(Timer::Keepalive) => keep_alive(State::OpenConfirm { session }),
@@ -298,6 +311,7 @@ fn established(session: Negotiated, since: Instant, input: Input) -> Step {
     let is_agreed = |family: &Family| session.families.contains(family);
     match input {
         Input::ManualStop => Step::shut_down(),
+        Input::BfdDown => Step::bfd_down(),
         Input::Timer(Timer::Hold) => Step::refuse(PeerFault::HoldTimerExpired),
         Input::Timer(Timer::SendHold) => Step::lose(Reason::SendHoldTimerExpired),
         Input::Timer(Timer::Keepalive) => keep_alive(State::Established { session, since }),

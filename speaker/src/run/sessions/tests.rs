@@ -2,6 +2,7 @@ use std::net::TcpListener as Listener;
 use std::time::Duration;
 
 use ferrolb_crds::model::{Asn, Family, HoldTime, PeerAsn, Port};
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
 
 use super::*;
@@ -126,6 +127,67 @@ fn news_of_a_session_are_heard() {
         sessions.want(wanted(&settings(&listener, 64512)), no_routes);
         // Dialing is news.
         sessions.news().await;
+        sessions.stop().await;
+    });
+}
+
+fn key(peer: &str) -> SessionKey {
+    SessionKey {
+        peer: peer.parse().unwrap(),
+        interface: None,
+        local: None,
+        reach: crate::bfd::Reach::SingleHop,
+    }
+}
+
+/// RFC 9384: Cease, BFD Down; and then it is tried again.
+#[test]
+fn a_path_that_fails_ends_the_connection_and_not_the_session() {
+    block_on(async {
+        let listener = listen().await;
+        let wanted = wanted(&settings(&listener, 64512));
+        let mut sessions = Sessions::default();
+        sessions.want(wanted.clone(), no_routes);
+        let (failing, failures) = watch::channel(0);
+        let keys = BTreeMap::from([("tor".to_owned(), key("127.0.0.1"))]);
+        sessions.watch_paths(&keys, |_| Some(failures.clone()));
+        let (mut connection, _) = listener.accept().await.unwrap();
+        // The OPEN is under way.
+        connection.readable().await.unwrap();
+        failing.send_replace(1);
+        let mut octets = Vec::new();
+        connection.read_to_end(&mut octets).await.unwrap();
+        assert!(octets.ends_with(&[0, 21, 3, 6, 10]), "{octets:?}");
+        drop(connection);
+        listener.accept().await.unwrap();
+        assert_eq!(sessions.running.len(), 1);
+        sessions.stop().await;
+    });
+}
+
+#[test]
+fn a_session_hears_of_the_path_that_is_its_own_at_present() {
+    block_on(async {
+        let listener = listen().await;
+        let mut sessions = Sessions::default();
+        sessions.want(wanted(&settings(&listener, 64512)), no_routes);
+        let asked = std::cell::RefCell::new(Vec::new());
+        let (failing, failures) = watch::channel(0);
+        let of = |key: &SessionKey| {
+            asked.borrow_mut().push(key.peer.to_string());
+            Some(failures.clone())
+        };
+        let keys = |peer| BTreeMap::from([("tor".to_owned(), key(peer))]);
+        sessions.watch_paths(&keys("192.0.2.1"), of);
+        sessions.watch_paths(&keys("192.0.2.1"), of);
+        sessions.watch_paths(&keys("192.0.2.2"), of);
+        assert_eq!(asked.borrow().as_slice(), ["192.0.2.1", "192.0.2.2"]);
+        sessions.watch_paths(&BTreeMap::new(), of);
+        assert!(sessions.running["tor"].path.is_none());
+        drop(failures);
+        while failing.receiver_count() > 0 {
+            tokio::task::yield_now().await;
+        }
         sessions.stop().await;
     });
 }

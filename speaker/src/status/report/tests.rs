@@ -39,6 +39,7 @@ fn an_idle_speaker_has_a_document_that_survives_its_own_json() {
         state_error: Some("read-only file system"),
         layer2: None,
         sessions: &BTreeMap::new(),
+        bfd: &BTreeMap::new(),
         hand_off: Some(&nft::Report::Idle),
         blocked: Vec::new(),
         delivery: None,
@@ -77,4 +78,86 @@ fn i4_a_session_that_keeps_trying_does_not_change_the_file() {
     let trying = at_rest(SessionState::Connect, 1);
     assert_eq!(trying, at_rest(SessionState::Active, 2));
     assert_ne!(trying, at_rest(SessionState::Established, 3));
+}
+
+fn bfd_status(state: bfd::State, since: u64) -> bfd::SessionStatus {
+    let is_up = state == bfd::State::Up;
+    let lost = bfd::Diagnostic::ControlDetectionTimeExpired;
+    bfd::SessionStatus {
+        state,
+        since: UNIX_EPOCH + Duration::from_secs(since),
+        diagnostic: if is_up { bfd::Diagnostic::Absent } else { lost },
+        remote_state: state,
+        remote_diagnostic: bfd::Diagnostic::Absent,
+        last_failure: Some(lost),
+        hops: bfd::Hops::Single,
+        transmit_interval: Some(Duration::from_millis(50)),
+        detection_time: Some(Duration::from_micros(150_500)),
+        is_echo_active: false,
+        problem: None,
+    }
+}
+
+#[test]
+fn a_path_is_told_of_in_the_words_of_its_rfc() {
+    let standing = |status| bfd::Standing {
+        status,
+        counts: bfd::Counts {
+            control_in: 7,
+            ..bfd::Counts::default()
+        },
+        problem: None,
+    };
+    let up = path(Some(&standing(Some(bfd_status(bfd::State::Up, 1)))));
+    assert_eq!(up.state, "Up");
+    assert_eq!(up.since.as_deref(), Some("1970-01-01T00:00:01Z"));
+    assert_eq!(
+        (up.transmit_interval, up.detection_time),
+        (Some(50.0), Some(150.5))
+    );
+    assert_eq!((&up.diagnostic, &up.remote_diagnostic), (&None, &None));
+    assert_eq!(
+        up.last_failure.as_deref(),
+        Some("control detection time expired")
+    );
+    assert_eq!(up.counters.unwrap().control_packets_in, 7);
+    // What has not begun is down, and says why it cannot.
+    let problem = Some("failed to start the bfd thread".to_owned());
+    let not_begun = path(Some(&bfd::Standing {
+        problem: problem.clone(),
+        ..standing(None)
+    }));
+    assert_eq!(
+        (not_begun.state.as_str(), not_begun.problem),
+        ("Down", problem)
+    );
+    assert_eq!(path(None).state, "Down");
+}
+
+#[test]
+fn i4_a_path_that_stays_down_does_not_change_the_file() {
+    let at_rest = |state, since| {
+        let status = bfd_status(state, since);
+        let standing = bfd::Standing {
+            status: Some(status),
+            counts: bfd::Counts {
+                control_out: since,
+                ..bfd::Counts::default()
+            },
+            problem: None,
+        };
+        let session = Session {
+            bfd: Some(path(Some(&standing))),
+            ..Session::default()
+        };
+        Document {
+            sessions: vec![session],
+            ..Document::default()
+        }
+        .at_rest()
+    };
+    let down = at_rest(bfd::State::Down, 1);
+    assert_eq!(down, at_rest(bfd::State::Init, 2));
+    assert_ne!(down, at_rest(bfd::State::Up, 3));
+    assert_eq!(at_rest(bfd::State::Up, 3), at_rest(bfd::State::Up, 3));
 }

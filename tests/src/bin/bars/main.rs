@@ -3,11 +3,12 @@
 //! `make bars` builds the programs as they are released and says where they are.
 //!
 //! `bars` measures everything; `bars NAME…` only those named, and leaves the rows of the others: allocator, plan, bgp, layer2, leaving,
-//! recorder, rest, hostile, simulation, demo, sizes, routes, assignments, stages, kills. `BARS_RUNS=N` takes N in place of what a measure
+//! recorder, rest, bfd, hostile, simulation, demo, sizes, routes, assignments, stages, kills. `BARS_RUNS=N` takes N in place of what a measure
 //! repeats for its promise, and the row says so.
 #![expect(clippy::print_stdout, reason = "tells what it is doing")]
 #![expect(clippy::disallowed_methods, reason = "measures time and writes a file")]
 
+mod bfd;
 mod hostile;
 mod scale;
 mod segment;
@@ -57,7 +58,7 @@ fn run() -> Result<()> {
     let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|word| word == name);
     let mut missed = 0;
     let mut rows_of: BTreeMap<&str, Vec<String>> = BTreeMap::new();
-    let measures: [(&str, Measure); 15] = [
+    let measures: [(&str, Measure); 16] = [
         ("allocator", allocator),
         ("plan", plan),
         ("bgp", announcing),
@@ -65,6 +66,7 @@ fn run() -> Result<()> {
         ("leaving", segment::leaving),
         ("recorder", segment::recorded),
         ("rest", segment::at_rest),
+        ("bfd", bfd::failover),
         ("hostile", hostile::heartbeats),
         ("simulation", simulation),
         ("demo", fresh_clone),

@@ -77,6 +77,13 @@ fn manual_events() {
     );
 }
 
+/// RFC 9384: what there is to lose is lost; what there is not may still be made.
+#[test]
+fn bfd_events() {
+    let lost = "Idle 6/10 close";
+    check(Input::BfdDown, ["-", "-", "-", "-", lost, lost, lost]);
+}
+
 #[test]
 fn timer_events() {
     let timer = Input::Timer;
