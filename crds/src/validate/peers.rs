@@ -153,7 +153,38 @@ fn read_asns(spec: &BgpPeerSpec, faults: &mut Faults) -> Option<(Asn, PeerAsn)> 
             "invalid ebgp-multihop parameter set for an ibgp peer: remove it, or correct an ASN";
         faults.add(SPEC.field("ebgpMultiHop"), message);
     }
-    my_asn.zip(peer_asn)
+    let asns = my_asn.zip(peer_asn);
+    if let Some((my_asn, peer_asn)) = asns {
+        check_local_asn(spec, my_asn, peer_asn, faults);
+    }
+    asns
+}
+
+/// `localASN` stands in for `myASN` toward an external peer. Toward an internal one it would make the
+/// session external, and as the peer's own number it would make an external session internal; FRR
+/// refuses both.
+fn check_local_asn(spec: &BgpPeerSpec, my_asn: Asn, peer_asn: PeerAsn, faults: &mut Faults) {
+    let Some(local_asn) = spec.local_asn.and_then(Asn::new) else {
+        return;
+    };
+    let is_internal = match peer_asn {
+        PeerAsn::Exact(asn) => asn == my_asn,
+        PeerAsn::Internal => true,
+        PeerAsn::External => false,
+    };
+    if is_internal {
+        let message = format!(
+            "invalid local ASN {local_asn}: it is allowed for ebgp peers only, and this one is ibgp: \
+             remove it, or correct an ASN"
+        );
+        faults.add(SPEC.field("localASN"), message);
+    } else if peer_asn == PeerAsn::Exact(local_asn) {
+        let message = format!(
+            "invalid local ASN {local_asn}: it is the peer's, which would make an ebgp session ibgp: \
+             remove it, or correct an ASN"
+        );
+        faults.add(SPEC.field("localASN"), message);
+    }
 }
 
 fn read_neighbor(spec: &BgpPeerSpec, faults: &mut Faults) -> Option<Neighbor> {

@@ -292,18 +292,7 @@ fn unbuilt_fields(peer: &Peer) -> Vec<&'static str> {
             "spec.interface",
             matches!(peer.neighbor, Neighbor::Interface(_)),
         ),
-        ("spec.localASN", local_asn_is_internal(peer)),
     ];
     let set = fields.into_iter().filter(|(_, is_set)| *is_set);
     set.map(|(field, _)| field).collect()
-}
-
-/// `localASN` stands in for `myASN` toward an external peer. Toward an internal one it would make
-/// the session external or the AS ambiguous, which is why FRR refuses it there, too.
-fn local_asn_is_internal(peer: &Peer) -> bool {
-    peer.local_asn.is_some_and(|local| match peer.peer_asn {
-        PeerAsn::Exact(asn) => asn == local || asn == peer.my_asn,
-        PeerAsn::Internal => true,
-        PeerAsn::External => false,
-    })
 }

@@ -285,3 +285,42 @@ fn a_bgp_advertisement_means_what_it_says() {
         (28, 128)
     );
 }
+
+#[test]
+fn every_field_of_a_bgp_advertisement_is_in_its_meaning() {
+    let spec = json!({
+        "aggregationLengthV6": 64, "localPref": 4_294_967_295_u32, "communities": ["1:2"],
+        "ipAddressPools": ["edge"], "peers": ["tor", "nobody-knows"],
+        "ipAddressPoolSelectors": [{"matchLabels": {"zone": "a"}}],
+        "nodeSelectors": [{"matchLabels": {"rack": "a"}}, {"matchLabels": {"rack": "b"}}],
+    });
+    let verdict = judge(&[bgp("sample", spec)]);
+    assert_eq!(verdict.problems, []);
+    let ad = &verdict.config.bgp_advertisements["sample"];
+    assert_eq!(
+        (ad.aggregation_length_v4, ad.aggregation_length_v6),
+        (32, 64)
+    );
+    assert_eq!(ad.local_pref, Some(u32::MAX));
+    assert!(ad.peers.contains("tor") && ad.peers.len() == 2);
+    assert!(ad.pools.names.contains("edge") && ad.pools.selectors.len() == 1);
+    assert!(ad.selects_node(&labels("rack", "b")) && !ad.selects_node(&labels("rack", "c")));
+
+    let spec = json!({"serviceSelectors": [{"matchLabels": {"app": "a"}}]});
+    let verdict = judge(&[bgp("sample", spec)]);
+    let ad = &verdict.config.bgp_advertisements["sample"];
+    assert!(ad.selects_service(&labels("app", "a")) && !ad.selects_service(&labels("app", "b")));
+}
+
+#[test]
+fn any_number_of_communities_is_no_error() {
+    let communities: Vec<String> = (0..1000).map(|low| format!("64512:{low}")).collect();
+    let verdict = judge(&[bgp("sample", json!({"communities": communities}))]);
+    assert_eq!(verdict.problems, []);
+    assert_eq!(
+        verdict.config.bgp_advertisements["sample"]
+            .communities
+            .len(),
+        1000
+    );
+}
