@@ -16,7 +16,9 @@ mod service;
 use std::collections::BTreeMap;
 
 pub use address::{AddressRange, Families, Family};
-pub use advertisement::{BgpAdvertisement, Community, L2Advertisement, PoolChoice, Preference};
+pub use advertisement::{
+    AdvertisementOptions, BgpAdvertisement, Community, L2Advertisement, PoolChoice, Preference,
+};
 pub use endpoint::{Endpoint, EndpointSlice};
 pub use hints::Hints;
 pub use node::{Namespace, Node};

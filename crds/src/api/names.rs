@@ -56,6 +56,19 @@ pub const LAYER2_HINT: &str = "ferrolb.io/layer2-hint";
 /// Service condition: whether the Service has what it asks for, and why not.
 pub const CONDITION_ALLOCATED: &str = "ferrolb.io/Allocated";
 
+/// What the annotations of BGPPeers and BGPAdvertisements begin with that say what MetalLB has no field
+/// for.
+pub const BGP_PREFIX: &str = "ferrolb.io/bgp-";
+
+/// BGPAdvertisement annotation: how often our AS stands in AS_PATH beside the one time it must.
+pub const BGP_AS_PATH_PREPEND: &str = "ferrolb.io/bgp-as-path-prepend";
+
+/// BGPAdvertisement annotation: how much traffic each endpoint can take, by which routers weigh paths.
+pub const BGP_LINK_BANDWIDTH: &str = "ferrolb.io/bgp-link-bandwidth";
+
+/// BGPAdvertisement annotation: MULTI_EXIT_DISC.
+pub const BGP_MED: &str = "ferrolb.io/bgp-med";
+
 /// The type a Secret with a BGP password must have.
 pub const BASIC_AUTH_SECRET: &str = "kubernetes.io/basic-auth";
 

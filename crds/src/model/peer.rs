@@ -1,10 +1,11 @@
 //! BGP neighbours and BFD profiles.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use super::{Labels, Selector};
+use super::{Family, Labels, Selector};
 
 /// An autonomous system number, 4 octets, never 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -194,6 +195,16 @@ impl Peer {
     /// Whether a node with these labels runs the session.
     pub fn selects_node(&self, labels: &Labels) -> bool {
         Selector::any_or_all(&self.nodes, labels)
+    }
+
+    /// The families of its session: its own, and the other where it is dual-stack; an interface has no
+    /// family, and so both.
+    pub fn families(&self) -> BTreeSet<Family> {
+        match self.neighbor {
+            Neighbor::Address(_) if self.dual_stack => Family::ALL.into(),
+            Neighbor::Address(address) => [Family::of(address)].into(),
+            Neighbor::Interface(_) => Family::ALL.into(),
+        }
     }
 }
 

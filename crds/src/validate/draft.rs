@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::advertisements::{self, Alias};
 use super::fault::{Faults, is_within};
+use super::options;
 use super::peers::{self, Mentions};
 use super::pools::{self, PoolBody};
 use super::schema::{Misfit, Sort, check};
@@ -126,7 +127,8 @@ impl Draft {
                 .map(|spec| Body::L2(advertisements::read_l2(name, &spec, faults))),
             Kind::BgpAdvertisement => {
                 decode(spec, faults).map(|spec: api::BgpAdvertisementSpec| {
-                    let advertisement = advertisements::read_bgp(name, &spec, faults);
+                    let mut advertisement = advertisements::read_bgp(name, &spec, faults);
+                    advertisement.options = options::read(&object.document, faults);
                     self.communities = spec.communities;
                     Body::Bgp(advertisement)
                 })

@@ -46,6 +46,12 @@ fn bgp(name: &str, spec: Value) -> Object {
     object(Kind::BgpAdvertisement, name, spec)
 }
 
+/// The object with an annotation.
+fn annotated(mut object: Object, key: &str, value: Value) -> Object {
+    object.document["metadata"]["annotations"][key] = value;
+    object
+}
+
 fn peer(name: &str, address: &str) -> Object {
     peer_with(name, json!({"peerAddress": address}))
 }

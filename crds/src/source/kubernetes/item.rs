@@ -137,7 +137,7 @@ pub(super) fn heartbeat_key(object: core::Secret) -> Option<Vec<u8>> {
 }
 
 /// Converts a metallb.io object. Its status is not configuration, and who manages which field of it
-/// is nobody's business here.
+/// is nobody's business here, nor is what others annotate it with.
 pub(super) fn configuration(object: DynamicObject, kind: api::Kind) -> Item {
     let DynamicObject {
         metadata, mut data, ..
@@ -146,10 +146,13 @@ pub(super) fn configuration(object: DynamicObject, kind: api::Kind) -> Item {
     let mut document = Map::new();
     document.insert("apiVersion".to_owned(), json!(api_version));
     document.insert("kind".to_owned(), json!(kind.name()));
-    document.insert(
-        "metadata".to_owned(),
-        json!({"name": metadata.name, "namespace": metadata.namespace}),
-    );
+    let mut identity = json!({"name": metadata.name, "namespace": metadata.namespace});
+    let annotations = metadata.annotations.iter().flatten();
+    let ours = annotations.filter(|(key, _)| key.starts_with(api::BGP_PREFIX));
+    for (key, value) in ours {
+        identity["annotations"][key] = json!(value);
+    }
+    document.insert("metadata".to_owned(), identity);
     if let Some(spec) = data.get_mut("spec") {
         document.insert("spec".to_owned(), spec.take());
     }
@@ -242,11 +245,12 @@ mod tests {
     }
 
     #[test]
-    fn of_a_configuration_object_spec_and_labels_count() {
+    fn of_a_configuration_object_spec_labels_and_our_annotations_count() {
         let object: DynamicObject = serde_json::from_value(json!({
             "apiVersion": "metallb.io/v1beta1", "kind": "IPAddressPool",
             "metadata": {
                 "name": "p", "namespace": "metallb-system", "labels": {"a": "b"},
+                "annotations": {"other": "c", "ferrolb.io/bgp-med": "1"},
                 "managedFields": [{"manager": "kubectl"}], "resourceVersion": "9",
                 "creationTimestamp": "2026-01-01T00:00:00Z",
             },
@@ -262,7 +266,10 @@ mod tests {
             object.document,
             json!({
                 "apiVersion": "metallb.io/v1beta1", "kind": "IPAddressPool",
-                "metadata": {"name": "p", "namespace": "metallb-system"},
+                "metadata": {
+                    "name": "p", "namespace": "metallb-system",
+                    "annotations": {"ferrolb.io/bgp-med": "1"},
+                },
                 "spec": {"addresses": ["10.0.0.0/24"]},
             })
         );

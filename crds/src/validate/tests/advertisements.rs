@@ -324,3 +324,91 @@ fn any_number_of_communities_is_no_error() {
         1000
     );
 }
+
+#[test]
+fn every_rule_of_the_annotations_of_a_bgp_advertisement() {
+    let (prepend, med, bandwidth) = (
+        "ferrolb.io/bgp-as-path-prepend",
+        "ferrolb.io/bgp-med",
+        "ferrolb.io/bgp-link-bandwidth",
+    );
+    let options = |key: &str, value: Value| {
+        let verdict = judge(&[annotated(bgp("sample", json!({})), key, value)]);
+        assert_eq!(verdict.problems, [], "{key}");
+        verdict.config.bgp_advertisements["sample"].options
+    };
+    assert_eq!(options(prepend, json!("1")).as_path_prepend, Some(1));
+    assert_eq!(options(prepend, json!("10")).as_path_prepend, Some(10));
+    assert_eq!(options(med, json!("0")).med, Some(0));
+    assert_eq!(options(med, json!("4294967295")).med, Some(u32::MAX));
+    let of = |text: &str| options(bandwidth, json!(text)).link_bandwidth;
+    assert_eq!(of("endpoints"), Some(125_000_000));
+    assert_eq!(of("endpoints:1"), Some(1));
+    assert_eq!(of("endpoints:1000000000000"), Some(1_000_000_000_000));
+    assert_eq!(
+        options("example.org/bgp-med", json!("x")),
+        Default::default()
+    );
+
+    let cases = [
+        (prepend, json!("0"), "\"0\": write a number from 1 to 10"),
+        (prepend, json!("11"), "write a number from 1 to 10"),
+        (prepend, json!("+3"), "write a number from 1 to 10"),
+        (
+            prepend,
+            json!(3),
+            "invalid value 3: write a number from 1 to 10",
+        ),
+        (med, json!("-1"), "write a number from 0 to 4294967295"),
+        (med, json!("4294967296"), "write a number from 0 to"),
+        (bandwidth, json!("nodes"), "write endpoints, or endpoints:N"),
+        (bandwidth, json!("endpoints:0"), "from 1 to 1000000000000"),
+        (
+            bandwidth,
+            json!("endpoints:1000000000001"),
+            "from 1 to 1000000000000",
+        ),
+        (bandwidth, json!(""), "write endpoints"),
+    ];
+    for (key, value, message) in cases {
+        let path = format!("metadata.annotations[{key}]");
+        let object = annotated(bgp("sample", json!({})), key, value);
+        check_sample(&object, &Facts::default(), &[(&path, message)]);
+    }
+}
+
+#[test]
+fn an_unknown_annotation_of_ours_is_named_with_those_that_are_known_and_harmless() {
+    let object = annotated(
+        bgp("sample", json!({})),
+        "ferrolb.io/bgp-prepend",
+        json!("3"),
+    );
+    let path = "metadata.annotations[ferrolb.io/bgp-prepend]";
+    let known = "known are ferrolb.io/bgp-as-path-prepend, ferrolb.io/bgp-link-bandwidth, ferrolb.io/bgp-med";
+    let expected = [(path, known)];
+    check_sample(&object, &Facts::default(), &expected);
+    assert!(
+        judge(&[object])
+            .config
+            .bgp_advertisements
+            .contains_key("sample")
+    );
+}
+
+#[test]
+fn i5_an_annotation_edited_into_nonsense_leaves_the_advertisement_as_it_last_was() {
+    let mut judge = Judge::new(NAMESPACE);
+    let mut med = |text: &str| {
+        let object = annotated(bgp("sample", json!({})), "ferrolb.io/bgp-med", json!(text));
+        let verdict = judge.judge(&[object], &Facts::default(), false);
+        let config = verdict.config;
+        (
+            config.bgp_advertisements["sample"].options.med,
+            verdict.problems.len(),
+        )
+    };
+    assert_eq!(med("5"), (Some(5), 0));
+    assert_eq!(med("five"), (Some(5), 1));
+    assert_eq!(med("6"), (Some(6), 0));
+}

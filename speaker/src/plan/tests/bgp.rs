@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ferrolb_crds::model::{
-    Asn, Community, Family, HoldTime, Neighbor, Peer, PeerAsn, Port, RouterId,
+    AdvertisementOptions, Asn, Community, EndpointSlice, Family, HoldTime, Neighbor, Peer, PeerAsn,
+    Port, RouterId, TrafficPolicy,
 };
 use ferrolb_crds::source::Change;
 use ipnet::IpNet;
@@ -14,7 +15,7 @@ use proptest::prelude::*;
 
 use super::fixture::*;
 use super::reasons;
-use crate::plan::{PeerPlan, Reason, Session, peers, plan, plan_address, routes};
+use crate::plan::{PeerPlan, Reason, Route, Session, peers, plan, plan_address, routes};
 
 fn session(edit: impl FnOnce(&mut Peer)) -> Session {
     let mut fixture = Fixture::new();
@@ -176,8 +177,8 @@ fn addresses_of_one_aggregate_share_a_route_with_all_communities() {
     let routes = routes(plan.addresses.values(), "tor");
     assert_eq!(routes.keys().collect::<Vec<_>>(), [&net("10.0.0.0/24")]);
     let route = &routes[&net("10.0.0.0/24")];
-    assert_eq!(route.local_pref, Some(200));
-    assert_eq!(route.communities.len(), 2);
+    assert_eq!(route.attributes.local_pref, Some(200));
+    assert_eq!(route.attributes.communities.len(), 2);
 }
 
 #[test]
@@ -212,6 +213,141 @@ fn an_advertisement_goes_to_the_peers_it_names_and_peers_of_other_nodes_have_no_
     assert_eq!(routes(plan.addresses.values(), "spine").len(), 1);
     fixture.bgp().peers = names(&["far"]);
     assert_eq!(reasons(&fixture.world()).1, Some(Reason::NoMatchingPeer));
+}
+
+/// What the advertisements `bgp` and `second` make of one prefix together.
+fn united(one: AdvertisementOptions, two: AdvertisementOptions) -> Route {
+    let mut fixture = Fixture::new();
+    fixture.bgp().options = one;
+    fixture.add_bgp("second").options = two;
+    let plan = plan(&fixture.world());
+    routes(plan.addresses.values(), "tor")
+        .remove(&net("10.0.0.1/32"))
+        .unwrap()
+}
+
+fn options(prepend: Option<u8>, med: Option<u32>, bandwidth: Option<u64>) -> AdvertisementOptions {
+    AdvertisementOptions {
+        as_path_prepend: prepend,
+        link_bandwidth: bandwidth,
+        med,
+    }
+}
+
+#[test]
+fn of_several_annotations_the_least_is_taken_and_none_says_nothing() {
+    let none = options(None, None, None);
+    let set = options(Some(3), Some(100), Some(1000));
+    let lower = options(Some(1), Some(0), Some(10));
+    for (one, two, prepend, med, bandwidth) in [
+        (none, none, None, None, None),
+        (none, set, Some(3), Some(100), Some(1000)),
+        (set, none, Some(3), Some(100), Some(1000)),
+        (set, lower, Some(1), Some(0), Some(10)),
+        (lower, set, Some(1), Some(0), Some(10)),
+    ] {
+        let route = united(one, two);
+        assert_eq!(route.attributes.as_path_prepend, prepend);
+        assert_eq!(route.attributes.med, med);
+        assert_eq!(route.link_bandwidth, bandwidth);
+    }
+}
+
+/// What a peer is to weigh this node by, for the prefix of so many bits.
+fn bandwidth(fixture: &Fixture, prefix: &str) -> Option<u64> {
+    let plan = plan(&fixture.world());
+    let routes = routes(plan.addresses.values(), "tor");
+    routes[&net(prefix)].link_bandwidth
+}
+
+#[test]
+fn with_policy_local_the_endpoints_of_this_node_count_and_with_cluster_every_node_the_same() {
+    let mut fixture = Fixture::new();
+    fixture.bgp().options.link_bandwidth = Some(1000);
+    let mut serving = endpoint("n1");
+    (serving.ready, serving.serving) = (Some(false), Some(true));
+    let mut gone = endpoint("n1");
+    gone.ready = Some(false);
+    fixture.endpoints(&[
+        endpoint("n1"),
+        serving,
+        gone,
+        endpoint("n2"),
+        endpoint("n1"),
+    ]);
+    assert_eq!(bandwidth(&fixture, "10.0.0.1/32"), Some(1000));
+    fixture.web.traffic_policy = TrafficPolicy::Local;
+    assert_eq!(bandwidth(&fixture, "10.0.0.1/32"), Some(3000));
+    fixture.slice = None;
+    assert_eq!(
+        bandwidth(&fixture, "10.0.0.1/32"),
+        Some(1000),
+        "nobody knows"
+    );
+}
+
+#[test]
+fn the_pods_of_a_dual_stack_service_count_once_in_each_family() {
+    let mut fixture = Fixture::new();
+    fixture.bgp().options.link_bandwidth = Some(1000);
+    fixture.peer("tor").dual_stack = true;
+    fixture.web.traffic_policy = TrafficPolicy::Local;
+    fixture.web.ingress.push(ip("fc00::1"));
+    fixture.endpoints(&[endpoint("n1"), endpoint("n1")]);
+    let mut world = fixture.world();
+    for (name, family, count) in [("web-1", Family::V4, 2), ("web-2", Family::V6, 3)] {
+        let slice = EndpointSlice {
+            key: key(name),
+            service: "web".to_owned(),
+            family: Some(family),
+            endpoints: vec![endpoint("n1"); count],
+        };
+        let _ = world.apply(Change::EndpointSlice(key(name), Some(Arc::new(slice))));
+    }
+    let plan = plan(&world);
+    let routes = routes(plan.addresses.values(), "tor");
+    assert_eq!(routes[&net("10.0.0.1/32")].link_bandwidth, Some(2000));
+    assert_eq!(routes[&net("fc00::1/128")].link_bandwidth, Some(3000));
+}
+
+#[test]
+fn an_aggregate_has_the_bandwidth_of_all_services_in_it_each_once() {
+    let mut fixture = Fixture::new();
+    fixture.bgp().aggregation_length_v4 = 24;
+    fixture.bgp().options.link_bandwidth = Some(1000);
+    fixture.web.traffic_policy = TrafficPolicy::Local;
+    fixture.endpoints(&[endpoint("n1"), endpoint("n1")]);
+    fixture.web.ingress.push(ip("10.0.0.2"));
+    assert_eq!(
+        bandwidth(&fixture, "10.0.0.0/24"),
+        Some(2000),
+        "two addresses"
+    );
+    fixture.add_service("api", 8080).ingress = vec![ip("10.0.0.77")];
+    fixture.add_service("dns", 53).ingress = vec![ip(VIP)];
+    assert_eq!(bandwidth(&fixture, "10.0.0.0/24"), Some(4000));
+}
+
+/// I11: an endpoint more is one other route.
+#[test]
+fn i11_an_endpoint_more_touches_the_addresses_of_its_service_and_one_route() {
+    let mut fixture = Fixture::new();
+    fixture.bgp().options.link_bandwidth = Some(1000);
+    fixture.web.traffic_policy = TrafficPolicy::Local;
+    fixture.add_service("api", 8080).ingress = vec![ip("10.0.0.77")];
+    fixture.endpoints(&[endpoint("n1")]);
+    let mut world = fixture.world();
+    let before = routes(plan(&world).addresses.values(), "tor");
+    fixture.endpoints(&[endpoint("n1"), endpoint("n1")]);
+    let slice = fixture.slice.clone().map(Arc::new);
+    let touched = world.apply(Change::EndpointSlice(key("web-1"), slice));
+    assert_eq!(touched, BTreeSet::from([ip(VIP)]));
+    let after = routes(plan(&world).addresses.values(), "tor");
+    let differing = after
+        .iter()
+        .filter(|(prefix, route)| before[*prefix] != **route);
+    let differing: Vec<&IpNet> = differing.map(|(prefix, _)| prefix).collect();
+    assert_eq!(differing, [&net("10.0.0.1/32")]);
 }
 
 /// What counts the references to each prefix, as MetalLB does: the naive model.
