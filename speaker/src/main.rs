@@ -7,7 +7,7 @@ use clap::Parser;
 use ferrolb_speaker::cli::{
     Cli, Command, RebalanceArguments, RunArguments, StatusArguments, Unusable,
 };
-use ferrolb_speaker::{run, status, telemetry};
+use ferrolb_speaker::{router_config, run, status, telemetry};
 use tracing::warn;
 
 fn main() -> ExitCode {
@@ -15,6 +15,7 @@ fn main() -> ExitCode {
         Command::Run(arguments) => speak(*arguments),
         Command::Status(arguments) => show(arguments),
         Command::Rebalance(arguments) => rebalance(arguments),
+        Command::RouterConfig(arguments) => router_config::driver::run(&arguments.settings()),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,6 +1,7 @@
 //! Reference BGP speakers: what a router on the other side does and sees.
 
 pub mod bird;
+pub mod frr;
 
 use std::net::IpAddr;
 
@@ -38,4 +39,8 @@ pub struct Route {
     pub communities: String,
     /// Large communities, as printed.
     pub large_communities: String,
+    /// Extended communities, as printed.
+    pub extended_communities: String,
+    /// MULTI_EXIT_DISC.
+    pub med: String,
 }
