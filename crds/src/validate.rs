@@ -17,6 +17,7 @@ mod draft;
 mod fault;
 mod judge;
 pub(crate) mod path;
+mod peer_options;
 mod peers;
 mod pools;
 mod problem;
