@@ -9,6 +9,7 @@ mod endpoint;
 mod hints;
 mod node;
 mod peer;
+mod peer_options;
 mod pool;
 mod selector;
 mod service;
@@ -25,6 +26,7 @@ pub use node::{Namespace, Node};
 pub use peer::{
     Asn, BfdProfile, HoldTime, Neighbor, Peer, PeerAsn, Port, RouterId, Secret, SecretRef,
 };
+pub use peer_options::{AoAlgorithm, PeerOptions, TcpAo, TtlSecurityHops};
 pub use pool::{Pool, ServiceAllocation};
 pub use selector::{Labels, Operator, Requirement, Selector};
 pub use service::{

@@ -19,6 +19,7 @@ mod fault;
 mod judge;
 mod options;
 pub(crate) mod path;
+mod peer_options;
 mod peers;
 mod pools;
 mod problem;

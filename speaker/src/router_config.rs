@@ -22,7 +22,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use ferrolb_crds::model::{
-    Asn, BfdProfile, Config, Family, HoldTime, Neighbor, Node, Peer, PeerAsn,
+    Asn, BfdProfile, Config, Family, HoldTime, Neighbor, Node, Peer, PeerAsn, TtlSecurityHops,
 };
 use ferrolb_crds::source::Change;
 
@@ -94,7 +94,15 @@ pub fn print(known: &Known, selection: &Selection, dialect: Dialect) -> Printed 
     let mut sessions = Vec::new();
     for peer in selected {
         match Session::of(known, selection, peer) {
-            Ok(session) => sessions.push(session),
+            Ok(session) => {
+                if peer.options.tcp_ao.is_some() {
+                    problems.push(format!(
+                        "BGPPeer/{}: its key of TCP-AO is not printed: give it to the router by hand",
+                        peer.name
+                    ));
+                }
+                sessions.push(session);
+            }
             Err(why) => problems.push(format!("BGPPeer/{}: {why}", peer.name)),
         }
     }
@@ -201,6 +209,7 @@ impl<'a> Session<'a> {
             password: peer
                 .password
                 .as_ref()
+                .filter(|_| peer.options.tcp_ao.is_none())
                 .map(|secret| match selection.shows_passwords {
                     true => Password::Shown(secret.expose()),
                     false => Password::Hidden,
@@ -221,7 +230,7 @@ impl<'a> Session<'a> {
             PeerAsn::External => {
                 let mut examples = EXAMPLES.into_iter().filter_map(Asn::new);
                 let other = examples.find(|asn| *asn != self.node_asn());
-                RouterAsn::Placeholder(other.unwrap_or(self.node_asn()))
+                RouterAsn::Placeholder(other.unwrap_or_else(|| self.node_asn()))
             }
         }
     }
@@ -250,7 +259,13 @@ impl<'a> Session<'a> {
     fn timers(&self) -> Option<(u16, u64)> {
         let hold = self.peer.hold_time.map(HoldTime::seconds)?;
         let keepalive = self.peer.keepalive_time.map(|time| time.as_secs().max(1));
-        Some((hold, keepalive.unwrap_or(u64::from(hold) / 3)))
+        Some((hold, keepalive.unwrap_or_else(|| u64::from(hold) / 3)))
+    }
+
+    /// How many hops away a node may be by the TTL of what it sends (RFC 5082), if that is checked.
+    fn ttl_security_hops(&self) -> Option<u8> {
+        let hops = self.peer.options.ttl_security_hops?;
+        Some(TtlSecurityHops::SENT_TTL - hops.least_ttl() + 1)
     }
 
     /// What it is called in a comment.

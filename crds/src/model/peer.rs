@@ -5,7 +5,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use super::{Family, Labels, Selector};
+use super::{Family, Labels, PeerOptions, Selector};
 
 /// An autonomous system number, 4 octets, never 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -93,9 +93,17 @@ impl HoldTime {
 pub struct Secret(String);
 
 impl Secret {
+    /// Octets that the kernel takes as a key of TCP MD5 or TCP-AO.
+    pub const LONGEST: usize = 80;
+
     /// Wraps the text.
     pub fn new(text: String) -> Self {
         Self(text)
+    }
+
+    /// Whether it is longer than a key may be.
+    pub fn is_too_long(&self) -> bool {
+        self.0.len() > Self::LONGEST
     }
 
     /// The text itself, for the one place that needs it.
@@ -160,6 +168,8 @@ pub struct Peer {
     pub vrf: Option<String>,
     /// Both families on the one session.
     pub dual_stack: bool,
+    /// What its annotations say.
+    pub options: PeerOptions,
 }
 
 /// How the peer's ASN is known.

@@ -9,7 +9,8 @@ use super::selectors;
 use crate::api::{self, BgpPeerSpec, DynamicAsn, LabelSelector, LabelSelectorRequirement};
 use crate::duration;
 use crate::model::{
-    Asn, BfdProfile, HoldTime, Neighbor, Peer, PeerAsn, Port, RouterId, Secret, SecretRef, Selector,
+    Asn, BfdProfile, HoldTime, Neighbor, Peer, PeerAsn, PeerOptions, Port, RouterId, Secret,
+    SecretRef, Selector,
 };
 
 const SPEC: Path<'static> = Path::Root("spec");
@@ -117,6 +118,7 @@ fn read_rest(
         ebgp_multi_hop: spec.ebgp_multi_hop.unwrap_or(false),
         vrf,
         dual_stack: spec.dual_stack_address_family.unwrap_or(false),
+        options: PeerOptions::default(),
     })
 }
 
@@ -335,6 +337,12 @@ fn read_password(
     let path = SPEC.field("passwordSecret");
     let password = spec.password.as_ref().map(|password| &password.0);
     let password = read_plain("password", password, faults).map(Secret::new);
+    if password.as_ref().is_some_and(Secret::is_too_long) {
+        faults.add(
+            SPEC.field("password"),
+            format!("too long: use at most {} octets", Secret::LONGEST),
+        );
+    }
     let reference = spec.password_secret.as_ref().and_then(|secret| {
         let name = given(secret.name.as_ref())?;
         let theirs = given(secret.namespace.as_ref()).unwrap_or(namespace);

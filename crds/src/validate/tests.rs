@@ -3,6 +3,7 @@
 mod advertisements;
 mod between;
 mod invariants;
+mod peer_options;
 mod peers;
 mod pools;
 mod speed;

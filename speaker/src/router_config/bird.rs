@@ -82,12 +82,18 @@ fn put_session(
     let template = names.take(&[&peer.name]);
     put(text, &format!("template bgp {template} {{"));
     put(text, &format!("  {}", local(session)));
-    text.push_str("  passive on;  # the nodes dial\n");
-    text.push_str("  error wait time 1, 10;  # and are let in again soon after an error\n");
-    if peer.ebgp_multi_hop {
-        text.push_str("  multihop;\n");
+    if !peer.options.passive {
+        text.push_str("  passive on;  # the nodes dial\n");
     }
-    if session.is_internal() && session.bfd.is_some() {
+    text.push_str("  error wait time 1, 10;  # a node is let in again soon after an error\n");
+    match session.ttl_security_hops() {
+        Some(1) => text.push_str("  direct;\n  ttl security on;\n"),
+        Some(hops) => put(text, &format!("  multihop {hops};\n  ttl security on;")),
+        None if peer.ebgp_multi_hop => text.push_str("  multihop;\n"),
+        None => {}
+    }
+    let is_near = session.ttl_security_hops().is_none() && session.is_internal();
+    if is_near && session.bfd.is_some() {
         // BIRD takes an internal peer for a far one, and BFD with it.
         text.push_str(
             "  direct;  # `multihop` for nodes that are not on a network of this router\n",

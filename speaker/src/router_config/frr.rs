@@ -202,7 +202,12 @@ fn put_group(
     put(text, &format!(" neighbor {name} peer-group"));
     let mut set = |words: &str| put(text, &format!(" neighbor {name} {words}"));
     set(&format!("remote-as {}", session.node_asn()));
-    set("passive");
+    if !peer.options.passive {
+        set("passive");
+    }
+    if let Some(hops) = session.ttl_security_hops() {
+        set(&format!("ttl-security hops {hops}"));
+    }
     if peer.ebgp_multi_hop {
         set("ebgp-multihop");
     }

@@ -146,13 +146,17 @@ pub(super) fn configuration(object: DynamicObject, kind: api::Kind) -> Item {
     let mut document = Map::new();
     document.insert("apiVersion".to_owned(), json!(api_version));
     document.insert("kind".to_owned(), json!(kind.name()));
-    let mut identity = json!({"name": metadata.name, "namespace": metadata.namespace});
+    let mut described = json!({"name": metadata.name, "namespace": metadata.namespace});
+    // Annotations of others, kubectl's say, configure nothing.
     let annotations = metadata.annotations.iter().flatten();
-    let ours = annotations.filter(|(key, _)| key.starts_with(api::BGP_PREFIX));
-    for (key, value) in ours {
-        identity["annotations"][key] = json!(value);
+    let ours: Map<_, _> = annotations
+        .filter(|(name, _)| name.starts_with(api::ANNOTATION_PREFIX))
+        .map(|(name, value)| (name.clone(), json!(value)))
+        .collect();
+    if !ours.is_empty() {
+        described["annotations"] = Value::Object(ours);
     }
-    document.insert("metadata".to_owned(), identity);
+    document.insert("metadata".to_owned(), described);
     if let Some(spec) = data.get_mut("spec") {
         document.insert("spec".to_owned(), spec.take());
     }
@@ -250,9 +254,9 @@ mod tests {
             "apiVersion": "metallb.io/v1beta1", "kind": "IPAddressPool",
             "metadata": {
                 "name": "p", "namespace": "metallb-system", "labels": {"a": "b"},
-                "annotations": {"other": "c", "ferrolb.io/bgp-med": "1"},
                 "managedFields": [{"manager": "kubectl"}], "resourceVersion": "9",
                 "creationTimestamp": "2026-01-01T00:00:00Z",
+                "annotations": {"ferrolb.io/a": "b", "kubectl.kubernetes.io/c": "d"},
             },
             "spec": {"addresses": ["10.0.0.0/24"]},
             "status": {"assignedIPv4": 1, "assignedIPv6": 0, "availableIPv4": 255, "availableIPv6": 0},
@@ -268,7 +272,7 @@ mod tests {
                 "apiVersion": "metallb.io/v1beta1", "kind": "IPAddressPool",
                 "metadata": {
                     "name": "p", "namespace": "metallb-system",
-                    "annotations": {"ferrolb.io/bgp-med": "1"},
+                    "annotations": {"ferrolb.io/a": "b"},
                 },
                 "spec": {"addresses": ["10.0.0.0/24"]},
             })

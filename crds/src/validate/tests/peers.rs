@@ -343,10 +343,23 @@ fn every_rule_of_passwords() {
             secret("bgp", "kubernetes.io/basic-auth", Some("hunter2\n")),
             "contains invalid characters",
         ),
+        (
+            secret("bgp", "kubernetes.io/basic-auth", Some("")),
+            "password not specified in the secret",
+        ),
+        (
+            secret("bgp", "kubernetes.io/basic-auth", Some(&"é".repeat(41))),
+            "is too long: use at most 80 octets",
+        ),
     ] {
         check_sample(&by_name, &facts, &[("spec.passwordSecret", part)]);
     }
     check_peers(&[
+        (json!({"password": "é".repeat(40)}), &[]),
+        (
+            json!({"password": "é".repeat(41)}),
+            &[("spec.password", "too long: use at most 80 octets")],
+        ),
         (json!({"password": "hunter2"}), &[]),
         (json!({"password": "", "passwordSecret": {}}), &[]),
         (

@@ -154,6 +154,7 @@ pub(super) fn peer(name: &str) -> Peer {
         ebgp_multi_hop: false,
         vrf: None,
         dual_stack: false,
+        options: PeerOptions::default(),
     }
 }
 
