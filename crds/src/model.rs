@@ -9,6 +9,7 @@ mod endpoint;
 mod hints;
 mod node;
 mod peer;
+mod peer_options;
 mod pool;
 mod selector;
 mod service;
@@ -16,13 +17,16 @@ mod service;
 use std::collections::BTreeMap;
 
 pub use address::{AddressRange, Families, Family};
-pub use advertisement::{BgpAdvertisement, Community, L2Advertisement, PoolChoice, Preference};
+pub use advertisement::{
+    AdvertisementOptions, BgpAdvertisement, Community, L2Advertisement, PoolChoice, Preference,
+};
 pub use endpoint::{Endpoint, EndpointSlice};
 pub use hints::Hints;
 pub use node::{DrainMark, Namespace, Node};
 pub use peer::{
     Asn, BfdProfile, HoldTime, Neighbor, Peer, PeerAsn, Port, RouterId, Secret, SecretRef,
 };
+pub use peer_options::{AoAlgorithm, PeerOptions, TcpAo, TtlSecurityHops};
 pub use pool::{Pool, ServiceAllocation};
 pub use selector::{Labels, Operator, Requirement, Selector};
 pub use service::{

@@ -11,12 +11,15 @@
 //! invariant I5). What a rule is about is the FRR column of the reference: nothing is refused for
 //! being beyond a simpler implementation.
 
+mod advertisement_options;
 mod advertisements;
 mod contradictions;
 mod draft;
 mod fault;
 mod judge;
+mod options;
 pub(crate) mod path;
+mod peer_options;
 mod peers;
 mod pools;
 mod problem;

@@ -71,6 +71,12 @@ pub struct Settings {
 pub struct Route {
     /// LOCAL_PREF, toward iBGP peers only; `None`: 100.
     pub local_pref: Option<u32>,
+    /// MULTI_EXIT_DISC.
+    pub med: Option<u32>,
+    /// How often our AS stands in AS_PATH beside the one time it must, toward eBGP peers only.
+    pub as_path_prepend: u8,
+    /// Octets per second, for the peer to weigh this path by.
+    pub link_bandwidth: Option<u64>,
     /// Communities, standard and large.
     pub communities: BTreeSet<Community>,
 }

@@ -1,7 +1,8 @@
-//! Command line to settings: `run`, `status` and `rebalance`, and MetalLB's flags, which are accepted so that
-//! nobody's manifests stop working.
+//! Command line to settings: `run`, `status`, `rebalance` and `router-config`, and MetalLB's flags, which are
+//! accepted so that nobody's manifests stop working.
 
 mod metallb;
+mod router_config;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -18,6 +19,8 @@ use crate::status::{Place, View};
 use crate::telemetry::Format;
 use crate::world::Identity;
 use metallb::MetallbFlags;
+
+pub use router_config::RouterConfigArguments;
 
 /// Announces the addresses of LoadBalancer Services from this node.
 #[derive(Debug, Parser)]
@@ -42,6 +45,9 @@ pub enum Command {
     /// and are withdrawn, BGP sessions end. It lasts until --undo or a restart of the speaker; a label,
     /// annotation or taint ferrolb.io/drain of the Node lasts as long as it is there.
     Drain(DrainArguments),
+    /// Print the router's side of the configured BGPPeers; exits 1 if there is none, or something is
+    /// wrong with the configuration.
+    RouterConfig(RouterConfigArguments),
 }
 
 /// The command line of `run`.

@@ -6,6 +6,8 @@
 //!              │              ├──▶ layer2 machines ─▶ driver ──▶ ARP, NDP, heartbeats
 //!              └── reports ◀──┴──▶ nft    ruleset ──▶ driver ──▶ nftables
 //! ```
+//!
+//! `router_config` stands beside all that: the same objects, told to the router at the other end.
 
 pub mod backoff;
 pub mod bfd;
@@ -21,6 +23,7 @@ mod mutator;
 pub mod nft;
 pub mod plan;
 pub mod reports;
+pub mod router_config;
 pub mod run;
 pub mod status;
 pub mod telemetry;

@@ -7,7 +7,7 @@ use clap::Parser;
 use ferrolb_speaker::cli::{
     Cli, Command, DrainArguments, RebalanceArguments, RunArguments, StatusArguments, Unusable,
 };
-use ferrolb_speaker::{run, status, telemetry};
+use ferrolb_speaker::{router_config, run, status, telemetry};
 use tracing::warn;
 
 fn main() -> ExitCode {
@@ -16,6 +16,7 @@ fn main() -> ExitCode {
         Command::Status(arguments) => show(arguments),
         Command::Rebalance(arguments) => rebalance(arguments),
         Command::Drain(arguments) => drain(arguments),
+        Command::RouterConfig(arguments) => router_config::driver::run(&arguments.settings()),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -39,6 +39,10 @@ pub struct Route {
     pub communities: String,
     /// Large communities, as printed.
     pub large_communities: String,
+    /// Extended communities, as printed.
+    pub extended_communities: String,
+    /// MULTI_EXIT_DISC.
+    pub med: String,
 }
 
 /// How the router runs BFD with its neighbours.

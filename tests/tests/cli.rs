@@ -242,6 +242,30 @@ fn check_names_file_position_object_and_field_of_every_bad_input() {
             &["BGPAdvertisement/a: spec.communities[0]: "],
         ),
         (
+            "an annotation with a value that makes no sense",
+            bgp("a", "").replace(
+                "  name: a\n",
+                "  name: a\n  annotations:\n    ferrolb.io/bgp-med: \"-1\"\n",
+            ),
+            &["bad.yaml:7:5: BGPAdvertisement/a: metadata.annotations[ferrolb.io/bgp-med]: "],
+        ),
+        (
+            "an annotation of ours that nobody knows",
+            bgp("a", "").replace(
+                "  name: a\n",
+                "  name: a\n  annotations:\n    ferrolb.io/bgp-prepend: \"1\"\n",
+            ),
+            &["bad.yaml:7:5: BGPAdvertisement/a: metadata.annotations[ferrolb.io/bgp-prepend]: unknown"],
+        ),
+        (
+            "an annotation of a peer with a value that makes no sense",
+            peer("a", 64501, "10.0.0.1", "").replace(
+                "  name: a\n",
+                "  name: a\n  annotations:\n    ferrolb.io/bgp-source-port: \"0\"\n",
+            ),
+            &["bad.yaml:7:5: BGPPeer/a: metadata.annotations[ferrolb.io/bgp-source-port]: "],
+        ),
+        (
             "a Secret that is not there",
             peer("a", 64501, "10.0.0.1", "passwordSecret: {name: gone}"),
             &["BGPPeer/a: spec.passwordSecret"],

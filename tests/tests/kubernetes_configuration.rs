@@ -14,8 +14,8 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use ferrolb_tests::kubernetes::{ControlPlane, Settings, product};
-use ferrolb_tests::patience;
-use ferrolb_tests::process::{Process, tail};
+use ferrolb_tests::process::{Process, output, tail};
+use ferrolb_tests::{patience, programs};
 use serde_json::{Value, json};
 
 const SOON: Duration = Duration::from_secs(15);
@@ -449,4 +449,32 @@ fn a_pool_that_makes_no_sense_is_everybodys() {
     let condition = site.state("controller")["status"]["conditions"][0].take();
     assert_eq!(condition["type"], "poolReconcilerValid");
     assert_eq!(condition["reason"], "ConfigurationError");
+}
+
+/// `router-config` asks once, and waits for the Secret, too.
+#[test]
+fn a_router_is_told_what_the_api_server_has() {
+    let site = site();
+    site.secret("md5", "kubernetes.io/basic-auth");
+    let addresses = json!({"addresses": ["198.51.100.0/28"]});
+    site.put("ipaddresspools", "edge", &addresses);
+    site.put("bgpadvertisements", "all", &json!({}));
+    let more = json!({
+        "passwordSecret": {"name": "md5"}, "sourceAddress": "192.0.2.9",
+        "nodeSelectors": of_node("n1"),
+    });
+    site.peer("tor", "192.0.2.1", &more);
+    let mut command = site.plane.namespace().command(programs::speaker().unwrap());
+    command.args(["router-config", "--for", "frr", "--show-passwords"]);
+    command.arg("--kubeconfig").arg(site.plane.kubeconfig());
+    let text = output(&mut command).unwrap();
+    for line in [
+        "router bgp 64513",
+        " neighbor ferrolb_tor remote-as 64512",
+        " neighbor ferrolb_tor password hunter2",
+        " neighbor 192.0.2.9 peer-group ferrolb_tor",
+        "ip prefix-list ferrolb_tor_ipv4 seq 5 permit 198.51.100.0/28 ge 32 le 32",
+    ] {
+        assert!(text.lines().any(|is| is == line), "{line}:\n{text}");
+    }
 }

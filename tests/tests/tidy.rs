@@ -452,6 +452,19 @@ const ARROWS: &[Row] = &[
         &["speaker::delivery"],
         &["tokio", "tracing"],
     ),
+    row("speaker::router_config", ROUTER_CONFIG, &[]),
+    row("speaker::router_config::*", ROUTER_CONFIG, &[]),
+    row(
+        "speaker::router_config::driver",
+        &[
+            "speaker::router_config",
+            "speaker::status",
+            "crds::source",
+            "crds::source::kubernetes",
+            "crds::source::manifests",
+        ],
+        &["anyhow", "tokio"],
+    ),
     row(
         "speaker::lookout",
         &["speaker::reports", "crds::model"],
@@ -507,6 +520,16 @@ const ARROWS: &[Row] = &[
         &["clap", "anyhow", "tracing"],
     ),
     row("speaker::cli::*", &["speaker::cli", "crds::api"], &["clap"]),
+    row(
+        "speaker::cli::router_config",
+        &[
+            "speaker::cli",
+            "speaker::router_config",
+            "speaker::router_config::driver",
+            "crds::api",
+        ],
+        &["clap"],
+    ),
     row(
         "speaker::run",
         ANYTHING_SPEAKER,
@@ -661,6 +684,13 @@ const PLAN: &[&str] = &[
     "speaker::nft",
     "crds::model",
     "crds::rank",
+];
+/// The same objects in the words of a router; it knows neither plan nor machine.
+const ROUTER_CONFIG: &[&str] = &[
+    "speaker::router_config",
+    "speaker::router_config::*",
+    "crds::model",
+    "crds::source",
 ];
 /// What is reported is made of what is planned, and knows no machine either.
 const REPORTS: &[&str] = &[

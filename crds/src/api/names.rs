@@ -68,6 +68,36 @@ pub const REMOVAL_TAINTS: [&str; 2] = [
 
 /// What the kubelet's condition Ready says of a machine that is shutting down.
 pub const SHUTTING_DOWN: &str = "node is shutting down";
+/// What the annotations begin with that nobody else has.
+pub const ANNOTATION_PREFIX: &str = "ferrolb.io/";
+
+/// What those of BGPPeers and BGPAdvertisements begin with.
+pub const BGP_PREFIX: &str = "ferrolb.io/bgp-";
+
+/// BGPPeer annotation, `true` or `false`: the peer makes the connection, and nobody dials it.
+pub const BGP_PASSIVE: &str = "ferrolb.io/bgp-passive";
+
+/// BGPPeer annotation, a duration such as `1h`: for how long after the restart time the peer is asked to
+/// keep the routes of a speaker that is away (RFC 9494).
+pub const BGP_LONG_LIVED_STALE_TIME: &str = "ferrolb.io/bgp-long-lived-stale-time";
+
+/// BGPPeer annotation: TCP port of this end.
+pub const BGP_SOURCE_PORT: &str = "ferrolb.io/bgp-source-port";
+
+/// BGPPeer annotation: the password is a key of TCP-AO, with these ids, not of TCP MD5.
+pub const BGP_TCP_AO: &str = "ferrolb.io/bgp-tcp-ao";
+
+/// BGPPeer annotation: how many hops away the peer may be, by the TTL of what it sends (RFC 5082).
+pub const BGP_TTL_SECURITY_HOPS: &str = "ferrolb.io/bgp-ttl-security-hops";
+
+/// BGPAdvertisement annotation: how often our AS stands in AS_PATH beside the one time it must.
+pub const BGP_AS_PATH_PREPEND: &str = "ferrolb.io/bgp-as-path-prepend";
+
+/// BGPAdvertisement annotation: how much traffic each endpoint can take, by which routers weigh paths.
+pub const BGP_LINK_BANDWIDTH: &str = "ferrolb.io/bgp-link-bandwidth";
+
+/// BGPAdvertisement annotation: MULTI_EXIT_DISC.
+pub const BGP_MED: &str = "ferrolb.io/bgp-med";
 
 /// The type a Secret with a BGP password must have.
 pub const BASIC_AUTH_SECRET: &str = "kubernetes.io/basic-auth";

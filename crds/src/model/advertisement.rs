@@ -89,6 +89,19 @@ pub struct BgpAdvertisement {
     pub local_pref: Option<u32>,
     /// Attached to the prefix, aliases resolved.
     pub communities: BTreeSet<Community>,
+    /// What its annotations say.
+    pub options: AdvertisementOptions,
+}
+
+/// What the `ferrolb.io/bgp-…` annotations of a BGPAdvertisement say; what is `None` is not said.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct AdvertisementOptions {
+    /// `bgp-as-path-prepend`: how often our AS stands in AS_PATH beside the one time it must.
+    pub as_path_prepend: Option<u8>,
+    /// `bgp-link-bandwidth`: octets per second that an endpoint can take.
+    pub link_bandwidth: Option<u64>,
+    /// `bgp-med`: MULTI_EXIT_DISC.
+    pub med: Option<u32>,
 }
 
 impl BgpAdvertisement {

@@ -1,6 +1,6 @@
 //! Endpoints: where the pods of a Service are.
 
-use super::ServiceKey;
+use super::{Family, ServiceKey};
 
 /// An EndpointSlice, as far as announcing depends on it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -9,6 +9,9 @@ pub struct EndpointSlice {
     pub key: ServiceKey,
     /// Name of its Service, from the label `kubernetes.io/service-name`.
     pub service: String,
+    /// The family of its addresses: a Service of both has slices of each, with the same pods in them.
+    /// `None`: names, or it does not say.
+    pub family: Option<Family>,
     /// The endpoints.
     pub endpoints: Vec<Endpoint>,
 }

@@ -1,10 +1,11 @@
 //! BGP neighbours and BFD profiles.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use super::{Labels, Selector};
+use super::{Family, Labels, PeerOptions, Selector};
 
 /// An autonomous system number, 4 octets, never 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -92,9 +93,17 @@ impl HoldTime {
 pub struct Secret(String);
 
 impl Secret {
+    /// Octets that the kernel takes as a key of TCP MD5 or TCP-AO.
+    pub const LONGEST: usize = 80;
+
     /// Wraps the text.
     pub fn new(text: String) -> Self {
         Self(text)
+    }
+
+    /// Whether it is longer than a key may be.
+    pub fn is_too_long(&self) -> bool {
+        self.0.len() > Self::LONGEST
     }
 
     /// The text itself, for the one place that needs it.
@@ -159,6 +168,8 @@ pub struct Peer {
     pub vrf: Option<String>,
     /// Both families on the one session.
     pub dual_stack: bool,
+    /// What its annotations say.
+    pub options: PeerOptions,
 }
 
 /// How the peer's ASN is known.
@@ -194,6 +205,16 @@ impl Peer {
     /// Whether a node with these labels runs the session.
     pub fn selects_node(&self, labels: &Labels) -> bool {
         Selector::any_or_all(&self.nodes, labels)
+    }
+
+    /// The families of its session: its own, and the other where it is dual-stack; an interface has no
+    /// family, and so both.
+    pub fn families(&self) -> BTreeSet<Family> {
+        match self.neighbor {
+            Neighbor::Address(_) if self.dual_stack => Family::ALL.into(),
+            Neighbor::Address(address) => [Family::of(address)].into(),
+            Neighbor::Interface(_) => Family::ALL.into(),
+        }
     }
 }
 

@@ -79,6 +79,11 @@ pub fn endpoint_slice(object: discovery::EndpointSlice) -> EndpointSlice {
             object.metadata.name.unwrap_or_default(),
         ),
         service: labels.get(SERVICE_LABEL).cloned().unwrap_or_default(),
+        family: match object.address_type.as_str() {
+            "IPv4" => Some(Family::V4),
+            "IPv6" => Some(Family::V6),
+            _ => None,
+        },
         endpoints: fitted(object.endpoints.into_iter().map(endpoint).collect()),
     }
 }

@@ -6,7 +6,9 @@ use super::fault::Faults;
 use super::path::Path;
 use super::selectors;
 use crate::api;
-use crate::model::{BgpAdvertisement, Community, L2Advertisement, PoolChoice, Preference};
+use crate::model::{
+    AdvertisementOptions, BgpAdvertisement, Community, L2Advertisement, PoolChoice, Preference,
+};
 
 const SPEC: Path<'static> = Path::Root("spec");
 
@@ -72,7 +74,7 @@ pub(super) fn read_l2(
     }
 }
 
-/// Reads a BGPAdvertisement; its communities are looked up later.
+/// Reads a BGPAdvertisement's fields; its communities are looked up later.
 pub(super) fn read_bgp(
     name: &str,
     spec: &api::BgpAdvertisementSpec,
@@ -103,6 +105,7 @@ pub(super) fn read_bgp(
         aggregation_length_v6: read_length("aggregationLengthV6", "IPv6", length_v6, 128, faults),
         local_pref: spec.local_pref.filter(|value| *value != 0),
         communities: [].into(),
+        options: AdvertisementOptions::default(),
     }
 }
 

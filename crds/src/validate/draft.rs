@@ -6,6 +6,8 @@ use serde_json::Value;
 
 use super::advertisements::{self, Alias};
 use super::fault::{Faults, is_within};
+use super::options;
+use super::peer_options;
 use super::peers::{self, Mentions};
 use super::pools::{self, PoolBody};
 use super::schema::{Misfit, Sort, check};
@@ -126,7 +128,8 @@ impl Draft {
                 .map(|spec| Body::L2(advertisements::read_l2(name, &spec, faults))),
             Kind::BgpAdvertisement => {
                 decode(spec, faults).map(|spec: api::BgpAdvertisementSpec| {
-                    let advertisement = advertisements::read_bgp(name, &spec, faults);
+                    let mut advertisement = advertisements::read_bgp(name, &spec, faults);
+                    advertisement.options = options::read(&object.document, faults);
                     self.communities = spec.communities;
                     Body::Bgp(advertisement)
                 })
@@ -158,7 +161,9 @@ fn read_peer(
     } else {
         decode(spec, faults)?
     };
-    Some(peers::read(&object.name, &object.namespace, &spec, faults))
+    let (mentions, peer) = peers::read(&object.name, &object.namespace, &spec, faults);
+    let options = peer_options::read(&object.document, &spec, faults);
+    Some((mentions, peer.map(|peer| Peer { options, ..peer })))
 }
 
 /// The walk has replaced everything that does not fit, so this only fails if a schema and its type

@@ -16,6 +16,7 @@ use serde_json::Value;
 use super::contradictions::Admitted;
 use super::draft::{Body, Draft};
 use super::fault::{Fault, Faults};
+use super::options;
 use super::problem::{ObjectRef, Problem};
 use crate::api::{Kind, Object};
 use crate::model::{BfdProfile, Config, Labels, Node, Secret, Selector, Timestamp};
@@ -64,6 +65,7 @@ struct Known {
     /// As it was written.
     version: String,
     labels: Labels,
+    options: BTreeMap<String, Value>,
     spec: Value,
     /// What it meant, references included.
     body: Body,
@@ -340,6 +342,7 @@ impl Known {
         Self {
             version: object.version.clone(),
             labels: object.labels.clone(),
+            options: options_of(object),
             spec: object.document["spec"].clone(),
             body,
             in_force: true,
@@ -349,8 +352,17 @@ impl Known {
     fn is_version_of(&self, object: &Object) -> bool {
         self.version == object.version
             && self.labels == object.labels
+            && self.options == options_of(object)
             && self.spec == object.document["spec"]
     }
+}
+
+/// What an object's annotations say of it.
+fn options_of(object: &Object) -> BTreeMap<String, Value> {
+    let written = options::written(&object.document);
+    written
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect()
 }
 
 impl std::fmt::Debug for Known {

@@ -9,7 +9,8 @@ use super::selectors;
 use crate::api::{self, BgpPeerSpec, DynamicAsn, LabelSelector, LabelSelectorRequirement};
 use crate::duration;
 use crate::model::{
-    Asn, BfdProfile, HoldTime, Neighbor, Peer, PeerAsn, Port, RouterId, Secret, SecretRef, Selector,
+    Asn, BfdProfile, HoldTime, Neighbor, Peer, PeerAsn, PeerOptions, Port, RouterId, Secret,
+    SecretRef, Selector,
 };
 
 const SPEC: Path<'static> = Path::Root("spec");
@@ -117,6 +118,7 @@ fn read_rest(
         ebgp_multi_hop: spec.ebgp_multi_hop.unwrap_or(false),
         vrf,
         dual_stack: spec.dual_stack_address_family.unwrap_or(false),
+        options: PeerOptions::default(),
     })
 }
 
@@ -153,7 +155,38 @@ fn read_asns(spec: &BgpPeerSpec, faults: &mut Faults) -> Option<(Asn, PeerAsn)> 
             "invalid ebgp-multihop parameter set for an ibgp peer: remove it, or correct an ASN";
         faults.add(SPEC.field("ebgpMultiHop"), message);
     }
-    my_asn.zip(peer_asn)
+    let asns = my_asn.zip(peer_asn);
+    if let Some((my_asn, peer_asn)) = asns {
+        check_local_asn(spec, my_asn, peer_asn, faults);
+    }
+    asns
+}
+
+/// `localASN` stands in for `myASN` toward an external peer. Toward an internal one it would make the
+/// session external, and as the peer's own number it would make an external session internal; FRR
+/// refuses both.
+fn check_local_asn(spec: &BgpPeerSpec, my_asn: Asn, peer_asn: PeerAsn, faults: &mut Faults) {
+    let Some(local_asn) = spec.local_asn.and_then(Asn::new) else {
+        return;
+    };
+    let is_internal = match peer_asn {
+        PeerAsn::Exact(asn) => asn == my_asn,
+        PeerAsn::Internal => true,
+        PeerAsn::External => false,
+    };
+    if is_internal {
+        let message = format!(
+            "invalid local ASN {local_asn}: it is allowed for ebgp peers only, and this one is ibgp: \
+             remove it, or correct an ASN"
+        );
+        faults.add(SPEC.field("localASN"), message);
+    } else if peer_asn == PeerAsn::Exact(local_asn) {
+        let message = format!(
+            "invalid local ASN {local_asn}: it is the peer's, which would make an ebgp session ibgp: \
+             remove it, or correct an ASN"
+        );
+        faults.add(SPEC.field("localASN"), message);
+    }
 }
 
 fn read_neighbor(spec: &BgpPeerSpec, faults: &mut Faults) -> Option<Neighbor> {
@@ -304,6 +337,12 @@ fn read_password(
     let path = SPEC.field("passwordSecret");
     let password = spec.password.as_ref().map(|password| &password.0);
     let password = read_plain("password", password, faults).map(Secret::new);
+    if password.as_ref().is_some_and(Secret::is_too_long) {
+        faults.add(
+            SPEC.field("password"),
+            format!("too long: use at most {} octets", Secret::LONGEST),
+        );
+    }
     let reference = spec.password_secret.as_ref().and_then(|secret| {
         let name = given(secret.name.as_ref())?;
         let theirs = given(secret.namespace.as_ref()).unwrap_or(namespace);

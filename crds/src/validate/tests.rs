@@ -3,6 +3,7 @@
 mod advertisements;
 mod between;
 mod invariants;
+mod peer_options;
 mod peers;
 mod pools;
 mod speed;
@@ -44,6 +45,12 @@ fn pool(name: &str, addresses: &[&str]) -> Object {
 
 fn bgp(name: &str, spec: Value) -> Object {
     object(Kind::BgpAdvertisement, name, spec)
+}
+
+/// The object with an annotation.
+fn annotated(mut object: Object, key: &str, value: Value) -> Object {
+    object.document["metadata"]["annotations"][key] = value;
+    object
 }
 
 fn peer(name: &str, address: &str) -> Object {

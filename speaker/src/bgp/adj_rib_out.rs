@@ -15,13 +15,14 @@ use ipnet::IpNet;
 
 use super::codec::{self, Packed};
 use super::connection::{Endpoint, Negotiated, NoNextHop};
-use super::message::{AsPath, Attributes, NextHop};
+use super::message::{AS_TRANS, AsPath, Attributes, LinkBandwidth, NextHop};
 use super::{Route, Routes};
 
 /// The routes of one established session.
 #[derive(Debug)]
 pub struct AdjRibOut {
     as_path: AsPath,
+    local_asn: Asn,
     is_internal: bool,
     has_extended_next_hop: bool,
     next_hops: BTreeMap<Family, Result<NextHop, NoNextHop>>,
@@ -65,6 +66,7 @@ impl AdjRibOut {
             |family: &Family| (*family, session.endpoint.next_hop(*family, has_extended));
         let mut rib = Self {
             as_path,
+            local_asn,
             is_internal: session.is_internal,
             has_extended_next_hop: has_extended,
             next_hops: session.families.iter().map(next_hop).collect(),
@@ -245,11 +247,20 @@ impl AdjRibOut {
         self.next_hops.get(&family).and_then(|found| found.ok())
     }
 
-    /// The route as this peer gets to see it: LOCAL_PREF stays within the AS (RFC 4271 §5.1.5).
+    /// The route as this peer gets to see it: LOCAL_PREF stays within the AS (RFC 4271 §5.1.5), and
+    /// our number outside it (§5.1.2).
     fn shown(&self, route: &Route) -> Route {
         Route {
             local_pref: self.shown_local_pref(route),
-            communities: route.communities.clone(),
+            as_path_prepend: self.shown_prepend(route),
+            ..route.clone()
+        }
+    }
+
+    fn shown_prepend(&self, route: &Route) -> u8 {
+        match self.is_internal {
+            true => 0,
+            false => route.as_path_prepend,
         }
     }
 
@@ -259,7 +270,11 @@ impl AdjRibOut {
     }
 
     fn is_same(&self, held: &Route, desired: &Route) -> bool {
-        held.local_pref == self.shown_local_pref(desired) && held.communities == desired.communities
+        held.local_pref == self.shown_local_pref(desired)
+            && held.as_path_prepend == self.shown_prepend(desired)
+            && held.med == desired.med
+            && held.link_bandwidth == desired.link_bandwidth
+            && held.communities == desired.communities
     }
 
     fn attributes(&self, family: Family, route: &Route) -> Option<Attributes> {
@@ -276,8 +291,14 @@ impl AdjRibOut {
         Some(Attributes {
             as_path: self.as_path,
             next_hop: self.next_hop(family)?,
+            as_path_prepend: route.as_path_prepend,
+            med: route.med,
             local_pref: route.local_pref,
             communities,
+            link_bandwidth: route.link_bandwidth.map(|bandwidth| LinkBandwidth {
+                asn: u16::try_from(self.local_asn.get()).unwrap_or(AS_TRANS),
+                bandwidth,
+            }),
             large_communities,
         })
     }

@@ -22,7 +22,9 @@ use zettabgp::prelude::{
 };
 
 use self::reader::Reader;
-use super::message::{AS_TRANS, AfiSafi, AsPath, Attributes, Message, NextHop, Received};
+use super::message::{
+    AS_TRANS, AfiSafi, AsPath, Attributes, LinkBandwidth, Message, NextHop, Received,
+};
 use super::notification::{HeaderError, Malformed, Notification};
 
 /// The longest message (RFC 4271 §4.1). RFC 8654's longer ones are not negotiated.
@@ -266,13 +268,17 @@ fn common_attributes(attributes: &Attributes) -> Option<Vec<u8>> {
         ORIGIN,
         &value(&BgpOrigin::new(BgpAttrOrigin::Igp)),
     );
-    put_attribute(&mut block, AS_PATH, &as_path(attributes.as_path));
+    let path = as_path(attributes.as_path, attributes.as_path_prepend);
+    put_attribute(&mut block, AS_PATH, &path);
     if let NextHop::V4(address) = attributes.next_hop {
         put_attribute(
             &mut block,
             NEXT_HOP,
             &value(&BgpNextHop::new(address.into())),
         );
+    }
+    if let Some(metric) = attributes.med {
+        put_attribute(&mut block, MULTI_EXIT_DISC, &metric.to_be_bytes());
     }
     if let Some(preference) = attributes.local_pref {
         put_attribute(
@@ -284,7 +290,10 @@ fn common_attributes(attributes: &Attributes) -> Option<Vec<u8>> {
     if !attributes.communities.is_empty() {
         put_attribute(&mut block, COMMUNITIES, &communities(attributes));
     }
-    if let Some(path) = as4_path(attributes.as_path) {
+    if let Some(link) = attributes.link_bandwidth {
+        put_attribute(&mut block, EXTENDED_COMMUNITIES, &link_bandwidth(link));
+    }
+    if let Some(path) = as4_path(attributes.as_path, attributes.as_path_prepend) {
         put_attribute(&mut block, AS4_PATH, &path);
     }
     if !attributes.large_communities.is_empty() {
@@ -320,29 +329,42 @@ fn large_communities(attributes: &Attributes) -> Vec<u8> {
     value(&list)
 }
 
-/// RFC 4271 §4.3: one segment, AS_SEQUENCE, of one AS. zettabgp would write AS_SET.
-fn as_path(path: AsPath) -> Vec<u8> {
+/// Two-octet AS specific, not transitive (RFC 4360 §3.1, RFC 7153), Link Bandwidth; the AS, and a number
+/// of single precision.
+fn link_bandwidth(link: LinkBandwidth) -> Vec<u8> {
+    let [high, low] = link.asn.to_be_bytes();
+    let [a, b, c, d] = (link.bandwidth as f32).to_be_bytes();
+    vec![0x40, 0x04, high, low, a, b, c, d]
+}
+
+/// RFC 4271 §4.3: one segment, AS_SEQUENCE, of one AS, perhaps several times. zettabgp would write
+/// AS_SET.
+fn as_path(path: AsPath, prepend: u8) -> Vec<u8> {
     match path {
         AsPath::Empty => Vec::new(),
-        AsPath::FourOctet(asn) => four_octet_sequence(asn),
+        AsPath::FourOctet(asn) => sequence(&asn.to_be_bytes(), prepend),
         AsPath::TwoOctet(asn) => {
-            let [high, low] = u16::try_from(asn).unwrap_or(AS_TRANS).to_be_bytes();
-            vec![AS_SEQUENCE, 1, high, low]
+            let asn = u16::try_from(asn).unwrap_or(AS_TRANS);
+            sequence(&asn.to_be_bytes(), prepend)
         }
     }
 }
 
 /// RFC 6793 §4.2.2: the truth beside AS_TRANS.
-fn as4_path(path: AsPath) -> Option<Vec<u8>> {
+fn as4_path(path: AsPath, prepend: u8) -> Option<Vec<u8>> {
     match path {
-        AsPath::TwoOctet(asn) if asn > u32::from(u16::MAX) => Some(four_octet_sequence(asn)),
+        AsPath::TwoOctet(asn) if asn > u32::from(u16::MAX) => {
+            Some(sequence(&asn.to_be_bytes(), prepend))
+        }
         AsPath::Empty | AsPath::FourOctet(_) | AsPath::TwoOctet(_) => None,
     }
 }
 
-fn four_octet_sequence(asn: u32) -> Vec<u8> {
-    let [a, b, c, d] = asn.to_be_bytes();
-    vec![AS_SEQUENCE, 1, a, b, c, d]
+fn sequence(asn: &[u8], prepend: u8) -> Vec<u8> {
+    let count = prepend.saturating_add(1);
+    let mut segment = vec![AS_SEQUENCE, count];
+    segment.extend(asn.repeat(count.into()));
+    segment
 }
 
 fn afi_safi(family: Family) -> Vec<u8> {
@@ -487,8 +509,10 @@ const EXTENDED_LENGTH: u8 = 0x10;
 const ORIGIN: (u8, u8) = (TRANSITIVE, 1);
 const AS_PATH: (u8, u8) = (TRANSITIVE, 2);
 const NEXT_HOP: (u8, u8) = (TRANSITIVE, 3);
+const MULTI_EXIT_DISC: (u8, u8) = (OPTIONAL, 4);
 const LOCAL_PREF: (u8, u8) = (TRANSITIVE, 5);
 const COMMUNITIES: (u8, u8) = (OPTIONAL | TRANSITIVE, 8);
+const EXTENDED_COMMUNITIES: (u8, u8) = (OPTIONAL | TRANSITIVE, 16);
 const MP_REACH_NLRI: (u8, u8) = (OPTIONAL, 14);
 const MP_UNREACH_NLRI: (u8, u8) = (OPTIONAL, 15);
 const AS4_PATH: (u8, u8) = (OPTIONAL | TRANSITIVE, 17);

@@ -148,12 +148,27 @@ pub struct Attributes {
     pub as_path: AsPath,
     /// NEXT_HOP, or the next hop in MP_REACH_NLRI.
     pub next_hop: NextHop,
+    /// How often our AS stands in AS_PATH beside the one time it must.
+    pub as_path_prepend: u8,
+    /// MULTI_EXIT_DISC.
+    pub med: Option<u32>,
     /// LOCAL_PREF, toward internal peers only.
     pub local_pref: Option<u32>,
     /// COMMUNITIES (RFC 1997).
     pub communities: Vec<(u16, u16)>,
+    /// EXTENDED COMMUNITIES (RFC 4360), of which we have one.
+    pub link_bandwidth: Option<LinkBandwidth>,
     /// LARGE_COMMUNITIES (RFC 8092).
     pub large_communities: Vec<(u32, u32, u32)>,
+}
+
+/// The link bandwidth extended community (draft-ietf-idr-link-bandwidth §2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LinkBandwidth {
+    /// Whose link it is: our AS, or AS_TRANS.
+    pub asn: u16,
+    /// Octets per second; on the wire as the nearest number of single precision (IEEE 754).
+    pub bandwidth: u64,
 }
 
 /// An AS_PATH as the originator of a route writes it.

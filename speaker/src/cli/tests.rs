@@ -1,10 +1,15 @@
 use super::*;
+use crate::router_config::driver;
+use crate::router_config::{Dialect, Selection};
 
 fn parse(arguments: &[&str]) -> Result<RunArguments, clap::Error> {
     let line = ["ferrolb-speaker", "run"].iter().chain(arguments);
     match Cli::try_parse_from(line)?.command {
         Command::Run(arguments) => Ok(*arguments),
-        Command::Status(_) | Command::Rebalance(_) | Command::Drain(_) => {
+        Command::Status(_)
+        | Command::Rebalance(_)
+        | Command::Drain(_)
+        | Command::RouterConfig(_) => {
             panic!("run was asked for")
         }
     }
@@ -196,7 +201,10 @@ fn status_looks_at_the_socket_given_or_that_of_the_node_or_the_only_one() {
         let line = ["ferrolb-speaker", "status"].iter().chain(arguments);
         match Cli::try_parse_from(line).unwrap().command {
             Command::Status(arguments) => arguments.place(),
-            Command::Run(_) | Command::Rebalance(_) | Command::Drain(_) => {
+            Command::Run(_)
+            | Command::Rebalance(_)
+            | Command::Drain(_)
+            | Command::RouterConfig(_) => {
                 panic!("status was asked for")
             }
         }
@@ -213,7 +221,7 @@ fn rebalancing_is_slow_and_for_real_unless_told_otherwise() {
         let line = ["ferrolb-speaker", "rebalance"].iter().chain(arguments);
         match Cli::try_parse_from(line)?.command {
             Command::Rebalance(arguments) => Ok(arguments),
-            Command::Run(_) | Command::Status(_) | Command::Drain(_) => {
+            Command::Run(_) | Command::Status(_) | Command::Drain(_) | Command::RouterConfig(_) => {
                 panic!("rebalance was asked for")
             }
         }
@@ -262,7 +270,10 @@ fn drain_begins_takes_back_and_waits_unless_told_otherwise() {
         let line = ["ferrolb-speaker", "drain"].iter().chain(arguments);
         match Cli::try_parse_from(line)?.command {
             Command::Drain(arguments) => Ok(arguments),
-            Command::Run(_) | Command::Status(_) | Command::Rebalance(_) => {
+            Command::Run(_)
+            | Command::Status(_)
+            | Command::Rebalance(_)
+            | Command::RouterConfig(_) => {
                 panic!("drain was asked for")
             }
         }
@@ -280,6 +291,43 @@ fn drain_begins_takes_back_and_waits_unless_told_otherwise() {
         &["--time=1500ms"][..],
         &["--time=2h"],
         &["--undo", "--no-wait"],
+    ] {
+        assert!(parse(wrong).is_err(), "{wrong:?}");
+    }
+}
+
+#[test]
+fn a_router_configuration_is_for_somebody_and_of_everything_unless_told_otherwise() {
+    let parse = |arguments: &[&str]| {
+        let line = ["ferrolb-speaker", "router-config"].iter().chain(arguments);
+        let Command::RouterConfig(arguments) = Cli::try_parse_from(line)?.command else {
+            panic!("router-config was asked for");
+        };
+        Ok::<_, clap::Error>(arguments.settings())
+    };
+    let settings = parse(&["--for=bird", "--manifests=/m"]).unwrap();
+    assert_eq!(settings.dialect, Dialect::Bird);
+    assert_eq!(settings.origin, driver::Origin::Manifests("/m".into()));
+    assert_eq!(settings.namespace, "metallb-system");
+    assert_eq!(settings.selection, Selection::default());
+
+    let more = "--for=frr --kubeconfig=/k --namespace=lb --peer=a --peer=b --node-name=n1 --show-passwords";
+    let settings = parse(&more.split(' ').collect::<Vec<_>>()).unwrap();
+    assert_eq!(settings.dialect, Dialect::Frr);
+    assert_eq!(settings.origin, driver::Origin::Cluster(Some("/k".into())));
+    assert_eq!(settings.namespace, "lb");
+    let expected = Selection {
+        peers: ["a", "b"].map(str::to_owned).into(),
+        node: Some("n1".to_owned()),
+        shows_passwords: true,
+    };
+    assert_eq!(settings.selection, expected);
+
+    for wrong in [
+        &["--manifests=/m"][..],
+        &["--for=ios", "--manifests=/m"],
+        &["--for=bird", "--manifests=/m", "--kubeconfig=/k"],
+        &["--for=bird", "--node-name=N 1"],
     ] {
         assert!(parse(wrong).is_err(), "{wrong:?}");
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ferrolb_crds::model::{
     Asn, BfdProfile, BgpAdvertisement, Community, Family, HoldTime, Neighbor, Node, Peer, PeerAsn,
-    Pool, Port, RouterId,
+    Pool, Port, RouterId, Service, ServiceKey,
 };
 use ipnet::IpNet;
 
@@ -21,8 +21,19 @@ pub struct Advertised {
     pub prefix: IpNet,
     /// How it is announced.
     pub attributes: Attributes,
+    /// What the advertisement makes of the Service's endpoints here, if it weighs them.
+    pub share: Option<Share>,
     /// To which peers of this node, by name, ascending; never none.
     pub peers: Box<[String]>,
+}
+
+/// How much traffic one Service can take on this node.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Share {
+    /// Which.
+    pub service: ServiceKey,
+    /// Octets per second.
+    pub bandwidth: u64,
 }
 
 /// How a prefix is announced.
@@ -30,6 +41,10 @@ pub struct Advertised {
 pub struct Attributes {
     /// LOCAL_PREF, toward iBGP peers only.
     pub local_pref: Option<u32>,
+    /// MULTI_EXIT_DISC.
+    pub med: Option<u32>,
+    /// How often our AS stands in AS_PATH beside the one time it must, toward eBGP peers only.
+    pub as_path_prepend: Option<u8>,
     /// Communities, standard and large.
     pub communities: BTreeSet<Community>,
 }
@@ -44,6 +59,15 @@ impl Attributes {
 
 /// RFC 8326 §3.
 const GRACEFUL_SHUTDOWN: Community = Community::Standard(0xffff, 0);
+
+/// What a peer should hold of a prefix.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Route {
+    /// How it is announced.
+    pub attributes: Attributes,
+    /// Octets per second that the Services behind it take on this node, if they are weighed.
+    pub link_bandwidth: Option<u64>,
+}
 
 /// A BGP peer of this node.
 #[derive(Debug, Clone, PartialEq)]
@@ -105,21 +129,43 @@ pub fn peers(world: &World) -> BTreeMap<String, PeerPlan> {
 }
 
 /// What one peer should hold: the union over the addresses. Where several make the same prefix its
-/// communities are united and the highest local preference is taken, whatever the order.
+/// communities are united, the highest local preference and the least of MED and prepending are taken
+/// of those that are set, and bandwidths are added, of each Service once; whatever the order.
 pub fn routes<'a>(
     addresses: impl Iterator<Item = &'a AddressPlan>,
     peer: &str,
-) -> BTreeMap<IpNet, Attributes> {
-    let mut routes: BTreeMap<IpNet, Attributes> = BTreeMap::new();
+) -> BTreeMap<IpNet, Route> {
+    let mut routes: BTreeMap<IpNet, Route> = BTreeMap::new();
+    let mut shares: BTreeMap<(IpNet, &ServiceKey), u64> = BTreeMap::new();
     let advertised = addresses.flat_map(|plan| &plan.advertised);
     let is_its_own = |advertised: &&Advertised| advertised.peers.iter().any(|name| name == peer);
     for advertised in advertised.filter(is_its_own) {
         let route = routes.entry(advertised.prefix).or_default();
-        let new = &advertised.attributes;
-        route.local_pref = route.local_pref.max(new.local_pref);
-        route.communities.extend(new.communities.iter().copied());
+        let (all, new) = (&mut route.attributes, &advertised.attributes);
+        all.local_pref = all.local_pref.max(new.local_pref);
+        all.med = least(all.med, new.med);
+        all.as_path_prepend = least(all.as_path_prepend, new.as_path_prepend);
+        all.communities.extend(new.communities.iter().copied());
+        if let Some(Share { service, bandwidth }) = &advertised.share {
+            let of_service = shares.entry((advertised.prefix, service));
+            let of_service = of_service.or_insert(*bandwidth);
+            *of_service = (*of_service).min(*bandwidth);
+        }
+    }
+    for ((prefix, _), bandwidth) in shares {
+        let route = routes.entry(prefix).or_default();
+        let sum = route.link_bandwidth.unwrap_or(0).saturating_add(bandwidth);
+        route.link_bandwidth = Some(sum);
     }
     routes
+}
+
+/// Of what is set.
+fn least<T: Ord>(one: Option<T>, other: Option<T>) -> Option<T> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
 }
 
 /// The peers that a Service goes to, by name, ascending, or why this node does not announce it.
@@ -178,7 +224,7 @@ fn advertise(
     }
     let advertised: BTreeSet<Advertised> = advertisements
         .iter()
-        .filter_map(|ad| advertised(world, address, ad))
+        .filter_map(|ad| advertised(world, address, ad, claim.service))
         .collect();
     if advertised.is_empty() {
         return Err(Reason::NoMatchingPeer);
@@ -216,7 +262,12 @@ fn another_delivers(
 }
 
 /// One advertisement applied to an address; `None`: no peer of this node takes it.
-fn advertised(world: &World, address: IpAddr, ad: &BgpAdvertisement) -> Option<Advertised> {
+fn advertised(
+    world: &World,
+    address: IpAddr,
+    ad: &BgpAdvertisement,
+    service: &Service,
+) -> Option<Advertised> {
     let family = Family::of(address);
     let prefix = IpNet::new(address, ad.aggregation_length(family)).ok()?;
     let peers: Box<[String]> = world
@@ -227,14 +278,21 @@ fn advertised(world: &World, address: IpAddr, ad: &BgpAdvertisement) -> Option<A
         .collect();
     let mut attributes = Attributes {
         local_pref: ad.local_pref,
+        med: ad.options.med,
+        as_path_prepend: ad.options.as_path_prepend,
         communities: ad.communities.clone(),
     };
     if world.draining().is_begun() {
         attributes.make_last_resort();
     }
+    let share = ad.options.link_bandwidth.map(|each| Share {
+        service: service.key.clone(),
+        bandwidth: Endpoints::weight(world, service, family).saturating_mul(each),
+    });
     (!peers.is_empty()).then(|| Advertised {
         prefix: prefix.trunc(),
         attributes,
+        share,
         peers,
     })
 }
@@ -289,8 +347,6 @@ fn peer_plan(peer: &Peer) -> PeerPlan {
 }
 
 fn session(peer: &Peer, neighbor: IpAddr) -> Session {
-    let own = Family::of(neighbor);
-    let other = peer.dual_stack.then(|| own.other());
     Session {
         neighbor,
         port: peer.port,
@@ -301,7 +357,7 @@ fn session(peer: &Peer, neighbor: IpAddr) -> Session {
         hold_time: peer.hold_time.unwrap_or(HoldTime::DEFAULT),
         keepalive_time: peer.keepalive_time,
         connect_retry_time: peer.connect_time,
-        families: [own].into_iter().chain(other).collect(),
+        families: peer.families(),
         multi_hop: peer.ebgp_multi_hop,
         bfd: None,
     }
@@ -319,18 +375,7 @@ fn unbuilt_fields(peer: &Peer) -> Vec<&'static str> {
             "spec.interface",
             matches!(peer.neighbor, Neighbor::Interface(_)),
         ),
-        ("spec.localASN", local_asn_is_internal(peer)),
     ];
     let set = fields.into_iter().filter(|(_, is_set)| *is_set);
     set.map(|(field, _)| field).collect()
-}
-
-/// `localASN` stands in for `myASN` toward an external peer. Toward an internal one it would make
-/// the session external or the AS ambiguous, which is why FRR refuses it there, too.
-fn local_asn_is_internal(peer: &Peer) -> bool {
-    peer.local_asn.is_some_and(|local| match peer.peer_asn {
-        PeerAsn::Exact(asn) => asn == local || asn == peer.my_asn,
-        PeerAsn::Internal => true,
-        PeerAsn::External => false,
-    })
 }

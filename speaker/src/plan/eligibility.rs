@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
 
-use ferrolb_crds::model::{Node, Pool, Service, TrafficPolicy};
+use ferrolb_crds::model::{Family, Node, Pool, Service, TrafficPolicy};
 
 use crate::world::World;
 
@@ -209,6 +209,37 @@ impl<'a> Endpoints<'a> {
             }
         }
         found
+    }
+
+    /// How many endpoints take the traffic of a family that reaches this node, for routers to weigh the
+    /// nodes by. With traffic policy Cluster every node leads to all of them, and so counts the same.
+    pub(super) fn weight(world: &World, service: &Service, family: Family) -> u64 {
+        let Some(slices) = world.slices_of(&service.key) else {
+            return 1;
+        };
+        if service.traffic_policy == TrafficPolicy::Cluster {
+            return 1;
+        }
+        let here = world.identity().node.as_str();
+        let (mut of_family, mut of_any) = (0, 0);
+        for slice in slices {
+            let usable = slice.endpoints.iter().filter(|endpoint| {
+                endpoint.is_usable()
+                    && endpoint.has_address
+                    && endpoint.node.as_deref() == Some(here)
+            });
+            let count = u64::try_from(usable.count()).unwrap_or(u64::MAX);
+            of_any += count;
+            // The same pods stand in a slice of each family.
+            if slice.family.is_none_or(|of| of == family) {
+                of_family += count;
+            }
+        }
+        if of_family > 0 {
+            of_family
+        } else {
+            of_any.max(1)
+        }
     }
 
     /// Whether traffic that reaches the node gets to an endpoint.

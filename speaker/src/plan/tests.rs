@@ -1,6 +1,7 @@
 //! Tables of what is announced and why not, and the two properties that planning rests on.
 
 mod alone;
+mod bgp;
 mod conflict;
 mod delivery;
 mod draining;
@@ -12,9 +13,7 @@ mod order;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ferrolb_crds::model::{
-    Asn, Community, Family, Neighbor, Node, PeerAsn, Preference, Protocol, Secret, TrafficPolicy,
-};
+use ferrolb_crds::model::{Neighbor, Node, Preference, Protocol, Secret, TrafficPolicy};
 
 use super::*;
 use crate::world::{LinkState, Segment};
@@ -541,97 +540,9 @@ fn i5_while_a_pool_is_set_aside_what_no_pool_covers_stays_announced() {
 }
 
 #[test]
-fn local_preferences_conflict_only_where_two_advertisements_meet() {
-    type Edit = fn(&mut Fixture);
-    let conflict = Some(Reason::ConflictingAdvertisements);
-    let cases: [(&str, Option<Reason>, Edit); 6] = [
-        ("same prefix, same peers", conflict, |_| {}),
-        ("other length in both families", None, |f| {
-            f.add_bgp("second").aggregation_length_v4 = 24;
-            f.add_bgp("second").aggregation_length_v6 = 120;
-        }),
-        ("other length in one family of the pool", conflict, |f| {
-            f.add_bgp("second").aggregation_length_v4 = 24;
-        }),
-        ("other node", None, |f| {
-            f.add_bgp("second").nodes = vec![selector("rack", "z")];
-        }),
-        ("one peer list only", conflict, |f| {
-            f.add_bgp("second").peers = names(&["tor"]);
-        }),
-        ("disjoint peers", None, |f| {
-            f.add_peer("spine");
-            f.bgp().peers = names(&["tor"]);
-            f.add_bgp("second").peers = names(&["spine"]);
-        }),
-    ];
-    for (name, expected, edit) in cases {
-        let mut fixture = Fixture::new();
-        fixture.bgp().local_pref = Some(100);
-        fixture.add_bgp("second").local_pref = Some(200);
-        edit(&mut fixture);
-        assert_eq!(reasons(&fixture.world()).1, expected, "{name}");
-    }
-}
-
-#[test]
-fn addresses_of_one_aggregate_share_a_route_with_all_communities() {
-    let mut fixture = Fixture::new();
-    fixture.bgp().aggregation_length_v4 = 24;
-    fixture.bgp().services = vec![selector("app", "web")];
-    fixture.bgp().communities = BTreeSet::from([Community::Standard(65000, 1)]);
-    let second = fixture.add_bgp("second");
-    second.aggregation_length_v4 = 24;
-    second.local_pref = Some(200);
-    second.services = vec![selector("app", "api")];
-    second.communities = BTreeSet::from([Community::Large(65000, 1, 2)]);
-    fixture.add_service("api", 8080).ingress = vec![ip("10.0.0.77")];
-    let plan = plan(&fixture.world());
-    let routes = routes(plan.addresses.values(), "tor");
-    assert_eq!(routes.keys().collect::<Vec<_>>(), [&net("10.0.0.0/24")]);
-    let route = &routes[&net("10.0.0.0/24")];
-    assert_eq!(route.local_pref, Some(200));
-    assert_eq!(route.communities.len(), 2);
-}
-
-#[test]
-fn a_session_carries_its_own_family_and_the_other_only_when_dual_stack() {
-    let mut fixture = Fixture::new();
-    fixture.web.ingress = vec![ip("fc00::1")];
-    let at_v6 = |fixture: &Fixture| {
-        let plan = plan_address(&fixture.world(), ip("fc00::1")).unwrap();
-        plan.service(&key("web")).unwrap().bgp
-    };
-    assert_eq!(at_v6(&fixture), Some(Reason::NoMatchingPeer));
-    fixture.peer("tor").dual_stack = true;
-    assert_eq!(at_v6(&fixture), None);
-    fixture.peer("tor").dual_stack = false;
-    fixture.peer("tor").neighbor = Neighbor::Address(ip("fc00::ffff"));
-    assert_eq!(at_v6(&fixture), None);
-    let PeerPlan::Run(session) = &plan(&fixture.world()).peers["tor"] else {
-        panic!("nothing stands in the way");
-    };
-    assert_eq!(session.families, BTreeSet::from([Family::V6]));
-}
-
-#[test]
-fn an_advertisement_goes_to_the_peers_it_names_and_peers_of_other_nodes_have_no_session() {
-    let mut fixture = Fixture::new();
-    fixture.add_peer("spine");
-    fixture.add_peer("far").nodes = vec![selector("rack", "z")];
-    fixture.bgp().peers = names(&["spine", "far", "nowhere"]);
-    let plan = plan(&fixture.world());
-    assert_eq!(plan.peers.keys().collect::<Vec<_>>(), ["spine", "tor"]);
-    assert!(routes(plan.addresses.values(), "tor").is_empty());
-    assert_eq!(routes(plan.addresses.values(), "spine").len(), 1);
-    fixture.bgp().peers = names(&["far"]);
-    assert_eq!(reasons(&fixture.world()).1, Some(Reason::NoMatchingPeer));
-}
-
-#[test]
 fn a_peer_with_a_field_that_is_not_built_has_no_session_and_the_field_is_named() {
     type Edit = fn(&mut ferrolb_crds::model::Peer);
-    let cases: [(&str, Edit); 7] = [
+    let cases: [(&str, Edit); 5] = [
         ("spec.password", |p| {
             p.password = Some(Secret::new("x".to_owned()));
         }),
@@ -645,11 +556,6 @@ fn a_peer_with_a_field_that_is_not_built_has_no_session_and_the_field_is_named()
         ("spec.vrf", |p| p.vrf = Some("red".to_owned())),
         ("spec.interface", |p| {
             p.neighbor = Neighbor::Interface("eth1".to_owned());
-        }),
-        ("spec.localASN", |p| p.local_asn = p_asn(p.peer_asn)),
-        ("spec.localASN", |p| {
-            p.local_asn = Asn::new(64600);
-            p.peer_asn = PeerAsn::Internal;
         }),
     ];
     for (field, edit) in cases {
@@ -686,23 +592,6 @@ fn a_peer_that_names_a_bfd_profile_is_watched_as_the_profile_says() {
         panic!("it runs without a profile, too");
     };
     assert_eq!(session.bfd, None);
-}
-
-fn p_asn(asn: PeerAsn) -> Option<Asn> {
-    match asn {
-        PeerAsn::Exact(asn) => Some(asn),
-        PeerAsn::Internal | PeerAsn::External => None,
-    }
-}
-
-#[test]
-fn an_external_peer_is_shown_local_asn() {
-    let mut fixture = Fixture::new();
-    fixture.peer("tor").local_asn = Asn::new(64999);
-    let PeerPlan::Run(session) = &plan(&fixture.world()).peers["tor"] else {
-        panic!("localASN toward an external peer is built");
-    };
-    assert_eq!(session.local_asn.get(), 64999);
 }
 
 #[test]

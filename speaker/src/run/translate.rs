@@ -248,9 +248,16 @@ pub(super) fn routes<'a>(
     let plans = addresses.map(|(_, plan)| plan);
     let routes = plan::routes(plans, peer).into_iter();
     routes
-        .map(|(prefix, attributes)| {
+        .map(|(prefix, route)| {
+            let plan::Route {
+                attributes,
+                link_bandwidth,
+            } = route;
             let route = bgp::Route {
                 local_pref: attributes.local_pref,
+                med: attributes.med,
+                as_path_prepend: attributes.as_path_prepend.unwrap_or(0),
+                link_bandwidth,
                 communities: attributes.communities,
             };
             (prefix, route)

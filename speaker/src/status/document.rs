@@ -358,6 +358,15 @@ pub struct Prefix {
     /// LOCAL_PREF toward iBGP peers, where set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub local_pref: Option<u32>,
+    /// MULTI_EXIT_DISC, where set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub med: Option<u32>,
+    /// How often our AS is repeated toward eBGP peers, where set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub as_path_prepend: Option<u8>,
+    /// Octets per second by which routers weigh this node, where set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub link_bandwidth: Option<u64>,
     /// Communities.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub communities: Vec<String>,

@@ -14,7 +14,7 @@ use super::document::{
     Source,
 };
 use crate::bgp::{SessionState, SessionStatus};
-use crate::plan::{self, AddressPlan, Attributes, Holding, Interfaces, PeerPlan, Plan, Reason};
+use crate::plan::{self, AddressPlan, Holding, Interfaces, PeerPlan, Plan, Reason, Route};
 use crate::world::{Others, Segment, World};
 use crate::{bfd, layer2, nft};
 
@@ -357,34 +357,36 @@ pub fn state(state: SessionState) -> &'static str {
 }
 
 fn advertised(facts: &Facts<'_>) -> Vec<Prefix> {
-    let mut peers: BTreeMap<(IpNet, Attributes), Vec<String>> = BTreeMap::new();
+    let mut peers: BTreeMap<(IpNet, Route), Vec<String>> = BTreeMap::new();
     for peer in facts.plan.peers.keys() {
-        for (prefix, attributes) in plan::routes(facts.plan.addresses.values(), peer) {
-            let to = peers.entry((prefix, attributes)).or_default();
+        for (prefix, route) in plan::routes(facts.plan.addresses.values(), peer) {
+            let to = peers.entry((prefix, route)).or_default();
             to.push(peer.clone());
         }
     }
     let addresses = addresses_by_prefix(facts.plan);
-    let prefixes = peers
-        .into_iter()
-        .map(|((prefix, attributes), peers)| Prefix {
-            prefix: prefix.to_string(),
-            peers,
-            local_pref: attributes.local_pref,
-            communities: attributes
-                .communities
-                .iter()
-                .map(ToString::to_string)
-                .collect(),
-            addresses: addresses.get(&prefix).cloned().unwrap_or_default(),
-            since: time(
-                *facts
-                    .since
-                    .advertised
-                    .get(&prefix)
-                    .unwrap_or(&facts.since.start),
-            ),
-        });
+    let prefixes = peers.into_iter().map(|((prefix, route), peers)| Prefix {
+        prefix: prefix.to_string(),
+        peers,
+        local_pref: route.attributes.local_pref,
+        med: route.attributes.med,
+        as_path_prepend: route.attributes.as_path_prepend,
+        link_bandwidth: route.link_bandwidth,
+        communities: route
+            .attributes
+            .communities
+            .iter()
+            .map(ToString::to_string)
+            .collect(),
+        addresses: addresses.get(&prefix).cloned().unwrap_or_default(),
+        since: time(
+            *facts
+                .since
+                .advertised
+                .get(&prefix)
+                .unwrap_or(&facts.since.start),
+        ),
+    });
     prefixes.collect()
 }
 

@@ -222,14 +222,23 @@ fn why(bfd: &Bfd) -> String {
 fn advertised(out: &mut String, prefixes: &[Prefix]) {
     section(out, "bgp prefixes");
     let rows = prefixes.iter().map(|prefix| {
-        let local_pref = prefix.local_pref.map(|pref| format!("localPref {pref}"));
+        let options = [
+            prefix.local_pref.map(|pref| format!("localPref {pref}")),
+            prefix.med.map(|med| format!("MED {med}")),
+            prefix
+                .as_path_prepend
+                .map(|times| format!("prepend {times}")),
+            prefix
+                .link_bandwidth
+                .map(|octets| format!("bandwidth {octets}")),
+        ];
+        let options: Vec<String> = options.into_iter().flatten().collect();
         let communities = match prefix.communities.is_empty() {
             true => String::new(),
             false => format!("communities {}", prefix.communities.join(" ")),
         };
         let peers = format!("to {}", prefix.peers.join(", "));
-        let local_pref = local_pref.unwrap_or_default();
-        row([&prefix.prefix, &peers, &local_pref, &communities])
+        row([&prefix.prefix, &peers, &options.join(" "), &communities])
     });
     table(out, rows.collect());
 }

@@ -31,6 +31,7 @@ fn slice(name: &str, service: &str) -> Option<Arc<EndpointSlice>> {
     Some(Arc::new(EndpointSlice {
         key: key(name),
         service: service.to_owned(),
+        family: None,
         endpoints: vec![Endpoint {
             node: None,
             has_address: true,

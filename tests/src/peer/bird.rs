@@ -82,10 +82,10 @@ impl Bird {
         self.ask("configure").map(drop)
     }
 
-    /// Everything received for one prefix.
+    /// Everything received for one prefix, and not for a wider one.
     pub fn routes(&self, prefix: &str) -> Result<Vec<Route>> {
         // BIRD answers "Network not found" with a failure; that is an empty list.
-        let text = self.ask(&format!("show route for {prefix} all"));
+        let text = self.ask(&format!("show route {prefix} all"));
         Ok(routes(&text.unwrap_or_default()))
     }
 
@@ -215,6 +215,8 @@ fn routes(text: &str) -> Vec<Route> {
             "BGP.origin" => route.origin = value,
             "BGP.community" => route.communities = value,
             "BGP.large_community" => route.large_communities = value,
+            "BGP.ext_community" => route.extended_communities = value,
+            "BGP.med" => route.med = value,
             _ => {}
         }
     }

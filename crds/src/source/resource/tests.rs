@@ -207,6 +207,7 @@ fn an_endpoint_slice_names_its_service_and_its_nodes() {
         .unwrap(),
     );
     assert_eq!(slice.service, "web");
+    assert_eq!(slice.family, Some(Family::V4));
     assert_eq!(slice.key, ServiceKey::new("shop", "web-1"));
     assert_eq!(
         slice.endpoints,

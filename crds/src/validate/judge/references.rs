@@ -162,13 +162,20 @@ impl<'f> References<'f> {
         if found.type_ != BASIC_AUTH_SECRET {
             return Err(Lost::Nowhere(Rule::WrongSecretType { peer, secret }));
         }
-        let Some(password) = &found.password else {
+        let given = found.password.as_ref();
+        let Some(password) = given.filter(|password| !password.expose().is_empty()) else {
             return Err(Lost::Nowhere(Rule::MissingPassword { peer, secret }));
         };
         if !is_plain(password.expose()) {
             let SecretRef { namespace, name } = secret;
             return Err(Lost::Nonsense(format!(
                 "password in the secret {namespace}/{name} contains invalid characters: remove line breaks"
+            )));
+        }
+        if password.is_too_long() {
+            let (SecretRef { namespace, name }, longest) = (secret, Secret::LONGEST);
+            return Err(Lost::Nonsense(format!(
+                "password in the secret {namespace}/{name} is too long: use at most {longest} octets"
             )));
         }
         Ok(password.clone())

@@ -95,6 +95,23 @@ fn every_rule_of_the_autonomous_systems() {
             &[("spec.ebgpMultiHop", "must be a boolean")],
         ),
         (json!({"localASN": 64999}), &[]),
+        (json!({"localASN": 64500}), &[]),
+        (
+            json!({"localASN": 64999, "peerASN": null, "dynamicASN": "external"}),
+            &[],
+        ),
+        (
+            json!({"localASN": 64999, "peerASN": 64500}),
+            &[("spec.localASN", "it is allowed for ebgp peers only")],
+        ),
+        (
+            json!({"localASN": 64999, "peerASN": null, "dynamicASN": "internal"}),
+            &[("spec.localASN", "it is allowed for ebgp peers only")],
+        ),
+        (
+            json!({"localASN": 64501}),
+            &[("spec.localASN", "64501: it is the peer's")],
+        ),
         (
             json!({"localASN": 0}),
             &[(
@@ -326,10 +343,23 @@ fn every_rule_of_passwords() {
             secret("bgp", "kubernetes.io/basic-auth", Some("hunter2\n")),
             "contains invalid characters",
         ),
+        (
+            secret("bgp", "kubernetes.io/basic-auth", Some("")),
+            "password not specified in the secret",
+        ),
+        (
+            secret("bgp", "kubernetes.io/basic-auth", Some(&"é".repeat(41))),
+            "is too long: use at most 80 octets",
+        ),
     ] {
         check_sample(&by_name, &facts, &[("spec.passwordSecret", part)]);
     }
     check_peers(&[
+        (json!({"password": "é".repeat(40)}), &[]),
+        (
+            json!({"password": "é".repeat(41)}),
+            &[("spec.password", "too long: use at most 80 octets")],
+        ),
         (json!({"password": "hunter2"}), &[]),
         (json!({"password": "", "passwordSecret": {}}), &[]),
         (
@@ -458,6 +488,28 @@ fn a_peer_means_what_it_says() {
     assert_eq!(peer.connect_time, Some(Duration::from_secs(10)));
     assert_eq!(peer.password.as_ref().unwrap().expose(), "hunter2");
     assert_eq!(peer.vrf.as_deref(), Some("red"));
+
+    let spec = json!({
+        "peerAddress": "", "interface": "eth1", "peerASN": null, "dynamicASN": "external",
+        "sourceAddress": "192.0.2.9", "peerPort": 1179, "keepaliveTime": "2s", "holdTime": "9s",
+        "routerID": "10.9.8.7", "bfdProfile": "fast", "enableGracefulRestart": true,
+        "ebgpMultiHop": true, "dualStackAddressFamily": true, "password": "hunter2",
+        "nodeSelectors": [{"matchLabels": {"rack": "a"}}],
+    });
+    let fast = object(Kind::BfdProfile, "fast", json!({}));
+    let verdict = judge(&[fast, peer_with("sample", spec)]);
+    assert_eq!(verdict.problems, []);
+    let peer = &verdict.config.peers["sample"];
+    assert_eq!(peer.neighbor, Neighbor::Interface("eth1".to_owned()));
+    assert_eq!(peer.peer_asn, PeerAsn::External);
+    assert_eq!(peer.source_address, "192.0.2.9".parse().ok());
+    assert_eq!(peer.port.get(), 1179);
+    assert_eq!(peer.hold_time, HoldTime::new(9));
+    assert_eq!(peer.keepalive_time, Some(Duration::from_secs(2)));
+    assert_eq!(peer.router_id.unwrap().to_string(), "10.9.8.7");
+    assert_eq!(peer.bfd_profile.as_deref(), Some("fast"));
+    assert!(peer.graceful_restart && peer.ebgp_multi_hop && peer.dual_stack);
+    assert!(peer.selects_node(&labels("rack", "a")) && !peer.selects_node(&labels("rack", "b")));
 }
 
 #[test]

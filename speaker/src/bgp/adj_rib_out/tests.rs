@@ -213,6 +213,67 @@ fn local_pref_is_news_for_an_internal_peer_only() {
 }
 
 #[test]
+fn each_attribute_is_news_for_the_prefix_that_has_it_and_for_no_other() {
+    let edits: [fn(&mut Route); 3] = [
+        |route| route.med = Some(7),
+        |route| route.as_path_prepend = 2,
+        |route| route.link_bandwidth = Some(250_000_000),
+    ];
+    let mut desired = routes(&["192.0.2.10/32", "192.0.2.11/32"]);
+    let mut rib = settled(&session(), desired.clone());
+    for edit in edits {
+        edit(desired.get_mut(&net("192.0.2.11/32")).unwrap());
+        rib.apply(Arc::new(desired.clone()));
+        let updates = drain(&mut rib);
+        assert_eq!(updates.len(), 1);
+        assert_eq!(updates[0].announced, [net("192.0.2.11/32")]);
+        rib.apply(Arc::new(desired.clone()));
+        assert_eq!(drain(&mut rib), []);
+    }
+}
+
+#[test]
+fn our_number_stands_in_the_path_of_external_peers_only() {
+    let route = Route {
+        as_path_prepend: 3,
+        med: Some(7),
+        link_bandwidth: Some(125_000_000),
+        ..Route::default()
+    };
+    let desired = Routes::from([(net("192.0.2.10/32"), route)]);
+    let attributes = |session: &Negotiated| {
+        let mut rib = rib(session, desired.clone());
+        drain(&mut rib)[0].attributes.clone()
+    };
+    let outside = attributes(&session());
+    assert_eq!(outside[&2].1[..2], [2, 4]);
+    let internal = Negotiated {
+        is_internal: true,
+        ..session()
+    };
+    let inside = attributes(&internal);
+    assert!(inside[&2].1.is_empty());
+    for attributes in [outside, inside] {
+        assert_eq!(attributes[&4].1, [0, 0, 0, 7]);
+        assert_eq!(
+            attributes[&16].1,
+            [0x40, 4, 0xfc, 0x59, 0x4c, 0xee, 0x6b, 0x28]
+        );
+    }
+}
+
+#[test]
+fn a_link_of_an_as_of_four_octets_is_that_of_as_trans() {
+    let route = Route {
+        link_bandwidth: Some(1),
+        ..Route::default()
+    };
+    let desired = Routes::from([(net("192.0.2.10/32"), route)]);
+    let mut rib = AdjRibOut::new(&session(), asn(4_200_000_001), Arc::new(desired));
+    assert_eq!(drain(&mut rib)[0].attributes[&16].1[2..4], [0x5b, 0xa0]);
+}
+
+#[test]
 fn a_route_refresh_brings_the_whole_family_again() {
     let desired = routes(&["192.0.2.10/32", "192.0.2.11/32", "2001:db8::/64"]);
     let mut rib = settled(&session(), desired);

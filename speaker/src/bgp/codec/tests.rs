@@ -243,7 +243,10 @@ fn attributes(as_path: AsPath, next_hop: NextHop) -> Attributes {
     Attributes {
         as_path,
         next_hop,
+        as_path_prepend: 0,
+        med: None,
         local_pref: None,
+        link_bandwidth: None,
         communities: vec![(64512, 100)],
         large_communities: vec![(64512, 1, 2)],
     }
@@ -331,6 +334,40 @@ fn an_as_path_is_one_as_sequence() {
     let long = path(AsPath::TwoOctet(4_200_000_001));
     assert_eq!(long[&2], (0x40, hex("0201 5ba0")));
     assert_eq!(long[&17], (0xc0, hex("0201 fa56ea01")));
+}
+
+#[test]
+fn a_prepended_path_is_one_as_sequence_of_the_same_as() {
+    let path = |as_path| {
+        let mut attributes = attributes(as_path, v4("10.0.0.11"));
+        attributes.as_path_prepend = 2;
+        Update::read(&announced(Family::V4, &attributes, &["10.0.0.0/8"])).attributes
+    };
+    let four = path(AsPath::FourOctet(64601));
+    assert_eq!(four[&2], (0x40, hex("0203 0000fc59 0000fc59 0000fc59")));
+    let two = path(AsPath::TwoOctet(4_200_000_001));
+    assert_eq!(two[&2], (0x40, hex("0203 5ba0 5ba0 5ba0")));
+    assert_eq!(two[&17], (0xc0, hex("0203 fa56ea01 fa56ea01 fa56ea01")));
+    assert_eq!(path(AsPath::Empty)[&2], (0x40, vec![]));
+}
+
+#[test]
+fn metric_and_link_bandwidth_are_written_when_there_are_some() {
+    let mut attributes = attributes(AsPath::FourOctet(64601), v4("10.0.0.11"));
+    let read = |attributes: &Attributes| {
+        Update::read(&announced(Family::V4, attributes, &["10.0.0.0/8"])).attributes
+    };
+    let none = read(&attributes);
+    assert_eq!((none.get(&4), none.get(&16)), (None, None));
+    attributes.med = Some(0);
+    attributes.link_bandwidth = Some(LinkBandwidth {
+        asn: 64601,
+        bandwidth: 125_000_000,
+    });
+    let some = read(&attributes);
+    assert_eq!(some[&4], (0x80, hex("00000000")));
+    // 0x4cee6b28 is 125,000,000 in single precision: FRR 8.4.4 shows it as 1.000 Gbps.
+    assert_eq!(some[&16], (0xc0, hex("4004 fc59 4cee6b28")));
 }
 
 #[test]

@@ -129,6 +129,7 @@ pub(super) fn bgp_advertisement(name: &str) -> BgpAdvertisement {
         aggregation_length_v6: 128,
         local_pref: None,
         communities: BTreeSet::new(),
+        options: AdvertisementOptions::default(),
     }
 }
 
@@ -153,6 +154,7 @@ pub(super) fn peer(name: &str) -> Peer {
         ebgp_multi_hop: false,
         vrf: None,
         dual_stack: false,
+        options: PeerOptions::default(),
     }
 }
 
@@ -244,6 +246,7 @@ impl Fixture {
         self.slice = Some(EndpointSlice {
             key: key("web-1"),
             service: "web".to_owned(),
+            family: None,
             endpoints: endpoints.to_vec(),
         });
     }

@@ -50,6 +50,7 @@ fn slice_change() -> impl Strategy<Value = Change> {
         let slice = EndpointSlice {
             key: key(name),
             service: ["web", "api"][usize::from(owner)].to_owned(),
+            family: None,
             endpoints: vec![only],
         };
         Change::EndpointSlice(key(name), exists.then(|| Arc::new(slice)))
@@ -82,6 +83,7 @@ fn config_change() -> impl Strategy<Value = Change> {
         }
         if wide {
             fixture.add_bgp("wide").aggregation_length_v4 = 24;
+            fixture.bgp().options.link_bandwidth = Some(1000);
         }
         if prefers {
             fixture.add_node("n2");
