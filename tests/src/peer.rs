@@ -1,6 +1,7 @@
 //! Reference BGP speakers: what a router on the other side does and sees.
 
 pub mod bird;
+pub mod frr;
 
 use std::net::IpAddr;
 

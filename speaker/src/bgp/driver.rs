@@ -33,12 +33,13 @@ use tracing::Instrument;
 use super::connection::{Endpoint, Reason};
 use super::peer::{Input, Output, Peer};
 use super::socket::{self, ConnectError};
-use super::{Routes, SessionState, SessionStatus, Settings};
+use super::{Live, Routes, SessionState, SessionStatus, Settings};
 
 /// A session that runs until it is stopped. Dropping it stops it too, without waiting.
 #[derive(Debug)]
 pub struct Session {
     routes: watch::Sender<Arc<Routes>>,
+    live: watch::Sender<Live>,
     status: watch::Receiver<SessionStatus>,
     stop: oneshot::Sender<()>,
     task: JoinHandle<()>,
@@ -48,16 +49,23 @@ impl Session {
     /// Starts to dial, and to announce these routes. Needs a tokio runtime.
     pub fn start(settings: Settings, routes: Arc<Routes>) -> Self {
         let (routes, desired) = watch::channel(routes);
+        let (live, changes) = watch::channel(settings.live());
         let (stop, stopped) = oneshot::channel();
         let span = tracing::info_span!("peer", peer = %settings.name, address = %settings.neighbor);
-        let (driver, status) = Driver::new(settings, desired);
+        let (driver, status) = Driver::new(settings, desired, changes);
         let task = tokio::spawn(driver.run(stopped).instrument(span));
         Self {
             routes,
+            live,
             status,
             stop,
             task,
         }
+    }
+
+    /// Changes what can be changed while it runs.
+    pub fn change(&self, live: Live) {
+        self.live.send_replace(live);
     }
 
     /// Replaces the routes that the peer should hold.
@@ -91,6 +99,7 @@ struct Driver {
     /// What the peer has not been sent yet.
     outbox: Vec<u8>,
     routes: watch::Receiver<Arc<Routes>>,
+    live: watch::Receiver<Live>,
     status: watch::Sender<SessionStatus>,
     since: SystemTime,
     /// Failures an operator has been told of since the session was last established.
@@ -117,6 +126,7 @@ enum Event {
     Closed,
     Deadline,
     Routes,
+    Changed,
     Stop,
 }
 
@@ -124,6 +134,7 @@ impl Driver {
     fn new(
         settings: Settings,
         mut routes: watch::Receiver<Arc<Routes>>,
+        live: watch::Receiver<Live>,
     ) -> (Self, watch::Receiver<SessionStatus>) {
         let desired = Arc::clone(&routes.borrow_and_update());
         let rng = fastrand::Rng::with_seed(fastrand::u64(..));
@@ -137,6 +148,7 @@ impl Driver {
             seen: None,
             outbox: Vec::new(),
             routes,
+            live,
             status,
             since,
             logged: Vec::new(),
@@ -167,6 +179,7 @@ impl Driver {
                     self.routes.mark_changed();
                     Event::Routes
                 }
+                Ok(()) = self.live.changed() => Event::Changed,
                 () = until(deadline) => Event::Deadline,
             };
             is_stopping |= matches!(event, Event::Stop);
@@ -189,6 +202,7 @@ impl Driver {
             Event::Closed => self.link = Link::Down,
             // They are taken after every event, as timers are looked at.
             Event::Routes | Event::Deadline => {}
+            Event::Changed => self.change(),
             Event::Stop => self.peer.handle(now, Input::Stop),
         }
     }
@@ -198,7 +212,7 @@ impl Driver {
             Ok(stream) => stream,
             Err(error) => return self.fail(error.to_string()),
         };
-        match socket::endpoint(&stream) {
+        match socket::endpoint(&stream, &self.settings) {
             Ok(endpoint) => {
                 let now = Instant::now();
                 self.link = Link::Up(stream);
@@ -209,6 +223,20 @@ impl Driver {
                 "failed to read the addresses of the host: {}",
                 socket::in_words(&error)
             )),
+        }
+    }
+
+    /// Takes over what does not end the session.
+    fn change(&mut self) {
+        let live = self.live.borrow_and_update().clone();
+        self.settings = self.settings.with(live);
+        match &self.link {
+            Link::Up(stream) => match socket::rekey(stream, &self.settings) {
+                Ok(()) => self.peer.handle(Instant::now(), Input::Rekeyed),
+                Err(error) => self.fail(error.to_string()),
+            },
+            Link::Dialing(_) => self.perform(Output::Connect),
+            Link::Down | Link::Closing(_) => {}
         }
     }
 
@@ -235,7 +263,7 @@ impl Driver {
         }
         *at = now;
         // What cannot be read now is read the next time.
-        if let Ok(present) = socket::endpoint(stream)
+        if let Ok(present) = socket::endpoint(stream, &self.settings)
             && present != *endpoint
         {
             endpoint.clone_from(&present);
@@ -421,7 +449,7 @@ async fn until(deadline: Option<Instant>) {
 async fn linger(mut stream: TcpStream, outbox: Vec<u8>) {
     let last_words = async {
         stream.write_all(&outbox).await?;
-        stream.shutdown().await?;
+        socket::finish(&mut stream).await?;
         let mut octets = [0; READ_SIZE];
         while stream.read(&mut octets).await? > 0 {}
         io::Result::Ok(())

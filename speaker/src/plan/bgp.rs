@@ -12,6 +12,7 @@ use ipnet::IpNet;
 
 use super::AddressPlan;
 use super::eligibility::{Claim, Endpoints, Reason, node_is_fit};
+use crate::bgp::{Authentication, Transport};
 use crate::world::{Delivery, World};
 
 /// One prefix that one advertisement makes of an address.
@@ -43,7 +44,7 @@ pub enum PeerPlan {
     Refused {
         /// Where the peer is.
         neighbor: Neighbor,
-        /// The fields of the BGPPeer that stand in the way, such as `spec.vrf`.
+        /// The fields of the BGPPeer that stand in the way, such as `spec.interface`.
         fields: Vec<&'static str>,
     },
 }
@@ -73,6 +74,8 @@ pub struct Session {
     pub families: BTreeSet<Family>,
     /// The peer may be more than one hop away.
     pub multi_hop: bool,
+    /// What else there is to the connection.
+    pub transport: Transport,
 }
 
 /// The peers of this node.
@@ -276,6 +279,12 @@ fn session(peer: &Peer, neighbor: IpAddr) -> Session {
         connect_retry_time: peer.connect_time,
         families: [own].into_iter().chain(other).collect(),
         multi_hop: peer.ebgp_multi_hop,
+        transport: Transport {
+            source_port: peer.options.source_port,
+            device: peer.vrf.clone(),
+            ttl_security_hops: peer.options.ttl_security_hops,
+            authentication: Authentication::new(peer.password.clone(), peer.options.tcp_ao),
+        },
     }
 }
 
@@ -283,11 +292,8 @@ fn session(peer: &Peer, neighbor: IpAddr) -> Session {
 /// session that is not what its owner asked for.
 fn unbuilt_fields(peer: &Peer) -> Vec<&'static str> {
     let fields = [
-        ("spec.password", peer.password.is_some()),
-        ("spec.passwordSecret", peer.password_secret.is_some()),
         ("spec.bfdProfile", peer.bfd_profile.is_some()),
         ("spec.enableGracefulRestart", peer.graceful_restart),
-        ("spec.vrf", peer.vrf.is_some()),
         (
             "spec.interface",
             matches!(peer.neighbor, Neighbor::Interface(_)),

@@ -16,6 +16,7 @@ use crate::process::{Process, output};
 /// A running BIRD.
 #[derive(Debug)]
 pub struct Bird {
+    config: PathBuf,
     control: PathBuf,
     process: Process,
 }
@@ -31,7 +32,11 @@ impl Bird {
         command.arg("-s").arg(&control);
         command.arg("-P").arg(dir.join(format!("{name}.pid")));
         let process = Process::start(name, &mut command, dir)?;
-        let bird = Self { control, process };
+        let bird = Self {
+            config: path,
+            control,
+            process,
+        };
         patience::until("BIRD to answer", Duration::from_secs(10), || {
             let status = bird.ask("show status");
             status.is_ok_and(|status| status.contains("Daemon is up and running"))
@@ -58,6 +63,13 @@ impl Bird {
         let what = format!("session {neighbour} to be Established");
         patience::until(&what, limit, || self.is_established(neighbour))
             .with_context(|| self.ask("show protocols").unwrap_or_default())
+    }
+
+    /// Reads another configuration.
+    pub fn reconfigure(&self, config: &str) -> Result<()> {
+        std::fs::write(&self.config, config)
+            .with_context(|| format!("writing {}", self.config.display()))?;
+        self.ask("configure").map(drop)
     }
 
     /// Everything received for one prefix.
