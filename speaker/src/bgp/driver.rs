@@ -449,7 +449,7 @@ async fn until(deadline: Option<Instant>) {
 async fn linger(mut stream: TcpStream, outbox: Vec<u8>) {
     let last_words = async {
         stream.write_all(&outbox).await?;
-        socket::finish(&mut stream).await?;
+        stream.shutdown().await?;
         let mut octets = [0; READ_SIZE];
         while stream.read(&mut octets).await? > 0 {}
         io::Result::Ok(())

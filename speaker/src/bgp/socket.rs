@@ -17,7 +17,6 @@ use std::time::Duration;
 
 use ferrolb_crds::model::{PeerAsn, Port, TtlSecurityHops};
 use socket2::SockRef;
-use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpSocket, TcpStream};
 
 use self::options::AuthenticationError;
@@ -118,15 +117,6 @@ pub(super) fn mark(socket: &impl AsFd, settings: &Settings) -> io::Result<()> {
     }
 }
 
-/// Says that nothing more will be sent, unless the port of our end must be free again at once: then the
-/// peer is to close first, because who does so cannot use the two ends again for a minute.
-pub(super) async fn finish(stream: &mut TcpStream) -> io::Result<()> {
-    match SockRef::from(&*stream).linger()? {
-        Some(_) => Ok(()),
-        None => stream.shutdown().await,
-    }
-}
-
 /// Our end of a connection.
 pub(super) fn endpoint(stream: &TcpStream, settings: &Settings) -> io::Result<Endpoint> {
     let local = stream.local_addr()?.ip().to_canonical();
@@ -197,13 +187,8 @@ fn bind(socket: &TcpSocket, settings: &Settings) -> Result<(), ConnectError> {
         IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
     };
     let end = SocketAddr::new(address.unwrap_or(unspecified), port.map_or(0, Port::get));
-    let prepared = match port {
-        // A connection that is cut off at the end leaves nothing behind that keeps the port busy.
-        Some(_) => socket
-            .set_reuseaddr(true)
-            .and_then(|()| SockRef::from(socket).set_linger(Some(Duration::ZERO))),
-        None => Ok(()),
-    };
+    // What is left of the last connection (TIME-WAIT) does not keep the port from the next one.
+    let prepared = socket.set_reuseaddr(port.is_some());
     let bound = prepared.and_then(|()| socket.bind(end));
     bound.map_err(|source| ConnectError::Bind {
         source_end: match (address, port) {

@@ -223,7 +223,7 @@ async fn a_link_local_address_without_an_interface_is_told_as_such() {
     session.stop().await;
 }
 
-/// A connection that this end closes would keep its port busy for a minute.
+/// What is left of a connection that this end closed first has the port for a minute.
 #[tokio::test]
 async fn a_source_port_can_be_used_again_at_once_whoever_ended_the_session() {
     let (listener, mut settings) = listener().await;
