@@ -87,13 +87,14 @@ pub(super) fn authenticate(
     }
 }
 
-/// Has the TCP MD5 key of a connection replaced by that of the settings: what is sent from now on has
-/// it, again what the peer has not acknowledged.
-pub(super) fn rekey(stream: &TcpStream, settings: &Settings) -> Result<(), AuthenticationError> {
+/// Has the TCP MD5 key of a connection replaced by that of the settings, or taken away if they have
+/// none: what is sent from now on has it, again what the peer has not acknowledged. On a socket that
+/// listens it is the one of this peer.
+pub(super) fn rekey(socket: &impl AsFd, settings: &Settings) -> Result<(), AuthenticationError> {
     let live = settings.live();
     match &settings.transport.authentication {
         Authentication::None | Authentication::Md5(_) => {
-            options::set_md5_key(stream, settings.neighbor, live.md5_key.as_ref())
+            options::set_md5_key(socket, settings.neighbor, live.md5_key.as_ref())
         }
         Authentication::Ao(..) => Ok(()),
     }
