@@ -9,11 +9,12 @@
 //!   timers ──▶ connection ──┘                  └─ socket ─▶ TCP
 //! ```
 //!
-//! `message`, `notification` and `codec` are the wire; `connection` is the machine of §8; only
-//! `driver` and `socket` know that there is a network. docs/rfc.md says which sentence of which RFC
+//! `message`, `notification` and `codec` are the wire; `connection` is the machine of §8; `change` says
+//! what a session survives; only `driver` and `socket` know that there is a network. docs/rfc.md says which sentence of which RFC
 //! is obeyed where.
 
 pub mod adj_rib_out;
+mod change;
 pub mod codec;
 pub mod connection;
 pub mod driver;
@@ -23,6 +24,7 @@ pub mod peer;
 mod socket;
 #[cfg(test)]
 mod tests;
+mod transport;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -31,11 +33,14 @@ use std::time::{Duration, SystemTime};
 use ferrolb_crds::model::{Asn, Community, Family, HoldTime, PeerAsn, Port, RouterId};
 use ipnet::IpNet;
 
+pub use self::change::{Change, Live};
 pub use self::driver::Session;
 use self::message::{Message, Received};
 use self::notification::Malformed;
+pub use self::transport::{Authentication, Transport};
 
-/// Everything one session is configured with. Two sessions with equal settings are the same session.
+/// Everything one session is configured with. Two sessions with equal settings are the same session;
+/// [`Settings::change_to`] says what becomes of one whose settings are others now.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
     /// Name of the BGPPeer.
@@ -62,6 +67,8 @@ pub struct Settings {
     pub families: BTreeSet<Family>,
     /// An eBGP peer that may be more than one hop away.
     pub multi_hop: bool,
+    /// What else there is to the connection.
+    pub transport: Transport,
     /// Name of this node, the last resort for a BGP Identifier.
     pub node: String,
 }

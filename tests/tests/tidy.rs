@@ -330,6 +330,7 @@ const ARROWS: &[Row] = &[
         BGP_CORE,
         &["socket2", "tokio", "libc"],
     ),
+    row("speaker::bgp::socket::*", BGP_ALL, &["socket2", "libc"]),
     row(
         "speaker::bgp::driver",
         BGP_ALL,

@@ -33,12 +33,13 @@ use tracing::Instrument;
 use super::connection::{Endpoint, Reason};
 use super::peer::{Input, Output, Peer};
 use super::socket::{self, ConnectError};
-use super::{Routes, SessionState, SessionStatus, Settings};
+use super::{Live, Routes, SessionState, SessionStatus, Settings};
 
 /// A session that runs until it is stopped. Dropping it stops it too, without waiting.
 #[derive(Debug)]
 pub struct Session {
     routes: watch::Sender<Arc<Routes>>,
+    live: watch::Sender<Live>,
     status: watch::Receiver<SessionStatus>,
     path: watch::Sender<()>,
     stop: oneshot::Sender<()>,
@@ -49,18 +50,25 @@ impl Session {
     /// Starts to dial, and to announce these routes. Needs a tokio runtime.
     pub fn start(settings: Settings, routes: Arc<Routes>) -> Self {
         let (routes, desired) = watch::channel(routes);
+        let (live, changes) = watch::channel(settings.live());
         let (stop, stopped) = oneshot::channel();
         let (path, failures) = watch::channel(());
         let span = tracing::info_span!("peer", peer = %settings.name, address = %settings.neighbor);
-        let (driver, status) = Driver::new(settings, desired);
+        let (driver, status) = Driver::new(settings, desired, changes);
         let task = tokio::spawn(driver.run(stopped, failures).instrument(span));
         Self {
             routes,
+            live,
             status,
             path,
             stop,
             task,
         }
+    }
+
+    /// Changes what can be changed while it runs.
+    pub fn change(&self, live: Live) {
+        self.live.send_replace(live);
     }
 
     /// Replaces the routes that the peer should hold.
@@ -99,6 +107,7 @@ struct Driver {
     /// What the peer has not been sent yet.
     outbox: Vec<u8>,
     routes: watch::Receiver<Arc<Routes>>,
+    live: watch::Receiver<Live>,
     status: watch::Sender<SessionStatus>,
     since: SystemTime,
     /// Failures an operator has been told of since the session was last established.
@@ -126,6 +135,7 @@ enum Event {
     Deadline,
     Routes,
     BfdDown,
+    Changed,
     Stop,
 }
 
@@ -133,6 +143,7 @@ impl Driver {
     fn new(
         settings: Settings,
         mut routes: watch::Receiver<Arc<Routes>>,
+        live: watch::Receiver<Live>,
     ) -> (Self, watch::Receiver<SessionStatus>) {
         let desired = Arc::clone(&routes.borrow_and_update());
         let rng = fastrand::Rng::with_seed(fastrand::u64(..));
@@ -146,6 +157,7 @@ impl Driver {
             seen: None,
             outbox: Vec::new(),
             routes,
+            live,
             status,
             since,
             logged: Vec::new(),
@@ -178,6 +190,7 @@ impl Driver {
                     self.routes.mark_changed();
                     Event::Routes
                 }
+                Ok(()) = self.live.changed() => Event::Changed,
                 () = until(deadline) => Event::Deadline,
             };
             is_stopping |= matches!(event, Event::Stop);
@@ -201,6 +214,7 @@ impl Driver {
             // They are taken after every event, as timers are looked at.
             Event::Routes | Event::Deadline => {}
             Event::BfdDown => self.peer.handle(now, Input::BfdDown),
+            Event::Changed => self.change(),
             Event::Stop => self.peer.handle(now, Input::Stop),
         }
     }
@@ -210,7 +224,7 @@ impl Driver {
             Ok(stream) => stream,
             Err(error) => return self.fail(error.to_string()),
         };
-        match socket::endpoint(&stream) {
+        match socket::endpoint(&stream, &self.settings) {
             Ok(endpoint) => {
                 let now = Instant::now();
                 self.link = Link::Up(stream);
@@ -221,6 +235,20 @@ impl Driver {
                 "failed to read the addresses of the host: {}",
                 socket::in_words(&error)
             )),
+        }
+    }
+
+    /// Takes over what does not end the session.
+    fn change(&mut self) {
+        let live = self.live.borrow_and_update().clone();
+        self.settings = self.settings.with(live);
+        match &self.link {
+            Link::Up(stream) => match socket::rekey(stream, &self.settings) {
+                Ok(()) => self.peer.handle(Instant::now(), Input::Rekeyed),
+                Err(error) => self.fail(error.to_string()),
+            },
+            Link::Dialing(_) => self.perform(Output::Connect),
+            Link::Down | Link::Closing(_) => {}
         }
     }
 
@@ -247,7 +275,7 @@ impl Driver {
         }
         *at = now;
         // What cannot be read now is read the next time.
-        if let Ok(present) = socket::endpoint(stream)
+        if let Ok(present) = socket::endpoint(stream, &self.settings)
             && present != *endpoint
         {
             endpoint.clone_from(&present);

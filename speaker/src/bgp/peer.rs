@@ -16,6 +16,7 @@ use ferrolb_crds::model::{Asn, Family, HoldTime};
 
 use super::adj_rib_out::AdjRibOut;
 use super::connection::{self, Connection, Endpoint, Reason, Timer};
+use super::message::Message;
 use super::{Messages, Routes, SessionState, Settings, codec};
 
 /// Something happened.
@@ -31,6 +32,8 @@ pub enum Input<'a> {
     Connected(Endpoint),
     /// Our end of it has other addresses than before.
     Relocated(Endpoint),
+    /// It is signed with another key from now on.
+    Rekeyed,
     /// It could not be made or was lost; in words.
     Failed(String),
     /// Octets from the peer.
@@ -116,6 +119,7 @@ impl Peer {
                 self.endpoint = Some(endpoint);
                 return self.relocate();
             }
+            Input::Rekeyed => return self.probe(),
             Input::Received(octets) => return self.receive(now, octets),
         };
         self.tell(now, event);
@@ -213,6 +217,17 @@ impl Peer {
     fn relocate(&mut self) {
         if let (Some(adj_rib_out), Some(endpoint)) = (&mut self.adj_rib_out, &self.endpoint) {
             adj_rib_out.relocate(endpoint);
+        }
+    }
+
+    /// Says something at once: a peer that has ended the session when its key was changed answers with
+    /// a reset as soon as it hears the new one, and not first at the next KEEPALIVE.
+    fn probe(&mut self) {
+        if self.state() == SessionState::Established {
+            let message = Message::Keepalive;
+            self.messages.count_sent(&message);
+            self.outputs
+                .push_back(Output::Send(codec::encode(&message)));
         }
     }
 

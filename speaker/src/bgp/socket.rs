@@ -1,4 +1,4 @@
-//! TCP for BGP: source, TTL, and what the host says about our end.
+//! TCP for BGP: source, device, TTL, class, keys, and what the host says about our end.
 
 #![expect(
     unsafe_code,
@@ -6,30 +6,54 @@
 )]
 #![expect(clippy::disallowed_methods, reason = "driver: asks the kernel")]
 
+mod options;
+
 use std::collections::BTreeSet;
 use std::ffi::CStr;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::AsFd;
 use std::time::Duration;
 
-use ferrolb_crds::model::PeerAsn;
+use ferrolb_crds::model::{PeerAsn, Port, TtlSecurityHops};
 use socket2::SockRef;
 use tokio::net::{TcpSocket, TcpStream};
 
-use super::Settings;
+use self::options::AuthenticationError;
 use super::connection::Endpoint;
+use super::{Authentication, Settings};
 
 /// Why a connection could not be made.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ConnectError {
     /// Nothing was sent.
-    #[error("failed to use source address {address}: {}", in_words(.source))]
+    #[error("failed to use source {source_end}: {}", in_words(.source))]
     Bind {
         /// What was asked for.
-        address: IpAddr,
+        source_end: String,
         /// What the kernel said.
         source: io::Error,
     },
+    /// Nothing was sent.
+    #[error("failed to use device {name}: {}", in_words(.source))]
+    Device {
+        /// Its name.
+        name: String,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// Nothing was sent.
+    #[error("device {name} does not exist")]
+    NoDevice {
+        /// Its name.
+        name: String,
+    },
+    /// Nothing was sent.
+    #[error("a link-local address needs an interface: set spec.interface in its place")]
+    NoScope,
+    /// Nothing was sent.
+    #[error(transparent)]
+    Authentication(#[from] AuthenticationError),
     /// Nothing was sent.
     #[error("failed to prepare a socket: {}", in_words(.0))]
     Prepare(#[source] io::Error),
@@ -41,24 +65,66 @@ pub(super) enum ConnectError {
 /// Dials a peer.
 pub(super) async fn connect(settings: Settings) -> Result<TcpStream, ConnectError> {
     let socket = prepare(&settings).map_err(ConnectError::Prepare)?;
-    if let Some(address) = settings.source_address {
-        socket
-            .bind(SocketAddr::new(address, 0))
-            .map_err(|source| ConnectError::Bind { address, source })?;
-    }
+    attach(&socket, &settings)?;
+    bind(&socket, &settings)?;
+    authenticate(&socket, &settings)?;
     let neighbor = SocketAddr::new(settings.neighbor, settings.port.get());
     let stream = socket.connect(neighbor).await;
     stream.map_err(ConnectError::Connect)
 }
 
+/// Has the key of a session used on a socket that is not connected, or that listens. Where the kernel
+/// cannot there is no session, and none in cleartext.
+pub(super) fn authenticate(
+    socket: &impl AsFd,
+    settings: &Settings,
+) -> Result<(), AuthenticationError> {
+    let peer = settings.neighbor;
+    match &settings.transport.authentication {
+        Authentication::None => Ok(()),
+        Authentication::Md5(key) => options::set_md5_key(socket, peer, Some(key)),
+        Authentication::Ao(ids, key) => options::add_ao_key(socket, peer, ids, key),
+    }
+}
+
+/// Has the TCP MD5 key of a connection replaced by that of the settings, or taken away if they have
+/// none: what is sent from now on has it, again what the peer has not acknowledged. On a socket that
+/// listens it is the one of this peer.
+pub(super) fn rekey(socket: &impl AsFd, settings: &Settings) -> Result<(), AuthenticationError> {
+    let live = settings.live();
+    match &settings.transport.authentication {
+        Authentication::None | Authentication::Md5(_) => {
+            options::set_md5_key(socket, settings.neighbor, live.md5_key.as_ref())
+        }
+        Authentication::Ao(..) => Ok(()),
+    }
+}
+
+/// TTL and class of what is sent, and the TTL of what is taken; for connections that were accepted, too.
+pub(super) fn mark(socket: &impl AsFd, settings: &Settings) -> io::Result<()> {
+    let options = SockRef::from(socket);
+    match settings.neighbor {
+        IpAddr::V4(_) => options.set_tos_v4(CLASS)?,
+        IpAddr::V6(_) => options.set_tclass_v6(CLASS)?,
+    }
+    match (settings.neighbor, time_to_live(settings)) {
+        (IpAddr::V4(_), Some(ttl)) => options.set_ttl_v4(ttl)?,
+        (IpAddr::V6(_), Some(ttl)) => options.set_unicast_hops_v6(ttl)?,
+        (IpAddr::V4(_) | IpAddr::V6(_), None) => {}
+    }
+    match settings.transport.ttl_security_hops {
+        Some(hops) => options::set_least_ttl(socket, settings.neighbor, hops.least_ttl()),
+        None => Ok(()),
+    }
+}
+
 /// Our end of a connection.
-pub(super) fn endpoint(stream: &TcpStream) -> io::Result<Endpoint> {
+pub(super) fn endpoint(stream: &TcpStream, settings: &Settings) -> io::Result<Endpoint> {
     let local = stream.local_addr()?.ip().to_canonical();
     let addresses = interface_addresses()?;
     let passing = passing_addresses();
-    let carrier = addresses.iter().find(|(_, address)| *address == local);
-    let interface = match carrier {
-        Some((name, _)) => addresses
+    let interface = match carrier(&addresses, local, settings.transport.device.as_deref()) {
+        Some(name) => addresses
             .iter()
             .filter(|(other, address)| other == name && !passing.contains(address))
             .map(|(_, address)| *address)
@@ -89,17 +155,57 @@ fn prepare(settings: &Settings) -> io::Result<TcpSocket> {
         IpAddr::V6(_) => TcpSocket::new_v6()?,
     };
     socket.set_nodelay(true)?;
-    let options = SockRef::from(&socket);
-    match (settings.neighbor, time_to_live(settings)) {
-        (IpAddr::V4(_), Some(ttl)) => options.set_ttl_v4(ttl)?,
-        (IpAddr::V6(_), Some(ttl)) => options.set_unicast_hops_v6(ttl)?,
-        (IpAddr::V4(_) | IpAddr::V6(_), None) => {}
-    }
+    mark(&socket, settings)?;
     Ok(socket)
+}
+
+/// Binds to the device of the session: routes, addresses and packets are its own, or its VRF's.
+fn attach(socket: &TcpSocket, settings: &Settings) -> Result<(), ConnectError> {
+    let Some(name) = &settings.transport.device else {
+        return match settings.neighbor {
+            IpAddr::V6(peer) if peer.is_unicast_link_local() => Err(ConnectError::NoScope),
+            IpAddr::V6(_) | IpAddr::V4(_) => Ok(()),
+        };
+    };
+    let bound = socket.bind_device(Some(name.as_bytes()));
+    bound.map_err(|source| match source.raw_os_error() {
+        Some(libc::ENODEV) => ConnectError::NoDevice { name: name.clone() },
+        _ => ConnectError::Device {
+            name: name.clone(),
+            source,
+        },
+    })
+}
+
+/// Takes the end that the session is to have.
+fn bind(socket: &TcpSocket, settings: &Settings) -> Result<(), ConnectError> {
+    let (address, port) = (settings.source_address, settings.transport.source_port);
+    if address.is_none() && port.is_none() {
+        return Ok(());
+    }
+    let unspecified = match settings.neighbor {
+        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let end = SocketAddr::new(address.unwrap_or(unspecified), port.map_or(0, Port::get));
+    // What is left of the last connection (TIME-WAIT) does not keep the port from the next one.
+    let prepared = socket.set_reuseaddr(port.is_some());
+    let bound = prepared.and_then(|()| socket.bind(end));
+    bound.map_err(|source| ConnectError::Bind {
+        source_end: match (address, port) {
+            (Some(address), None) => format!("address {address}"),
+            (None, Some(port)) => format!("port {port}"),
+            (Some(_), Some(_)) | (None, None) => end.to_string(),
+        },
+        source,
+    })
 }
 
 /// An external peer is a neighbour on the link unless it is said not to be. `None`: the host's.
 fn time_to_live(settings: &Settings) -> Option<u32> {
+    if settings.transport.ttl_security_hops.is_some() {
+        return Some(TtlSecurityHops::SENT_TTL.into());
+    }
     let is_external = match settings.peer_asn {
         PeerAsn::Exact(asn) => asn != settings.local_asn,
         PeerAsn::Internal => false,
@@ -110,6 +216,27 @@ fn time_to_live(settings: &Settings) -> Option<u32> {
         (true, true) => Some(255),
         (false, true | false) => None,
     }
+}
+
+/// The interface that carries an address: of a session with a device that one, or one of the VRF that
+/// it is.
+fn carrier<'a>(
+    addresses: &'a [(String, IpAddr)],
+    local: IpAddr,
+    device: Option<&str>,
+) -> Option<&'a str> {
+    let carries = addresses.iter().filter(|(_, address)| *address == local);
+    let names: Vec<&str> = carries.map(|(name, _)| name.as_str()).collect();
+    let belongs = |name: &&str| device == Some(*name) || device == vrf_of(name).as_deref();
+    // Two VRFs may have one address each.
+    let own = device.and_then(|_| names.iter().copied().find(belongs));
+    own.or_else(|| names.first().copied())
+}
+
+/// What an interface is enslaved to.
+fn vrf_of(interface: &str) -> Option<String> {
+    let link = std::fs::read_link(format!("/sys/class/net/{interface}/master")).ok()?;
+    Some(link.file_name()?.to_string_lossy().into_owned())
 }
 
 /// Every address of the host with the name of its interface, in the kernel's order.
@@ -180,9 +307,32 @@ unsafe fn address_of(address: *const libc::sockaddr) -> Option<IpAddr> {
     }
 }
 
+/// Class selector 6 (RFC 2474 §4.2.2.2), as routing protocols have it.
+const CLASS: u32 = 0xc0;
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_two_interfaces_with_an_address_that_of_the_device_carries_it() {
+        let local = Ipv4Addr::new(192, 0, 2, 1).into();
+        let addresses = [("eth0".to_owned(), local), ("eth1".to_owned(), local)];
+        assert_eq!(carrier(&addresses, local, Some("eth1")), Some("eth1"));
+        assert_eq!(carrier(&addresses, local, Some("eth2")), Some("eth0"));
+        assert_eq!(carrier(&addresses, local, None), Some("eth0"));
+        assert_eq!(carrier(&addresses[..0], local, Some("eth0")), None);
+    }
+
+    #[test]
+    fn gtsm_sends_with_the_highest_ttl_whoever_the_peer_is() {
+        let mut settings = crate::bgp::tests::settings();
+        assert_eq!(time_to_live(&settings), Some(1));
+        settings.transport.ttl_security_hops = TtlSecurityHops::new(3);
+        assert_eq!(time_to_live(&settings), Some(255));
+        settings.peer_asn = PeerAsn::Internal;
+        assert_eq!(time_to_live(&settings), Some(255));
+    }
 
     #[test]
     fn the_loopback_interface_has_its_address() {

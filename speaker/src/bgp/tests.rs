@@ -6,8 +6,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ferrolb_crds::model::{Asn, Family, HoldTime, PeerAsn, Port};
 use ipnet::IpNet;
 
-use super::Settings;
 use super::connection::Endpoint;
+use super::{Settings, Transport};
 
 /// An external session of AS 64601 with AS 64500.
 pub(super) fn settings() -> Settings {
@@ -24,6 +24,7 @@ pub(super) fn settings() -> Settings {
         connect_retry_time: None,
         families: BTreeSet::from(Family::ALL),
         multi_hop: false,
+        transport: Transport::default(),
         node: "n1".to_owned(),
     }
 }

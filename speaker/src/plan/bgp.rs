@@ -12,6 +12,7 @@ use ipnet::IpNet;
 
 use super::AddressPlan;
 use super::eligibility::{Claim, Endpoints, Reason, node_is_fit};
+use crate::bgp::{Authentication, Transport};
 use crate::world::{Delivery, Draining, World};
 
 /// One prefix that one advertisement makes of an address.
@@ -78,7 +79,7 @@ pub enum PeerPlan {
     Refused {
         /// Where the peer is.
         neighbor: Neighbor,
-        /// The fields of the BGPPeer that stand in the way, such as `spec.vrf`.
+        /// The fields of the BGPPeer that stand in the way, such as `spec.interface`.
         fields: Vec<&'static str>,
     },
 }
@@ -110,6 +111,8 @@ pub struct Session {
     pub multi_hop: bool,
     /// How the path to the peer is watched; `None`: it is not.
     pub bfd: Option<BfdProfile>,
+    /// What else there is to the connection.
+    pub transport: Transport,
 }
 
 /// The peers of this node.
@@ -360,6 +363,12 @@ fn session(peer: &Peer, neighbor: IpAddr) -> Session {
         families: peer.families(),
         multi_hop: peer.ebgp_multi_hop,
         bfd: None,
+        transport: Transport {
+            source_port: peer.options.source_port,
+            device: peer.vrf.clone(),
+            ttl_security_hops: peer.options.ttl_security_hops,
+            authentication: Authentication::new(peer.password.clone(), peer.options.tcp_ao),
+        },
     }
 }
 
@@ -367,10 +376,7 @@ fn session(peer: &Peer, neighbor: IpAddr) -> Session {
 /// session that is not what its owner asked for.
 fn unbuilt_fields(peer: &Peer) -> Vec<&'static str> {
     let fields = [
-        ("spec.password", peer.password.is_some()),
-        ("spec.passwordSecret", peer.password_secret.is_some()),
         ("spec.enableGracefulRestart", peer.graceful_restart),
-        ("spec.vrf", peer.vrf.is_some()),
         (
             "spec.interface",
             matches!(peer.neighbor, Neighbor::Interface(_)),

@@ -13,9 +13,12 @@ mod order;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ferrolb_crds::model::{Neighbor, Node, Preference, Protocol, Secret, TrafficPolicy};
+use ferrolb_crds::model::{
+    Neighbor, Node, Port, Preference, Protocol, Secret, TrafficPolicy, TtlSecurityHops,
+};
 
 use super::*;
+use crate::bgp::{Authentication, Transport};
 use crate::world::{LinkState, Segment};
 use fixture::*;
 
@@ -542,18 +545,8 @@ fn i5_while_a_pool_is_set_aside_what_no_pool_covers_stays_announced() {
 #[test]
 fn a_peer_with_a_field_that_is_not_built_has_no_session_and_the_field_is_named() {
     type Edit = fn(&mut ferrolb_crds::model::Peer);
-    let cases: [(&str, Edit); 5] = [
-        ("spec.password", |p| {
-            p.password = Some(Secret::new("x".to_owned()));
-        }),
-        ("spec.passwordSecret", |p| {
-            p.password_secret = Some(ferrolb_crds::model::SecretRef {
-                namespace: "metallb-system".to_owned(),
-                name: "md5".to_owned(),
-            });
-        }),
+    let cases: [(&str, Edit); 2] = [
         ("spec.enableGracefulRestart", |p| p.graceful_restart = true),
-        ("spec.vrf", |p| p.vrf = Some("red".to_owned())),
         ("spec.interface", |p| {
             p.neighbor = Neighbor::Interface("eth1".to_owned());
         }),
@@ -568,6 +561,29 @@ fn a_peer_with_a_field_that_is_not_built_has_no_session_and_the_field_is_named()
         assert_eq!(fields.as_slice(), [field]);
         assert_eq!(reasons(&world).1, Some(Reason::NoMatchingPeer));
     }
+}
+
+#[test]
+fn i10_what_a_peer_asks_of_tcp_is_planned_and_its_password_not_shown() {
+    let mut fixture = Fixture::new();
+    let peer = fixture.peer("tor");
+    peer.password = Some(Secret::new("hunter2".to_owned()));
+    peer.vrf = Some("red".to_owned());
+    peer.options.source_port = Port::new(1790);
+    peer.options.ttl_security_hops = TtlSecurityHops::new(2);
+    let plan = plan(&fixture.world());
+    let PeerPlan::Run(session) = &plan.peers["tor"] else {
+        panic!("nothing stands in the way");
+    };
+    let transport = Transport {
+        source_port: Port::new(1790),
+        device: Some("red".to_owned()),
+        ttl_security_hops: TtlSecurityHops::new(2),
+        authentication: Authentication::Md5(Secret::new("hunter2".to_owned())),
+    };
+    assert_eq!(session.transport, transport);
+    let shown = format!("{plan:?} {:?}", fixture.world().config());
+    assert!(!shown.contains("hunter2"), "{shown}");
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! The BGP sessions that run: started, stopped and restarted as the plan wants them, and each only
-//! when its settings differ.
+//! when its settings differ in what it cannot change as it is.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -11,7 +11,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tracing::{error, info};
 
 use crate::bfd::SessionKey;
-use crate::bgp::{Routes, Session, SessionStatus, Settings};
+use crate::bgp::{Change, Routes, Session, SessionState, SessionStatus, Settings};
 
 /// The sessions by peer.
 #[derive(Debug, Default)]
@@ -48,6 +48,23 @@ impl Drop for Path {
     }
 }
 
+impl Running {
+    /// Changes to other settings, if it can as it is.
+    fn adopt(&mut self, wanted: &Settings) -> bool {
+        match self.settings.change_to(wanted) {
+            Change::None => return true,
+            Change::Live(live) if self.status.borrow().state == SessionState::Established => {
+                self.session.change(live);
+            }
+            // There is nothing to preserve, and a new one does not wait before it tries.
+            Change::Live(_) | Change::Reset => return false,
+        }
+        self.settings = wanted.clone();
+        info!(peer = %wanted.name, "session goes on with other settings");
+        true
+    }
+}
+
 impl Sessions {
     /// Makes the sessions those wanted, and gives routes to those that lack them.
     pub(super) fn want(
@@ -55,11 +72,12 @@ impl Sessions {
         wanted: BTreeMap<String, Settings>,
         routes: impl Fn(&str) -> Arc<Routes>,
     ) {
-        let unwanted: Vec<String> = self
-            .running
-            .iter()
-            .filter(|(peer, running)| wanted.get(*peer) != Some(&running.settings))
-            .map(|(peer, _)| peer.clone())
+        let running = self.running.iter_mut();
+        let unwanted: Vec<String> = running
+            .filter_map(|(peer, running)| {
+                let stays = wanted.get(peer).is_some_and(|wanted| running.adopt(wanted));
+                (!stays).then(|| peer.clone())
+            })
             .collect();
         for peer in unwanted {
             self.end(&peer);
@@ -97,7 +115,7 @@ impl Sessions {
         if let Some(running) = self.running.remove(peer) {
             info!(peer, "session stopped");
             let ends = ends(&running.settings);
-            self.awaited.insert(ends);
+            self.awaited.insert(ends.clone());
             self.stopping.spawn(async move {
                 running.session.stop().await;
                 ends
@@ -206,11 +224,18 @@ impl Sessions {
     }
 }
 
-/// Address and port of the peer, and the address of ours if one is set.
-type Ends = (IpAddr, Port, Option<IpAddr>);
+/// What tells connections apart for the peer: its address and port, and the device and the address of
+/// our end if they are set.
+type Ends = (IpAddr, Port, Option<String>, Option<IpAddr>);
 
 fn ends(settings: &Settings) -> Ends {
-    (settings.neighbor, settings.port, settings.source_address)
+    let device = settings.transport.device.clone();
+    (
+        settings.neighbor,
+        settings.port,
+        device,
+        settings.source_address,
+    )
 }
 
 #[cfg(test)]

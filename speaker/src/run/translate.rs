@@ -181,6 +181,7 @@ fn settings(name: &str, node: &str, session: &plan::Session) -> bgp::Settings {
         connect_retry_time: session.connect_retry_time,
         families: session.families.clone(),
         multi_hop: session.multi_hop,
+        transport: session.transport.clone(),
         node: node.to_owned(),
     }
 }

@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
-use ferrolb_crds::model::{Family, HoldTime, PeerAsn, Port};
+use ferrolb_crds::model::{Family, HoldTime, PeerAsn, Port, Secret};
 use ipnet::IpNet;
 use tokio::net::TcpListener;
 
-use super::super::Route;
 use super::super::tests::{Update, asn, hex, message, net, settings};
+use super::super::{Authentication, Route};
 use super::*;
 
 struct Router {
@@ -190,6 +190,120 @@ async fn a_source_address_of_somebody_else_is_named() {
         Some("failed to use source address 192.0.2.99: address not available")
     );
     session.stop().await;
+}
+
+#[tokio::test]
+async fn a_device_that_is_not_there_is_named_and_tried_again() {
+    let (_listener, mut settings) = listener().await;
+    settings.transport.device = Some("red".to_owned());
+    let session = Session::start(settings, routes(&[]));
+    let missing = Some("device red does not exist");
+    for _ in 0..2 {
+        let status = reached(&session, SessionState::Active).await;
+        assert_eq!(status.last_error.as_deref(), missing);
+        reached(&session, SessionState::Connect).await;
+    }
+    session.stop().await;
+}
+
+#[tokio::test]
+async fn a_link_local_address_without_an_interface_is_told_as_such() {
+    let (_listener, settings) = listener().await;
+    let settings = Settings {
+        neighbor: "fe80::1".parse().unwrap(),
+        ..settings
+    };
+    let session = Session::start(settings, routes(&[]));
+    let status = reached(&session, SessionState::Active).await;
+    let error = status.last_error.unwrap();
+    assert!(
+        error.starts_with("a link-local address needs an interface"),
+        "{error}"
+    );
+    session.stop().await;
+}
+
+/// What is left of a connection that this end closed first has the port for a minute.
+#[tokio::test]
+async fn a_source_port_can_be_used_again_at_once_whoever_ended_the_session() {
+    let (listener, mut settings) = listener().await;
+    let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = free.local_addr().unwrap().port();
+    drop(free);
+    settings.transport.source_port = Port::new(port);
+    for _ in 0..2 {
+        let session = Session::start(settings.clone(), routes(&[]));
+        let mut router = accept(&listener).await;
+        assert_eq!(router.stream.peer_addr().unwrap().port(), port);
+        router.establish(90).await;
+        reached(&session, SessionState::Established).await;
+        let (cease, ()) = tokio::join!(
+            async {
+                let news = loop {
+                    let (kind, message) = router.receive_news().await;
+                    if kind != UPDATE {
+                        break message;
+                    }
+                };
+                drop(router);
+                news
+            },
+            session.stop()
+        );
+        assert_eq!(cease, message(NOTIFICATION, &[6, 2]));
+    }
+}
+
+fn with_key(settings: &Settings, key: &str) -> Settings {
+    let mut settings = settings.clone();
+    let key = Secret::new(key.to_owned());
+    settings.transport.authentication = Authentication::Md5(key);
+    settings
+}
+
+/// As with a router that changes keys without ending sessions.
+#[tokio::test]
+async fn i8_a_password_that_both_ends_change_ends_no_session() {
+    let (listener, settings) = listener().await;
+    let (old, new) = (with_key(&settings, "old"), with_key(&settings, "new"));
+    // The router's peer has its address, too.
+    socket::authenticate(&listener, &old).unwrap();
+    let session = Session::start(old, routes(&["192.0.2.10/32"]));
+    let mut router = accept(&listener).await;
+    router.establish(90).await;
+    router.receive_table().await;
+    let before = reached(&session, SessionState::Established).await;
+
+    session.change(new.live());
+    let unheard = tokio::time::timeout(Duration::from_millis(300), router.receive());
+    assert!(unheard.await.is_err(), "the router knows the old key only");
+    session.announce(routes(&["192.0.2.11/32"]));
+    socket::rekey(&router.stream, &new).unwrap();
+    // What was said meanwhile is said again.
+    assert_eq!(router.receive().await.0, KEEPALIVE);
+    let update = Update::read(&router.receive_news().await.1);
+    assert_eq!(update.announced, [net("192.0.2.11/32")]);
+    let after = session.status().borrow().clone();
+    assert_eq!((after.state, after.since), (before.state, before.since));
+    session.stop().await;
+}
+
+#[tokio::test]
+async fn a_password_that_only_one_end_has_makes_no_session() {
+    let (_, settings) = listener().await;
+    let with = with_key(&settings, "hunter2");
+    for (router, speaker) in [(&settings, &with), (&with, &settings)] {
+        let (listener, Settings { port, .. }) = listener().await;
+        socket::authenticate(&listener, router).unwrap();
+        let settings = Settings {
+            port,
+            ..speaker.clone()
+        };
+        let session = Session::start(settings, routes(&[]));
+        let accepted = tokio::time::timeout(Duration::from_millis(300), listener.accept());
+        assert!(accepted.await.is_err());
+        session.stop().await;
+    }
 }
 
 #[tokio::test]

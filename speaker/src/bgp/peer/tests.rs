@@ -193,6 +193,20 @@ fn a_received_update_changes_nothing() {
 }
 
 #[test]
+fn a_new_key_is_tried_at_once_and_only_while_established() {
+    let now = Instant::now();
+    let mut peer = established(routes(&[]), now);
+    let before = peer.messages().keepalives_sent;
+    peer.handle(now, Input::Rekeyed);
+    assert_eq!(drain(&mut peer), [Output::Send(keepalive())]);
+    assert_eq!(peer.messages().keepalives_sent, before + 1);
+
+    let mut peer = connected(routes(&[]), now);
+    peer.handle(now, Input::Rekeyed);
+    assert_eq!(drain(&mut peer), []);
+}
+
+#[test]
 fn i7_a_stream_of_rubbish_neither_panics_nor_grows() {
     let now = Instant::now();
     let refresh = message(5, &hex("0001 00 01"));

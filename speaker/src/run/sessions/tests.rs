@@ -1,11 +1,12 @@
 use std::net::TcpListener as Listener;
 use std::time::Duration;
 
-use ferrolb_crds::model::{Asn, Family, HoldTime, PeerAsn, Port};
+use ferrolb_crds::model::{Asn, Family, HoldTime, PeerAsn, Port, Secret};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
 
 use super::*;
+use crate::bgp::{Authentication, Transport};
 
 fn settings(listener: &TcpListener, asn: u32) -> Settings {
     let address = listener.local_addr().unwrap();
@@ -22,6 +23,7 @@ fn settings(listener: &TcpListener, asn: u32) -> Settings {
         connect_retry_time: None,
         families: BTreeSet::from([Family::V4]),
         multi_hop: false,
+        transport: Transport::default(),
         node: "n1".to_owned(),
     }
 }
@@ -93,6 +95,53 @@ fn a_peer_that_is_renamed_does_not_see_two_sessions() {
         sessions.stopped().await;
         sessions.want(renamed, no_routes);
         assert!(sessions.running.contains_key("spine"));
+        sessions.stop().await;
+    });
+}
+
+#[test]
+fn sessions_with_one_address_on_two_devices_do_not_wait_for_each_other() {
+    block_on(async {
+        let listener = listen().await;
+        let first = settings(&listener, 64512);
+        let mut second = first.clone();
+        "blue".clone_into(&mut second.name);
+        second.transport.device = Some("lo".to_owned());
+        let mut sessions = Sessions::default();
+        sessions.want(wanted(&first), no_routes);
+        listener.accept().await.unwrap();
+        sessions.want(BTreeMap::from([("blue".to_owned(), second)]), no_routes);
+        assert!(sessions.running.contains_key("blue"));
+        assert_eq!(sessions.stopping.len(), 1);
+        sessions.stop().await;
+    });
+}
+
+/// While it is down a session begins anew with another password, so that it is tried at once; while
+/// it is up it goes on.
+#[test]
+fn i8_another_password_ends_only_a_session_that_is_down() {
+    block_on(async {
+        let listener = listen().await;
+        let first = settings(&listener, 64512);
+        let mut second = first.clone();
+        let key = Secret::new("hunter2".to_owned());
+        second.transport.authentication = Authentication::Md5(key);
+        let mut sessions = Sessions::default();
+        sessions.want(wanted(&first), no_routes);
+        let (status, heard) = watch::channel(sessions.statuses()["tor"].clone());
+        sessions.running.get_mut("tor").unwrap().status = heard;
+
+        status.send_modify(|status| status.state = SessionState::Established);
+        sessions.want(wanted(&second), no_routes);
+        assert_eq!(sessions.running["tor"].settings, second);
+        assert!(sessions.stopping.is_empty());
+
+        status.send_modify(|status| status.state = SessionState::Active);
+        sessions.want(wanted(&first), no_routes);
+        assert!(sessions.running.is_empty());
+        assert_eq!(sessions.stopping.len(), 1);
+        assert!(!format!("{sessions:?} {second:?}").contains("hunter2"));
         sessions.stop().await;
     });
 }
