@@ -363,6 +363,7 @@ mod tests {
             families: BTreeSet::new(),
             multi_hop: false,
             bfd,
+            transport: bgp::Transport::default(),
         }
     }
 
