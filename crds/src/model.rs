@@ -21,7 +21,8 @@ pub use endpoint::{Endpoint, EndpointSlice};
 pub use hints::Hints;
 pub use node::{Namespace, Node};
 pub use peer::{
-    Asn, BfdProfile, HoldTime, Neighbor, Peer, PeerAsn, Port, RouterId, Secret, SecretRef,
+    Asn, BfdProfile, GracefulRestart, HoldTime, Neighbor, Peer, PeerAsn, Port, RouterId, Secret,
+    SecretRef,
 };
 pub use pool::{Pool, ServiceAllocation};
 pub use selector::{Labels, Operator, Requirement, Selector};

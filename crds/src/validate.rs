@@ -12,6 +12,7 @@
 //! being beyond a simpler implementation.
 
 mod advertisements;
+mod annotations;
 mod contradictions;
 mod draft;
 mod fault;

@@ -43,6 +43,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
+use crate::bgp::Farewell;
 use crate::delivery::Check;
 use crate::plan::{self, AddressPlan, Plan};
 use crate::status::request::{Demand, Move, Rebalancing, Request};
@@ -83,6 +84,8 @@ pub struct Settings {
     pub layer2_exclusion: Option<PathBuf>,
     /// Whom to ask whether what arrives here is delivered; `None`: nobody, it is.
     pub delivery_check: Option<Check>,
+    /// Where BGP peers can dial; none: nowhere.
+    pub bgp_listen: Vec<SocketAddr>,
     /// Socket for `status`.
     pub socket: PathBuf,
 }
@@ -255,7 +258,7 @@ impl Speaker {
             rivals: Rivals::default(),
             blocked,
             delivery: DeliveryLink::start(settings.delivery_check.clone()),
-            sessions: Sessions::default(),
+            sessions: Sessions::new(&settings.bgp_listen),
             hand_off,
             cluster,
             status: StatusLink {
@@ -479,7 +482,13 @@ impl Speaker {
     }
 
     fn apply_sessions(&mut self) {
-        let wanted = translate::sessions(&self.plan, &self.settings.identity.node);
+        let mut wanted = translate::sessions(&self.plan, &self.settings.identity.node);
+        // A peer that has kept our routes over a restart forgets those that the first table lacks.
+        if self.hand_off.is_beginning() {
+            wanted.retain(|peer, settings| {
+                settings.graceful_restart.is_none() || self.sessions.is_running(peer)
+            });
+        }
         let (plan, hand_off) = (&self.plan, &self.hand_off);
         self.sessions.want(wanted, |peer| {
             Arc::new(translate::routes(announced(plan, hand_off), peer))
@@ -669,8 +678,17 @@ impl Speaker {
         })
     }
 
-    /// Leaves: the others are told to take the addresses, the peers that the routes are gone. The
-    /// hand-off stays, so that connections through it outlive a restart, unless this node is to take
+    /// A stop is a restart unless this node is to take no traffic any more.
+    fn farewell(&self, is_leaving: bool) -> Farewell {
+        let node = &self.settings.identity.node;
+        match is_leaving {
+            true => Farewell::Shutdown(format!("{node} takes no more traffic")),
+            false => Farewell::Restart,
+        }
+    }
+
+    /// Leaves: the others are told to take the addresses, the peers that the routes are gone or, where
+    /// that was agreed on, nothing, so that they wait for a return. The hand-off stays, so that connections through it outlive a restart, unless this node is to take
     /// no traffic any more.
     async fn stop(mut self) {
         let layer2 = self.segment.take();
@@ -681,8 +699,10 @@ impl Speaker {
             }
         };
         let is_leaving = self.world.excludes(&self.world.this_node());
+        let farewell = self.farewell(is_leaving);
         let hand_off = self.hand_off.stop(!is_leaving);
-        let (left_behind, (), hand_off) = tokio::join!(leave, self.sessions.stop(), hand_off);
+        let (left_behind, (), hand_off) =
+            tokio::join!(leave, self.sessions.stop(farewell), hand_off);
         // Nobody waits for this node any more.
         if let Some(cluster) = self.cluster.take() {
             cluster.stop(&self.plan.peers).await;

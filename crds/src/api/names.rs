@@ -53,6 +53,16 @@ pub const IP_ALLOCATED_FROM_POOL: &str = "metallb.io/ip-allocated-from-pool";
 /// take each at layer 2 when nobody holds it.
 pub const LAYER2_HINT: &str = "ferrolb.io/layer2-hint";
 
+/// What the annotations begin with that nobody else has.
+pub const ANNOTATION_PREFIX: &str = "ferrolb.io/";
+
+/// BGPPeer annotation, `true` or `false`: the peer makes the connection, and nobody dials it.
+pub const BGP_PASSIVE: &str = "ferrolb.io/bgp-passive";
+
+/// BGPPeer annotation, a duration such as `1h`: for how long after the restart time the peer is asked to
+/// keep the routes of a speaker that is away (RFC 9494).
+pub const BGP_LONG_LIVED_STALE_TIME: &str = "ferrolb.io/bgp-long-lived-stale-time";
+
 /// Service condition: whether the Service has what it asks for, and why not.
 pub const CONDITION_ALLOCATED: &str = "ferrolb.io/Allocated";
 

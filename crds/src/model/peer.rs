@@ -151,14 +151,24 @@ pub struct Peer {
     pub password_secret: Option<SecretRef>,
     /// Name of a BFDProfile.
     pub bfd_profile: Option<String>,
-    /// RFC 4724.
-    pub graceful_restart: bool,
+    /// RFC 4724; `None`: without.
+    pub graceful_restart: Option<GracefulRestart>,
+    /// The peer makes the connection, and nobody dials it.
+    pub passive: bool,
     /// The peer may be more than one hop away.
     pub ebgp_multi_hop: bool,
     /// Linux VRF.
     pub vrf: Option<String>,
     /// Both families on the one session.
     pub dual_stack: bool,
+}
+
+/// Graceful restart as it is offered to a peer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct GracefulRestart {
+    /// For how long after the restart time the peer should keep the routes (RFC 9494), in whole
+    /// seconds; `None`: that is not offered.
+    pub long_lived: Option<Duration>,
 }
 
 /// How the peer's ASN is known.

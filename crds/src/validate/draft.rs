@@ -5,6 +5,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::advertisements::{self, Alias};
+use super::annotations;
 use super::fault::{Faults, is_within};
 use super::peers::{self, Mentions};
 use super::pools::{self, PoolBody};
@@ -158,7 +159,11 @@ fn read_peer(
     } else {
         decode(spec, faults)?
     };
-    Some(peers::read(&object.name, &object.namespace, &spec, faults))
+    let (mentions, mut peer) = peers::read(&object.name, &object.namespace, &spec, faults);
+    if let Some(peer) = &mut peer {
+        annotations::apply(&object.document, peer, faults);
+    }
+    Some((mentions, peer))
 }
 
 /// The walk has replaced everything that does not fit, so this only fails if a schema and its type

@@ -9,7 +9,8 @@ use super::selectors;
 use crate::api::{self, BgpPeerSpec, DynamicAsn, LabelSelector, LabelSelectorRequirement};
 use crate::duration;
 use crate::model::{
-    Asn, BfdProfile, HoldTime, Neighbor, Peer, PeerAsn, Port, RouterId, Secret, SecretRef, Selector,
+    Asn, BfdProfile, GracefulRestart, HoldTime, Neighbor, Peer, PeerAsn, Port, RouterId, Secret,
+    SecretRef, Selector,
 };
 
 const SPEC: Path<'static> = Path::Root("spec");
@@ -113,7 +114,9 @@ fn read_rest(
         password,
         password_secret: mentions.password_secret.clone(),
         bfd_profile: mentions.bfd_profile.clone(),
-        graceful_restart: spec.enable_graceful_restart.unwrap_or(false),
+        graceful_restart: (spec.enable_graceful_restart == Some(true))
+            .then(GracefulRestart::default),
+        passive: false,
         ebgp_multi_hop: spec.ebgp_multi_hop.unwrap_or(false),
         vrf,
         dual_stack: spec.dual_stack_address_family.unwrap_or(false),

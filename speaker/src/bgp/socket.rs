@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use ferrolb_crds::model::PeerAsn;
 use socket2::SockRef;
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use super::Settings;
 use super::connection::Endpoint;
@@ -49,6 +49,27 @@ pub(super) async fn connect(settings: Settings) -> Result<TcpStream, ConnectErro
     let neighbor = SocketAddr::new(settings.neighbor, settings.port.get());
     let stream = socket.connect(neighbor).await;
     stream.map_err(ConnectError::Connect)
+}
+
+/// Waits for peers to dial this address.
+pub(super) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // The other family has an address of its own.
+    if address.is_ipv6() {
+        SockRef::from(&socket).set_only_v6(true)?;
+    }
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+/// Treats a connection that a peer has dialled as one that was dialled from here.
+pub(super) fn prepare_accepted(stream: &TcpStream, settings: &Settings) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    set_time_to_live(&SockRef::from(stream), settings)
 }
 
 /// Our end of a connection.
@@ -89,13 +110,17 @@ fn prepare(settings: &Settings) -> io::Result<TcpSocket> {
         IpAddr::V6(_) => TcpSocket::new_v6()?,
     };
     socket.set_nodelay(true)?;
-    let options = SockRef::from(&socket);
+    set_time_to_live(&SockRef::from(&socket), settings)?;
+    Ok(socket)
+}
+
+fn set_time_to_live(options: &SockRef<'_>, settings: &Settings) -> io::Result<()> {
     match (settings.neighbor, time_to_live(settings)) {
         (IpAddr::V4(_), Some(ttl)) => options.set_ttl_v4(ttl)?,
         (IpAddr::V6(_), Some(ttl)) => options.set_unicast_hops_v6(ttl)?,
         (IpAddr::V4(_) | IpAddr::V6(_), None) => {}
     }
-    Ok(socket)
+    Ok(())
 }
 
 /// An external peer is a neighbour on the link unless it is said not to be. `None`: the host's.
@@ -179,6 +204,9 @@ unsafe fn address_of(address: *const libc::sockaddr) -> Option<IpAddr> {
         _ => None,
     }
 }
+
+/// How many connections the kernel keeps until they are looked at.
+const BACKLOG: u32 = 16;
 
 #[cfg(test)]
 mod tests {

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use ferrolb_crds::model::{
-    Asn, BgpAdvertisement, Community, Family, HoldTime, Neighbor, Node, Peer, PeerAsn, Pool, Port,
-    RouterId,
+    Asn, BgpAdvertisement, Community, Family, GracefulRestart, HoldTime, Neighbor, Node, Peer,
+    PeerAsn, Pool, Port, RouterId,
 };
 use ipnet::IpNet;
 
@@ -73,6 +73,10 @@ pub struct Session {
     pub families: BTreeSet<Family>,
     /// The peer may be more than one hop away.
     pub multi_hop: bool,
+    /// Graceful restart, if it is offered.
+    pub graceful_restart: Option<GracefulRestart>,
+    /// Whether only the peer makes the connection.
+    pub passive: bool,
 }
 
 /// The peers of this node.
@@ -276,6 +280,8 @@ fn session(peer: &Peer, neighbor: IpAddr) -> Session {
         connect_retry_time: peer.connect_time,
         families: [own].into_iter().chain(other).collect(),
         multi_hop: peer.ebgp_multi_hop,
+        graceful_restart: peer.graceful_restart,
+        passive: peer.passive,
     }
 }
 
@@ -286,7 +292,6 @@ fn unbuilt_fields(peer: &Peer) -> Vec<&'static str> {
         ("spec.password", peer.password.is_some()),
         ("spec.passwordSecret", peer.password_secret.is_some()),
         ("spec.bfdProfile", peer.bfd_profile.is_some()),
-        ("spec.enableGracefulRestart", peer.graceful_restart),
         ("spec.vrf", peer.vrf.is_some()),
         (
             "spec.interface",

@@ -630,7 +630,7 @@ fn an_advertisement_goes_to_the_peers_it_names_and_peers_of_other_nodes_have_no_
 #[test]
 fn a_peer_with_a_field_that_is_not_built_has_no_session_and_the_field_is_named() {
     type Edit = fn(&mut ferrolb_crds::model::Peer);
-    let cases: [(&str, Edit); 8] = [
+    let cases: [(&str, Edit); 7] = [
         ("spec.password", |p| {
             p.password = Some(Secret::new("x".to_owned()));
         }),
@@ -643,7 +643,6 @@ fn a_peer_with_a_field_that_is_not_built_has_no_session_and_the_field_is_named()
         ("spec.bfdProfile", |p| {
             p.bfd_profile = Some("fast".to_owned());
         }),
-        ("spec.enableGracefulRestart", |p| p.graceful_restart = true),
         ("spec.vrf", |p| p.vrf = Some("red".to_owned())),
         ("spec.interface", |p| {
             p.neighbor = Neighbor::Interface("eth1".to_owned());
@@ -671,6 +670,25 @@ fn p_asn(asn: PeerAsn) -> Option<Asn> {
         PeerAsn::Exact(asn) => Some(asn),
         PeerAsn::Internal | PeerAsn::External => None,
     }
+}
+
+#[test]
+fn graceful_restart_and_waiting_for_the_peer_reach_the_session() {
+    let mut fixture = Fixture::new();
+    let PeerPlan::Run(session) = &plan(&fixture.world()).peers["tor"] else {
+        panic!("a session");
+    };
+    assert_eq!((session.graceful_restart, session.passive), (None, false));
+    let restart = ferrolb_crds::model::GracefulRestart {
+        long_lived: Some(std::time::Duration::from_secs(3600)),
+    };
+    fixture.peer("tor").graceful_restart = Some(restart);
+    fixture.peer("tor").passive = true;
+    let PeerPlan::Run(session) = &plan(&fixture.world()).peers["tor"] else {
+        panic!("graceful restart is built");
+    };
+    assert_eq!(session.graceful_restart, Some(restart));
+    assert!(session.passive);
 }
 
 #[test]

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use ferrolb_crds::model::Port;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
-use crate::bgp::{Routes, Session, SessionStatus, Settings};
+use crate::bgp::{Doors, Farewell, Listener, Routes, Session, SessionStatus, Settings};
 
 /// The sessions by peer.
 #[derive(Debug, Default)]
@@ -21,6 +21,8 @@ pub(super) struct Sessions {
     stopping: JoinSet<Ends>,
     awaited: BTreeSet<Ends>,
     news: Arc<Notify>,
+    /// `None`: peers cannot dial.
+    listener: Option<Listener>,
 }
 
 #[derive(Debug)]
@@ -33,6 +35,14 @@ struct Running {
 }
 
 impl Sessions {
+    /// None yet; peers can dial these addresses.
+    pub(super) fn new(listen: &[SocketAddr]) -> Self {
+        Self {
+            listener: (!listen.is_empty()).then(|| Listener::start(listen)),
+            ..Self::default()
+        }
+    }
+
     /// Makes the sessions those wanted, and gives routes to those that lack them.
     pub(super) fn want(
         &mut self,
@@ -45,25 +55,64 @@ impl Sessions {
             .filter(|(peer, running)| wanted.get(*peer) != Some(&running.settings))
             .map(|(peer, _)| peer.clone())
             .collect();
-        for peer in unwanted {
-            self.end(&peer);
+        let all: BTreeSet<Ends> = wanted.values().map(ends).collect();
+        for peer in &unwanted {
+            let is_to_return = |running: &Running| all.contains(&ends(&running.settings));
+            let farewell = match self.running.get(peer).is_some_and(is_to_return) {
+                true => Farewell::Reconfigured,
+                false => Farewell::Deconfigured,
+            };
+            self.end(peer, farewell);
         }
+        let mut has_changed = !unwanted.is_empty();
         for (peer, settings) in wanted {
             if !self.awaited.contains(&ends(&settings)) {
-                self.keep(&peer, settings, &routes);
+                has_changed |= self.keep(&peer, settings, &routes);
             }
+        }
+        if has_changed {
+            self.admit();
         }
     }
 
-    fn keep(&mut self, peer: &str, settings: Settings, routes: impl Fn(&str) -> Arc<Routes>) {
+    /// Has peers let in at the sessions that run. Of several with the same ends the first by name has
+    /// what is dialled.
+    fn admit(&self) {
+        let Some(listener) = &self.listener else {
+            return;
+        };
+        let mut doors = Doors::new();
+        for Running {
+            settings, session, ..
+        } in self.running.values()
+        {
+            let ends = (settings.neighbor, settings.source_address);
+            doors.entry(ends).or_insert_with(|| session.door());
+        }
+        listener.admit(doors);
+    }
+
+    /// True when it was not running.
+    fn keep(
+        &mut self,
+        peer: &str,
+        settings: Settings,
+        routes: impl Fn(&str) -> Arc<Routes>,
+    ) -> bool {
         if let Some(running) = self.running.get_mut(peer) {
             if !running.has_routes {
                 running.session.announce(routes(peer));
                 running.has_routes = true;
             }
-            return;
+            return false;
         }
         info!(peer, address = %settings.neighbor, "session started");
+        if settings.passive && self.listener.is_none() {
+            warn!(
+                peer,
+                "the peer is to dial, and nothing listens: give --bgp-listen"
+            );
+        }
         let session = Session::start(settings.clone(), routes(peer));
         let status = session.status();
         self.forward(status.clone());
@@ -74,15 +123,16 @@ impl Sessions {
             has_routes: true,
         };
         self.running.insert(peer.to_owned(), running);
+        true
     }
 
-    fn end(&mut self, peer: &str) {
+    fn end(&mut self, peer: &str, farewell: Farewell) {
         if let Some(running) = self.running.remove(peer) {
             info!(peer, "session stopped");
             let ends = ends(&running.settings);
             self.awaited.insert(ends);
             self.stopping.spawn(async move {
-                running.session.stop().await;
+                running.session.stop(farewell).await;
                 ends
             });
         }
@@ -96,6 +146,11 @@ impl Sessions {
                 news.notify_one();
             }
         });
+    }
+
+    /// Whether there is a session with this peer that is not being stopped.
+    pub(super) fn is_running(&self, peer: &str) -> bool {
+        self.running.contains_key(peer)
     }
 
     /// The routes of the plan have changed: every session lacks them.
@@ -145,10 +200,11 @@ impl Sessions {
             .collect()
     }
 
-    /// Stops them all.
-    pub(super) async fn stop(&mut self) {
+    /// Stops them all, and listening.
+    pub(super) async fn stop(&mut self, farewell: Farewell) {
+        self.listener = None;
         for peer in self.running.keys().cloned().collect::<Vec<_>>() {
-            self.end(&peer);
+            self.end(&peer, farewell.clone());
         }
         while let Some(stopped) = self.stopping.join_next().await {
             if let Err(error) = stopped {

@@ -179,6 +179,8 @@ fn settings(name: &str, node: &str, session: &plan::Session) -> bgp::Settings {
         connect_retry_time: session.connect_retry_time,
         families: session.families.clone(),
         multi_hop: session.multi_hop,
+        graceful_restart: session.graceful_restart,
+        passive: session.passive,
         node: node.to_owned(),
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::*;
-use crate::model::{Asn, HoldTime, Neighbor, PeerAsn, Port};
+use crate::model::{Asn, GracefulRestart, HoldTime, Neighbor, PeerAsn, Port};
 
 /// Samples of what a peer says beside its two ASNs and its address.
 #[track_caller]
@@ -582,4 +582,71 @@ fn every_rule_of_a_bfd_profile() {
         ));
     }
     check_samples(Kind::BfdProfile, &Facts::default(), &samples);
+}
+
+/// A peer with these annotations, with graceful restart or without.
+fn annotated(annotations: Value, restarts: bool) -> Object {
+    let mut object = peer_with(
+        "sample",
+        json!({"peerAddress": "192.0.2.1", "enableGracefulRestart": restarts}),
+    );
+    object.document["metadata"]["annotations"] = annotations;
+    object
+}
+
+#[test]
+fn every_rule_of_the_annotations() {
+    const PASSIVE: &str = "metadata.annotations[ferrolb.io/bgp-passive]";
+    const STALE: &str = "metadata.annotations[ferrolb.io/bgp-long-lived-stale-time]";
+    let stale = |time: &str| json!({"ferrolb.io/bgp-long-lived-stale-time": time});
+    let bad = [(STALE, "write whole seconds, from 1s to 16777215s")];
+    let cases: Vec<(Value, bool, &[(&str, &str)])> = vec![
+        (json!({"ferrolb.io/bgp-passive": "true"}), false, &[]),
+        (json!({"ferrolb.io/bgp-passive": "false"}), false, &[]),
+        (
+            json!({"ferrolb.io/bgp-passive": "yes"}),
+            false,
+            &[(PASSIVE, "\"yes\" is neither true nor false")],
+        ),
+        (stale("1h"), true, &[]),
+        (stale("16777215s"), true, &[]),
+        (stale("16777216s"), true, &bad),
+        (stale("0s"), true, &bad),
+        (stale("1500ms"), true, &bad),
+        (stale("-1h"), true, &bad),
+        (stale("long"), true, &bad),
+        (
+            stale("1h"),
+            false,
+            &[(STALE, "has no effect without spec.enableGracefulRestart")],
+        ),
+        (json!({"example.org/bgp-passive": "yes"}), false, &[]),
+        (json!({}), false, &[]),
+    ];
+    for (annotations, restarts, expected) in cases {
+        let object = annotated(annotations, restarts);
+        check_sample(&object, &Facts::default(), expected);
+    }
+}
+
+#[test]
+fn annotations_mean_what_they_say() {
+    let read = |annotations: Value, restarts: bool| {
+        let object = annotated(annotations, restarts);
+        judge(&[object]).config.peers["sample"].clone()
+    };
+    let plain = read(json!({}), true);
+    assert_eq!(
+        (plain.passive, plain.graceful_restart),
+        (false, Some(GracefulRestart::default()))
+    );
+    let annotations = json!({
+        "ferrolb.io/bgp-passive": "true",
+        "ferrolb.io/bgp-long-lived-stale-time": "1h30m",
+    });
+    let peer = read(annotations.clone(), true);
+    let long_lived = Some(Duration::from_secs(5400));
+    assert!(peer.passive);
+    assert_eq!(peer.graceful_restart, Some(GracefulRestart { long_lived }));
+    assert_eq!(read(annotations, false).graceful_restart, None);
 }

@@ -1,10 +1,14 @@
 //! The driver against routers made of a listener on the loopback interface.
 
+mod dialled;
+mod negative;
+
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 use ferrolb_crds::model::{Family, HoldTime, PeerAsn, Port};
 use ipnet::IpNet;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use super::super::Route;
@@ -23,7 +27,7 @@ impl Router {
             let length = |b: &[u8]| usize::from(u16::from_be_bytes([b[16], b[17]]));
             if self.buffer.len() >= 19 && self.buffer.len() >= length(&self.buffer) {
                 let rest = self.buffer.split_off(length(&self.buffer));
-                let message = std::mem::replace(&mut self.buffer, rest);
+                let message = mem::replace(&mut self.buffer, rest);
                 return (message[18], message);
             }
             let size = self.stream.read_buf(&mut self.buffer).await.unwrap();
@@ -138,8 +142,8 @@ async fn a_session_announces_and_withdraws_and_stops_with_cease() {
     assert_eq!(update.withdrawn, [net("192.0.2.10/32")]);
 
     let watcher = session.status();
-    let stopping = tokio::spawn(session.stop());
-    let cease = (NOTIFICATION, message(NOTIFICATION, &[6, 2]));
+    let stopping = tokio::spawn(session.stop(Farewell::Deconfigured));
+    let cease = (NOTIFICATION, message(NOTIFICATION, &[6, 3]));
     assert_eq!(router.receive_news().await, cease);
     drop(router);
     stopping.await.unwrap();
@@ -173,7 +177,7 @@ async fn a_router_that_is_not_there_is_tried_again_until_it_is() {
     let mut router = accept(&listener).await;
     router.establish(90).await;
     assert_eq!(router.receive_table().await.len(), 1);
-    session.stop().await;
+    session.stop(Farewell::Deconfigured).await;
 }
 
 #[tokio::test]
@@ -189,7 +193,7 @@ async fn a_source_address_of_somebody_else_is_named() {
         status.last_error.as_deref(),
         Some("failed to use source address 192.0.2.99: address not available")
     );
-    session.stop().await;
+    session.stop(Farewell::Deconfigured).await;
 }
 
 #[tokio::test]
@@ -211,7 +215,7 @@ async fn a_refusal_reaches_a_router_that_keeps_talking() {
         status.last_error.as_deref(),
         Some("the peer's OPEN was refused: its AS is 64500, expected is 64999")
     );
-    session.stop().await;
+    session.stop(Farewell::Deconfigured).await;
 }
 
 #[tokio::test]
@@ -228,7 +232,7 @@ async fn what_a_router_says_last_is_kept() {
         status.last_error.as_deref(),
         Some("peer sent NOTIFICATION Cease/Administrative Reset")
     );
-    session.stop().await;
+    session.stop(Farewell::Deconfigured).await;
 }
 
 /// More than the kernel buffers for a connection that is not read.
@@ -274,8 +278,8 @@ async fn i7_a_router_that_reads_nothing_is_given_up_and_delays_nobody() {
     ];
     assert!(seen.contains(&error.as_str()), "{error}");
     talking.abort();
-    stuck.stop().await;
-    session.stop().await;
+    stuck.stop(Farewell::Deconfigured).await;
+    session.stop(Farewell::Deconfigured).await;
 }
 
 #[tokio::test]
@@ -286,7 +290,7 @@ async fn stopping_takes_no_longer_than_promised_with_a_router_that_reads_nothing
     router.establish(90).await;
     reached(&session, SessionState::Established).await;
     let begun = Instant::now();
-    session.stop().await;
+    session.stop(Farewell::Deconfigured).await;
     assert!(
         begun.elapsed() < Duration::from_secs(3),
         "{:?}",
