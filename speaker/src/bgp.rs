@@ -1,7 +1,7 @@
-//! BGP-4 (RFC 4271), active side: one session per configured peer.
+//! BGP-4 (RFC 4271): one session per configured peer.
 //!
 //! It announces what it is told to and believes nothing it hears: received routes are framed,
-//! checked and dropped. It never listens, so there are no collisions.
+//! checked and dropped. It dials; it listens only where that is asked for.
 //!
 //! ```text
 //!   Routes ──▶ adj_rib_out ─┐                  ┌─ codec ──▶ octets
@@ -9,9 +9,10 @@
 //!   timers ──▶ connection ──┘                  └─ socket ─▶ TCP
 //! ```
 //!
-//! `message`, `notification` and `codec` are the wire; `connection` is the machine of §8; `change` says
-//! what a session survives; only `driver` and `socket` know that there is a network. docs/rfc.md says which sentence of which RFC
-//! is obeyed where.
+//! `message`, `notification` and `codec` are the wire; `connection` is the machine of §8, one for
+//! each TCP connection; `peer` has up to two of them; `change` says what a session survives; only
+//! `driver` and `socket` know that there is a network. docs/rfc.md says which sentence of which RFC is
+//! obeyed where.
 
 pub mod adj_rib_out;
 mod change;
@@ -34,7 +35,7 @@ use ferrolb_crds::model::{Asn, Community, Family, HoldTime, PeerAsn, Port, Route
 use ipnet::IpNet;
 
 pub use self::change::{Change, Live};
-pub use self::driver::Session;
+pub use self::driver::{Doors, Guest, Listener, Session};
 use self::message::{Message, Received};
 use self::notification::Malformed;
 pub use self::transport::{Authentication, Transport};
@@ -69,8 +70,33 @@ pub struct Settings {
     pub multi_hop: bool,
     /// What else there is to the connection.
     pub transport: Transport,
+    /// Graceful restart, if it is offered.
+    pub graceful_restart: Option<GracefulRestart>,
+    /// Whether only the peer makes the connection.
+    pub passive: bool,
     /// Name of this node, the last resort for a BGP Identifier.
     pub node: String,
+}
+
+/// Why a session is ended from this side, and so in what words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Farewell {
+    /// This program goes and comes back: the peer should keep the routes if it can.
+    Restart,
+    /// This node takes no more traffic; in words for the peer's operator.
+    Shutdown(String),
+    /// There is to be no such session any more.
+    Deconfigured,
+    /// Another session with the same peer follows.
+    Reconfigured,
+}
+
+/// Graceful restart as it is offered to a peer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct GracefulRestart {
+    /// For how long after the restart time the peer should keep the routes (RFC 9494), in whole
+    /// seconds; `None`: that is not offered.
+    pub long_lived: Option<Duration>,
 }
 
 /// How one prefix is announced to one peer.
@@ -142,6 +168,8 @@ pub struct Messages {
     pub opens_received: u64,
     /// NOTIFICATION, sent.
     pub notifications_sent: u64,
+    /// ROUTE-REFRESH, sent: the marks around an answer (RFC 7313).
+    pub route_refreshes_sent: u64,
     /// KEEPALIVE, sent.
     pub keepalives_sent: u64,
     /// KEEPALIVE, received.
@@ -155,7 +183,8 @@ pub struct Messages {
 impl Messages {
     /// All that were sent, UPDATEs aside.
     pub fn sent(&self) -> u64 {
-        self.opens_sent + self.notifications_sent + self.keepalives_sent
+        let ends = self.opens_sent + self.notifications_sent;
+        ends + self.keepalives_sent + self.route_refreshes_sent
     }
 
     fn count_sent(&mut self, message: &Message) {

@@ -244,7 +244,7 @@ impl Page {
     }
 
     fn messages(&self, sessions: &BTreeMap<SocketAddr, SessionStatus>) {
-        let columns: [Column<SessionStatus>; 9] = [
+        let columns: [Column<SessionStatus>; 10] = [
             (
                 "metallb_bgp_updates_total",
                 "UPDATE messages sent.",
@@ -267,6 +267,11 @@ impl Page {
                 "metallb_bgp_updates_total_received",
                 "UPDATE messages received.",
                 |status| status.messages.updates_received,
+            ),
+            (
+                "metallb_bgp_route_refresh_sent",
+                "ROUTE-REFRESH messages sent.",
+                |status| status.messages.route_refreshes_sent,
             ),
             (
                 "metallb_bgp_keepalives_sent",

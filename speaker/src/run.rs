@@ -45,6 +45,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
+use crate::bgp::Farewell;
 use crate::delivery::Check;
 use crate::drain::Drain;
 use crate::plan::{self, AddressPlan, Plan};
@@ -90,6 +91,8 @@ pub struct Settings {
     pub delivery_check: Option<Check>,
     /// How long the routes of a node that is drained stay as the last resort.
     pub drain_time: Duration,
+    /// Where BGP peers can dial; none: nowhere.
+    pub bgp_listen: Vec<SocketAddr>,
     /// Socket for `status`.
     pub socket: PathBuf,
 }
@@ -273,7 +276,7 @@ impl Speaker {
             blocked,
             delivery: DeliveryLink::start(settings.delivery_check.clone()),
             drain: DrainLink::new(Drain::new(settings.drain_time), SystemTime::now()),
-            sessions: Sessions::default(),
+            sessions: Sessions::new(&settings.bgp_listen),
             bfd: BfdLink::default(),
             hand_off,
             cluster,
@@ -504,12 +507,18 @@ impl Speaker {
     }
 
     fn apply_sessions(&mut self) {
-        let wanted = match self.world.draining() {
-            Draining::Ended => BTreeMap::new(),
-            Draining::No | Draining::Announced | Draining::Withdrawn => {
-                translate::sessions(&self.plan, &self.settings.identity.node)
-            }
-        };
+        if self.world.draining() == Draining::Ended {
+            self.sessions.end_all(&self.farewell(true));
+            self.bfd.want(BTreeMap::new(), BTreeMap::new());
+            return self.note_sessions();
+        }
+        let mut wanted = translate::sessions(&self.plan, &self.settings.identity.node);
+        // A peer that has kept our routes over a restart forgets those that the first table lacks.
+        if self.hand_off.is_beginning() {
+            wanted.retain(|peer, settings| {
+                settings.graceful_restart.is_none() || self.sessions.is_running(peer)
+            });
+        }
         let (plan, hand_off) = (&self.plan, &self.hand_off);
         self.sessions.want(wanted, |peer| {
             Arc::new(translate::routes(announced(plan, hand_off), peer))
@@ -711,8 +720,17 @@ impl Speaker {
         })
     }
 
-    /// Leaves: the others are told to take the addresses, the peers that the routes are gone. The
-    /// hand-off stays, so that connections through it outlive a restart, unless this node is to take
+    /// A stop is a restart unless this node is to take no traffic any more.
+    fn farewell(&self, is_leaving: bool) -> Farewell {
+        let node = &self.settings.identity.node;
+        match is_leaving {
+            true => Farewell::Shutdown(format!("{node} takes no more traffic")),
+            false => Farewell::Restart,
+        }
+    }
+
+    /// Leaves: the others are told to take the addresses, the peers that the routes are gone or, where
+    /// that was agreed on, nothing, so that they wait for a return. The hand-off stays, so that connections through it outlive a restart, unless this node is to take
     /// no traffic any more.
     async fn stop(mut self) {
         let layer2 = self.segment.take();
@@ -724,8 +742,10 @@ impl Speaker {
         };
         let is_excluded = self.world.excludes(&self.world.this_node());
         let is_leaving = is_excluded || self.world.draining().is_begun();
+        let farewell = self.farewell(is_leaving);
         let hand_off = self.hand_off.stop(!is_leaving);
-        let (left_behind, (), hand_off) = tokio::join!(leave, self.sessions.stop(), hand_off);
+        let (left_behind, (), hand_off) =
+            tokio::join!(leave, self.sessions.stop(farewell), hand_off);
         // A Cease says more than a path that has failed, so it goes first.
         self.bfd.stop().await;
         // Nobody waits for this node any more.

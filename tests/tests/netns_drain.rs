@@ -3,6 +3,7 @@
     clippy::unwrap_used,
     reason = "a proof that cannot be set up has failed"
 )]
+#![expect(clippy::disallowed_methods, reason = "measures time")]
 
 use std::net::IpAddr;
 use std::time::Duration;

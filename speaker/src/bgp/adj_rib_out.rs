@@ -1,6 +1,6 @@
 //! Adj-RIB-Out (RFC 4271 §3.2): what the peer should hold, against what it was sent.
 //!
-//! It composes one UPDATE at a time, when the transport has room for it. Until then changes replace
+//! It composes one message at a time, when the transport has room for it. Until then changes replace
 //! each other, so a slow peer costs one entry per prefix and never a growing queue; and what was
 //! announced and withdrawn again in the meantime is never sent.
 
@@ -15,7 +15,7 @@ use ipnet::IpNet;
 
 use super::codec::{self, Packed};
 use super::connection::{Endpoint, Negotiated, NoNextHop};
-use super::message::{AS_TRANS, AsPath, Attributes, LinkBandwidth, NextHop};
+use super::message::{AS_TRANS, AsPath, Attributes, LinkBandwidth, NextHop, RefreshMarker};
 use super::{Route, Routes};
 
 /// The routes of one established session.
@@ -25,6 +25,8 @@ pub struct AdjRibOut {
     local_asn: Asn,
     is_internal: bool,
     has_extended_next_hop: bool,
+    has_enhanced_refresh: bool,
+    message_limit: usize,
     next_hops: BTreeMap<Family, Result<NextHop, NoNextHop>>,
     desired: Arc<Routes>,
     desired_families: BTreeSet<Family>,
@@ -39,6 +41,15 @@ pub struct AdjRibOut {
     oversized: BTreeSet<IpNet>,
 }
 
+/// A message for the peer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Composed {
+    /// An UPDATE.
+    Update(Vec<u8>),
+    /// A ROUTE-REFRESH: where everything of a family begins or ends.
+    Marker(Vec<u8>),
+}
+
 /// Why some of the routes are not announced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Unannounced {
@@ -48,7 +59,7 @@ pub enum Unannounced {
     /// The peer would not know what to do with them.
     #[error("{0} prefixes are not announced: the peer does not offer {0} unicast")]
     NotOffered(Family),
-    /// They cannot be said in 4096 octets.
+    /// They cannot be said in one message.
     #[error("{0} prefixes are not announced: their communities do not fit into a message")]
     Oversized(usize),
 }
@@ -69,6 +80,8 @@ impl AdjRibOut {
             local_asn,
             is_internal: session.is_internal,
             has_extended_next_hop: has_extended,
+            has_enhanced_refresh: session.has_enhanced_refresh,
+            message_limit: session.message_limit(),
             next_hops: session.families.iter().map(next_hop).collect(),
             desired: Arc::default(),
             desired_families: BTreeSet::new(),
@@ -140,25 +153,32 @@ impl AdjRibOut {
         self.refresh.insert(family);
     }
 
-    /// Composes the next UPDATE, as full as it can be; `None`: the peer holds what it should.
+    /// Composes the next message, as full as it can be; `None`: the peer holds what it should.
     ///
     /// Announcements come first: while an aggregate is replaced by its parts, traffic has a route.
     #[must_use]
-    pub fn poll_update(&mut self) -> Option<Vec<u8>> {
+    pub fn poll(&mut self) -> Option<Composed> {
         loop {
             let update = self.poll_announcement();
             if let Some(update) = update.or_else(|| self.poll_withdrawal()) {
-                return Some(update);
+                return Some(Composed::Update(update));
             }
-            self.refreshing.clear();
-            let Some(family) = self.refresh.pop_first() else {
-                break;
+            let marked = if let Some(family) = self.refreshing.pop_first() {
+                (family, RefreshMarker::End)
+            } else if let Some(family) = self.end_of_rib.pop_first() {
+                // RFC 4724 §2: once the first table has been sent, also when it is empty; and before
+                // anything of it is sent again (RFC 7313 §4).
+                return Some(Composed::Update(codec::end_of_rib(family)));
+            } else {
+                let family = self.refresh.pop_first()?;
+                self.refreshing.insert(family);
+                self.announce_again(family);
+                (family, RefreshMarker::Begin)
             };
-            self.refreshing.insert(family);
-            self.announce_again(family);
+            if self.has_enhanced_refresh {
+                return Some(Composed::Marker(codec::refresh_marker(marked.0, marked.1)));
+            }
         }
-        // RFC 4724 §2: once the first table has been sent, also when it is empty.
-        self.end_of_rib.pop_first().map(codec::end_of_rib)
     }
 
     /// How many prefixes the peer holds.
@@ -197,7 +217,8 @@ impl AdjRibOut {
         while let Some(((family, route), mut prefixes)) = self.announce.pop_first() {
             let attributes = self.attributes(family, &route);
             let packed = attributes.and_then(|attributes| {
-                codec::announce(family, &attributes, prefixes.iter().copied())
+                let prefixes = prefixes.iter().copied();
+                codec::announce(family, &attributes, prefixes, self.message_limit)
             });
             let Some(Packed { message, count }) = packed else {
                 self.give_up(prefixes);
@@ -234,7 +255,8 @@ impl AdjRibOut {
         };
         let prefixes = self.withdraw.iter().copied();
         let prefixes = prefixes.take_while(|prefix| Family::of(prefix.addr()) == family);
-        let Packed { message, count } = codec::withdraw(family, is_multiprotocol, prefixes)?;
+        let Packed { message, count } =
+            codec::withdraw(family, is_multiprotocol, prefixes, self.message_limit)?;
         for _ in 0..count {
             if let Some(prefix) = self.withdraw.pop_first() {
                 self.held.remove(&prefix);

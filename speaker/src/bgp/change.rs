@@ -50,6 +50,14 @@ impl Settings {
         }
     }
 
+    /// The same for whoever has no key.
+    #[must_use]
+    pub(super) fn without_authentication(&self) -> Self {
+        let mut settings = self.clone();
+        settings.transport.authentication = Authentication::None;
+        settings
+    }
+
     /// The same with another such part.
     #[must_use]
     pub fn with(&self, live: Live) -> Self {

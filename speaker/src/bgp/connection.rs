@@ -1,4 +1,4 @@
-//! The finite state machine of RFC 4271 §8 for a peer we dial and never listen for.
+//! The finite state machine of RFC 4271 §8, for one connection with a peer.
 //!
 //! ```text
 //!            start, IdleHold           TCP up                OPEN ok              KEEPALIVE
@@ -12,8 +12,14 @@
 //! It knows messages, not bytes; timers, not clocks; and it never waits for anything. Routes are not
 //! its business either. DampPeerOscillations (§8.1.1) is always on: what ends a session leads to
 //! Idle for an IdleHoldTime that doubles until a session has lasted.
+//!
+//! A connection that we dial lives as long as its peer is configured. One that the peer dialled begins
+//! in OpenSent and ends with its session, unless the other [adopts](Connection::adopt) it; which of
+//! the two is kept, `collision` says.
 
+mod collision;
 mod endpoint;
+mod farewell;
 mod negotiation;
 mod state;
 #[cfg(test)]
@@ -26,14 +32,15 @@ use std::time::{Duration, Instant};
 
 use ferrolb_crds::model::Family;
 
+pub use self::collision::Verdict;
 pub use self::endpoint::{Endpoint, NoNextHop};
-pub use self::negotiation::Negotiated;
-use self::state::{Change, State};
+pub use self::negotiation::{Negotiated, RestartTerms};
+use self::state::{Change, Local, State};
 use super::message::{Message, Open, Received};
 use super::notification::{
-    HeaderError, Malformed, Notification, OpenError, PeerFault, UpdateError,
+    HeaderError, Malformed, Notification, OpenError, PeerFault, RefreshError, UpdateError,
 };
-use super::{SessionState, Settings};
+use super::{Farewell, SessionState, Settings, codec};
 use crate::backoff::{Backoff, jitter};
 use crate::timer::TimerTable;
 
@@ -43,19 +50,25 @@ pub enum Input {
     /// Event 1, and 3: begin, and begin again by yourself after every failure.
     ManualStart,
     /// Event 2: end, and stay ended.
-    ManualStop,
+    ManualStop(Farewell),
     /// Events 9 to 13, and 29 of RFC 9687.
     Timer(Timer),
-    /// Event 16, Tcp_CR_Acked.
+    /// Event 16, Tcp_CR_Acked, or on a connection that the peer dialled 17, TcpConnectionConfirmed.
     TcpConfirmed(Endpoint),
     /// Event 18, TcpConnectionFails: could not be made, or was lost; in words.
     TcpFailed(String),
+    /// A connection that the peer dialled ended before it was a session.
+    AcceptedFailed(Reason),
     /// Event 19, BGPOpen.
     Open(Open),
     /// Event 21, BGPHeaderErr.
     HeaderError(HeaderError),
     /// Event 22, BGPOpenMsgErr.
     OpenError(OpenError),
+    /// Event 23, OpenCollisionDump.
+    OpenCollisionDump,
+    /// RFC 4724 §4.2: the peer has made another connection and knows nothing of this one.
+    PeerRestarted,
     /// Events 24 and 25, NotifMsgVerErr and NotifMsg.
     Notification(Notification),
     /// Event 26, KeepAliveMsg.
@@ -66,6 +79,8 @@ pub enum Input {
     UpdateError(UpdateError),
     /// A request of RFC 2918.
     RouteRefresh(Option<Family>),
+    /// One that cannot be (RFC 7313 §5).
+    RouteRefreshError(RefreshError),
     /// An UPDATE was handed to the transport.
     UpdateSent,
     /// The transport takes no more octets.
@@ -87,8 +102,18 @@ impl From<Result<Received, Malformed>> for Input {
             Err(Malformed::Header(error)) => Self::HeaderError(error),
             Err(Malformed::Open(error)) => Self::OpenError(error),
             Err(Malformed::Update(error)) => Self::UpdateError(error),
+            Err(Malformed::RouteRefresh(error)) => Self::RouteRefreshError(error),
         }
     }
+}
+
+/// Who made a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// We did.
+    Dialed,
+    /// The peer did.
+    Accepted,
 }
 
 /// The timers of RFC 4271 §8.1.3, and of RFC 9687.
@@ -155,6 +180,10 @@ pub enum Reason {
     SendHoldTimerExpired,
     /// RFC 9384: the path to the peer has failed.
     BfdDown,
+    /// Another connection with the peer was kept.
+    Collision,
+    /// The peer has come back with another connection.
+    PeerRestarted,
 }
 
 impl Reason {
@@ -166,10 +195,13 @@ impl Reason {
             | Self::Retry
             | Self::Connected
             | Self::OpenAccepted
-            | Self::Confirmed => false,
+            | Self::Confirmed
+            | Self::Collision
+            | Self::PeerRestarted => false,
+            // Which of two connections is kept is agreed on, whoever says so.
+            Self::NotificationReceived(notification) => !notification.is_collision(),
             Self::TcpFailed(_)
             | Self::NoAnswer
-            | Self::NotificationReceived(_)
             | Self::PeerFault(_)
             | Self::SendHoldTimerExpired
             | Self::BfdDown => true,
@@ -196,6 +228,8 @@ impl fmt::Display for Reason {
                 f.write_str("send hold timer expired: the peer reads nothing")
             }
             Self::BfdDown => f.write_str("bfd session went down"),
+            Self::Collision => f.write_str("another connection with the peer was kept"),
+            Self::PeerRestarted => f.write_str("the peer has come back with another connection"),
         }
     }
 }
@@ -207,12 +241,16 @@ impl fmt::Display for Reason {
 #[derive(Debug)]
 pub struct Connection {
     settings: Settings,
+    role: Role,
     state: State,
     timers: TimerTable<Timer>,
     outputs: VecDeque<Output>,
     backoff: Backoff,
     rng: fastrand::Rng,
     last_failure: Option<Reason>,
+    /// RFC 4724 §3: set in OPENs until there has been a session, since it is not known what the peer
+    /// still holds of an earlier run.
+    is_restarting: bool,
 }
 
 impl Connection {
@@ -220,13 +258,36 @@ impl Connection {
     pub fn new(settings: Settings, rng: fastrand::Rng) -> Self {
         Self {
             settings,
+            role: Role::Dialed,
             state: State::Idle { is_started: false },
             timers: TimerTable::new(),
             outputs: VecDeque::new(),
             backoff: Backoff::new(FIRST_BACKOFF, LONGEST_BACKOFF),
             rng,
             last_failure: None,
+            is_restarting: true,
         }
+    }
+
+    /// One that the peer dialled, beside this one.
+    pub fn accept(&mut self, now: Instant, endpoint: Endpoint) -> Self {
+        let mut accepted = Self {
+            role: Role::Accepted,
+            state: State::Active,
+            is_restarting: self.is_restarting,
+            ..Self::new(self.settings.clone(), self.rng.fork())
+        };
+        accepted.handle(now, Input::TcpConfirmed(endpoint));
+        accepted
+    }
+
+    /// Goes on with the connection of another one, whose outputs have been taken. What this one had
+    /// is the caller's to close.
+    pub fn adopt(&mut self, accepted: Self) {
+        self.role = accepted.role;
+        self.state = accepted.state;
+        self.timers = accepted.timers;
+        self.is_restarting &= accepted.is_restarting;
     }
 
     /// Takes note of something that happened.
@@ -234,7 +295,12 @@ impl Connection {
         let from = self.state.reported();
         let established = self.state.established_since();
         let state = mem::replace(&mut self.state, State::Idle { is_started: false });
-        let step = state.step(&self.settings, now, input);
+        let local = Local {
+            settings: &self.settings,
+            is_restarting: self.is_restarting,
+            now,
+        };
+        let step = state.step(local, input);
         self.state = step.next;
         match step.reason {
             Some(reason) => {
@@ -292,6 +358,22 @@ impl Connection {
         }
     }
 
+    /// What has been agreed on so far: from OpenConfirm on.
+    fn agreed(&self) -> Option<&Negotiated> {
+        self.state.negotiated()
+    }
+
+    /// Whether the peer's OPEN has been accepted.
+    pub fn is_confirming(&self) -> bool {
+        self.agreed().is_some()
+    }
+
+    /// The longest message that may come.
+    pub fn message_limit(&self) -> usize {
+        self.agreed()
+            .map_or(codec::MAX_MESSAGE, Negotiated::message_limit)
+    }
+
     /// Local address of the connection, while there is one.
     pub fn local_address(&self) -> Option<std::net::IpAddr> {
         match &self.state {
@@ -314,6 +396,8 @@ impl Connection {
         let timers: &[Timer] = match self.state {
             State::Idle { is_started: false } => &[],
             State::Idle { is_started: true } => &[Timer::IdleHold],
+            // Whom we do not dial is waited for without end.
+            State::Active if self.settings.passive => &[],
             State::Connect | State::Active => &[Timer::ConnectRetry],
             State::OpenSent { .. } => &[Timer::Hold],
             State::OpenConfirm { .. } | State::Established { .. } => {
@@ -322,6 +406,11 @@ impl Connection {
         };
         for timer in timers {
             self.change(now, Change::Start(*timer));
+        }
+        match self.state {
+            State::Established { .. } => self.is_restarting = false,
+            State::Idle { .. } | State::Connect | State::Active => self.role = Role::Dialed,
+            State::OpenSent { .. } | State::OpenConfirm { .. } => {}
         }
         if reason.is_failure() {
             self.last_failure = Some(reason.clone());
@@ -357,7 +446,10 @@ impl Connection {
                 Some(jitter(time, &mut self.rng))
             }
             // RFC 4271 §8.2.2: a large value until one has been negotiated.
-            (Timer::Hold, State::OpenSent { .. }) => Some(LARGE_HOLD_TIME),
+            (Timer::Hold, State::OpenSent { .. }) => Some(match self.role {
+                Role::Dialed => LARGE_HOLD_TIME,
+                Role::Accepted => ACCEPTED_HOLD_TIME,
+            }),
             (
                 Timer::Hold | Timer::SendHold,
                 State::OpenConfirm { session } | State::Established { session, .. },
@@ -380,6 +472,8 @@ impl Connection {
 
 /// RFC 4271 §10 suggests 4 minutes.
 const LARGE_HOLD_TIME: Duration = Duration::from_secs(240);
+/// Who dials us has something to say; until then it is in the way of others from the same address.
+const ACCEPTED_HOLD_TIME: Duration = Duration::from_secs(60);
 /// How long TCP may take, unless ConnectRetryTime is configured.
 const CONNECT_TIME: Duration = Duration::from_secs(10);
 const FIRST_BACKOFF: Duration = Duration::from_secs(1);

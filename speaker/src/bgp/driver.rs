@@ -1,9 +1,10 @@
-//! One task per session: the socket, the clock, and nothing to decide.
+//! One task per session: the sockets, the clock, and nothing to decide.
 //!
 //! ```text
-//!   announce ──▶ watch ─┐                    ┌─▶ TCP
-//!   stop ──────────────┼─▶ Driver ◀─▶ Peer   │
-//!   TCP readable, ─────┤     └────────────────┘
+//!   announce ──▶ watch ─┐                    ┌─▶ TCP, main
+//!   stop ──────────────┼─▶ Driver ◀─▶ Peer   ├─▶ TCP, contender
+//!   door ─▶ accepted ──┤     └────────────────┘
+//!   TCP readable, ─────┤
 //!   writable, deadline ┘     └─▶ watch ──▶ status
 //! ```
 //!
@@ -15,25 +16,28 @@
     reason = "driver: reads the clock, starts the session's task"
 )]
 
+mod lane;
+mod listener;
 #[cfg(test)]
 mod tests;
 
 use std::future::pending;
 use std::io;
-use std::pin::Pin;
+use std::mem;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::TcpStream;
-use tokio::sync::{oneshot, watch};
-use tokio::task::JoinHandle;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::{JoinHandle, JoinSet};
 use tracing::Instrument;
 
-use super::connection::{Endpoint, Reason};
-use super::peer::{Input, Output, Peer};
+use self::lane::{Lane, Link, linger};
+pub use self::listener::{Doors, Guest, Listener};
+use super::connection::Reason;
+use super::peer::{Input, Output, Peer, Slot};
 use super::socket::{self, ConnectError};
-use super::{Live, Routes, SessionState, SessionStatus, Settings};
+use super::{Farewell, Live, Routes, SessionState, SessionStatus, Settings};
 
 /// A session that runs until it is stopped. Dropping it stops it too, without waiting.
 #[derive(Debug)]
@@ -42,8 +46,22 @@ pub struct Session {
     live: watch::Sender<Live>,
     status: watch::Receiver<SessionStatus>,
     path: watch::Sender<()>,
-    stop: oneshot::Sender<()>,
+    stop: oneshot::Sender<Farewell>,
+    door: Door,
     task: JoinHandle<()>,
+}
+
+/// Where a session takes connections that its peer has made.
+#[derive(Debug, Clone)]
+pub struct Door(mpsc::Sender<TcpStream>);
+
+impl Door {
+    /// Hands a connection over; it is closed if the one before has not been looked at yet.
+    pub fn knock(&self, stream: TcpStream) {
+        if self.0.try_send(stream).is_err() {
+            tracing::debug!("connection not looked at");
+        }
+    }
 }
 
 impl Session {
@@ -53,8 +71,9 @@ impl Session {
         let (live, changes) = watch::channel(settings.live());
         let (stop, stopped) = oneshot::channel();
         let (path, failures) = watch::channel(());
+        let (door, accepted) = mpsc::channel(1);
         let span = tracing::info_span!("peer", peer = %settings.name, address = %settings.neighbor);
-        let (driver, status) = Driver::new(settings, desired, changes);
+        let (driver, status) = Driver::new(settings, desired, changes, accepted);
         let task = tokio::spawn(driver.run(stopped, failures).instrument(span));
         Self {
             routes,
@@ -62,6 +81,7 @@ impl Session {
             status,
             path,
             stop,
+            door: Door(door),
             task,
         }
     }
@@ -86,12 +106,17 @@ impl Session {
         self.path.clone()
     }
 
-    /// Ends the session: Cease to the peer, which withdraws everything, then the connection. Takes
-    /// a second and a half at most, however the peer behaves.
-    pub async fn stop(self) {
+    /// Where it takes connections that its peer has made.
+    pub fn door(&self) -> Door {
+        self.door.clone()
+    }
+
+    /// Ends the session as that farewell wants it. Takes a second and a half at most, however the
+    /// peer behaves.
+    pub async fn stop(self, farewell: Farewell) {
         let mut task = self.task;
         // It may have ended: then there is nobody to tell.
-        self.stop.send(()).ok();
+        self.stop.send(farewell).ok();
         if tokio::time::timeout(STOP_TIME, &mut task).await.is_err() {
             task.abort();
         }
@@ -101,11 +126,13 @@ impl Session {
 struct Driver {
     settings: Settings,
     peer: Peer,
-    link: Link,
-    /// Our end of the connection, and when it was looked at last.
-    seen: Option<(Endpoint, Instant)>,
-    /// What the peer has not been sent yet.
-    outbox: Vec<u8>,
+    main: Lane,
+    contender: Lane,
+    /// What the peer has dialled, until the machine has said what becomes of it.
+    dialled: Option<TcpStream>,
+    /// Connections of which nothing is expected but that what was said last arrives.
+    lingering: JoinSet<()>,
+    accepted: mpsc::Receiver<TcpStream>,
     routes: watch::Receiver<Arc<Routes>>,
     live: watch::Receiver<Live>,
     status: watch::Sender<SessionStatus>,
@@ -114,29 +141,19 @@ struct Driver {
     logged: Vec<Reason>,
 }
 
-/// The TCP connection.
-enum Link {
-    Down,
-    Dialing(Dialing),
-    Up(TcpStream),
-    /// Nothing is expected of it any more, but what was written should arrive.
-    Closing(Closing),
-}
-
-type Dialing = Pin<Box<dyn Future<Output = Result<TcpStream, ConnectError>> + Send>>;
-type Closing = Pin<Box<dyn Future<Output = ()> + Send>>;
-
 /// What the driver waits for.
 enum Event {
     Dialed(Result<TcpStream, ConnectError>),
+    Accepted(TcpStream),
     /// The connection can be read or written, or has an error.
-    Ready(io::Result<()>),
+    Ready(Slot, io::Result<()>),
     Closed,
+    Lingered,
     Deadline,
     Routes,
     BfdDown,
     Changed,
-    Stop,
+    Stop(Farewell),
 }
 
 impl Driver {
@@ -144,6 +161,7 @@ impl Driver {
         settings: Settings,
         mut routes: watch::Receiver<Arc<Routes>>,
         live: watch::Receiver<Live>,
+        accepted: mpsc::Receiver<TcpStream>,
     ) -> (Self, watch::Receiver<SessionStatus>) {
         let desired = Arc::clone(&routes.borrow_and_update());
         let rng = fastrand::Rng::with_seed(fastrand::u64(..));
@@ -153,9 +171,11 @@ impl Driver {
         let driver = Self {
             settings,
             peer,
-            link: Link::Down,
-            seen: None,
-            outbox: Vec::new(),
+            main: Lane::down(),
+            contender: Lane::down(),
+            dialled: None,
+            lingering: JoinSet::new(),
+            accepted,
             routes,
             live,
             status,
@@ -165,76 +185,105 @@ impl Driver {
         (driver, watcher)
     }
 
-    async fn run(mut self, mut stop: oneshot::Receiver<()>, mut path: watch::Receiver<()>) {
+    async fn run(mut self, mut stop: oneshot::Receiver<Farewell>, mut path: watch::Receiver<()>) {
         let mut is_stopping = false;
         self.peer.handle(Instant::now(), Input::Start);
         loop {
             self.act();
             self.publish();
-            if is_stopping && matches!(self.link, Link::Down) {
+            if is_stopping && self.is_silent() {
                 return;
             }
-            let look_at = self.seen.as_ref().map(|(_, at)| *at + LOOK);
             let timeout = self.peer.poll_timeout().map(|(at, _)| at);
-            let deadline = timeout.into_iter().chain(look_at).min();
-            let wants_write = !self.outbox.is_empty();
+            let deadline = timeout.into_iter().chain(self.main.look_at()).min();
             let event = tokio::select! {
                 biased;
-                // Also when the session was dropped.
-                _ = &mut stop, if !is_stopping => Event::Stop,
+                // Also when the session was dropped, which says nothing of a return.
+                farewell = &mut stop, if !is_stopping => {
+                    Event::Stop(farewell.unwrap_or(Farewell::Shutdown(String::new())))
+                }
                 // Who would say that it has failed may be gone.
                 Ok(()) = path.changed() => Event::BfdDown,
+                // It is not ready for long: it becomes the main one, or is closed.
+                event = self.contender.event(Slot::Contender) => event,
                 // What has arrived is read before the hold timer is judged.
-                event = self.link.event(wants_write) => event,
+                event = self.main.event(Slot::Main) => event,
+                Some(stream) = self.accepted.recv() => Event::Accepted(stream),
                 Ok(()) = self.routes.changed() => {
                     self.routes.mark_changed();
                     Event::Routes
                 }
                 Ok(()) = self.live.changed() => Event::Changed,
+                Some(_) = self.lingering.join_next() => Event::Lingered,
                 () = until(deadline) => Event::Deadline,
             };
-            is_stopping |= matches!(event, Event::Stop);
+            is_stopping |= matches!(event, Event::Stop(_));
             self.handle(event);
             // A peer that never pauses must keep neither our KEEPALIVEs nor our routes back.
             self.peer.handle_timeout(Instant::now());
             self.take_routes();
-            self.look();
+            let now = Instant::now();
+            if let Some(endpoint) = self.main.look(now, &self.settings) {
+                self.peer.handle(now, Input::Relocated(endpoint));
+            }
             // A peer that never pauses must not keep the other sessions waiting.
             tokio::task::yield_now().await;
         }
     }
 
+    fn is_silent(&self) -> bool {
+        let lanes = [&self.main, &self.contender];
+        lanes.iter().all(|lane| matches!(lane.link, Link::Down)) && self.lingering.is_empty()
+    }
+
     fn handle(&mut self, event: Event) {
-        let now = Instant::now();
         match event {
             Event::Dialed(dialed) => self.dialed(dialed),
-            Event::Ready(Ok(())) => self.read(),
-            Event::Ready(Err(error)) => self.fail(socket::in_words(&error)),
-            Event::Closed => self.link = Link::Down,
+            Event::Accepted(stream) => self.accept(stream),
+            Event::Ready(slot, Ok(())) => self.read(slot),
+            Event::Ready(slot, Err(error)) => self.fail(slot, socket::in_words(&error)),
+            Event::Closed => self.main.link = Link::Down,
             // They are taken after every event, as timers are looked at.
-            Event::Routes | Event::Deadline => {}
-            Event::BfdDown => self.peer.handle(now, Input::BfdDown),
+            Event::Routes | Event::Deadline | Event::Lingered => {}
+            Event::BfdDown => self.peer.handle(Instant::now(), Input::BfdDown),
             Event::Changed => self.change(),
-            Event::Stop => self.peer.handle(now, Input::Stop),
+            Event::Stop(farewell) => self.peer.handle(Instant::now(), Input::Stop(farewell)),
         }
     }
 
     fn dialed(&mut self, dialed: Result<TcpStream, ConnectError>) {
         let stream = match dialed {
             Ok(stream) => stream,
-            Err(error) => return self.fail(error.to_string()),
+            Err(error) => return self.fail(Slot::Main, error.to_string()),
         };
         match socket::endpoint(&stream, &self.settings) {
             Ok(endpoint) => {
                 let now = Instant::now();
-                self.link = Link::Up(stream);
-                self.seen = Some((endpoint.clone(), now));
+                self.main = Lane::up(stream, now, endpoint.clone());
                 self.peer.handle(now, Input::Connected(endpoint));
             }
-            Err(error) => self.fail(format!(
-                "failed to read the addresses of the host: {}",
-                socket::in_words(&error)
-            )),
+            Err(error) => self.fail(
+                Slot::Main,
+                format!(
+                    "failed to read the addresses of the host: {}",
+                    socket::in_words(&error)
+                ),
+            ),
+        }
+    }
+
+    fn accept(&mut self, stream: TcpStream) {
+        let endpoint = socket::prepare_accepted(&stream, &self.settings)
+            .and_then(|()| socket::endpoint(&stream, &self.settings));
+        match endpoint {
+            Ok(endpoint) => {
+                self.dialled = Some(stream);
+                self.peer.handle(Instant::now(), Input::Accepted(endpoint));
+            }
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::debug!(error, "connection of the peer not taken");
+            }
         }
     }
 
@@ -242,13 +291,18 @@ impl Driver {
     fn change(&mut self) {
         let live = self.live.borrow_and_update().clone();
         self.settings = self.settings.with(live);
-        match &self.link {
+        match &self.main.link {
             Link::Up(stream) => match socket::rekey(stream, &self.settings) {
                 Ok(()) => self.peer.handle(Instant::now(), Input::Rekeyed),
-                Err(error) => self.fail(error.to_string()),
+                Err(error) => self.fail(Slot::Main, error.to_string()),
             },
             Link::Dialing(_) => self.perform(Output::Connect),
             Link::Down | Link::Closing(_) => {}
+        }
+        if let Link::Up(stream) = &self.contender.link
+            && let Err(error) = socket::rekey(stream, &self.settings)
+        {
+            self.fail(Slot::Contender, error.to_string());
         }
     }
 
@@ -260,49 +314,29 @@ impl Driver {
         }
     }
 
-    /// Looks at our end again: an address that comes or goes may be a next hop.
-    fn look(&mut self) {
-        let now = Instant::now();
-        let Link::Up(stream) = &self.link else {
-            self.seen = None;
-            return;
-        };
-        let Some((endpoint, at)) = &mut self.seen else {
-            return;
-        };
-        if now < *at + LOOK {
-            return;
-        }
-        *at = now;
-        // What cannot be read now is read the next time.
-        if let Ok(present) = socket::endpoint(stream, &self.settings)
-            && present != *endpoint
-        {
-            endpoint.clone_from(&present);
-            self.peer.handle(now, Input::Relocated(present));
+    fn lane(&mut self, slot: Slot) -> &mut Lane {
+        match slot {
+            Slot::Main => &mut self.main,
+            Slot::Contender => &mut self.contender,
         }
     }
 
-    fn fail(&mut self, error: String) {
-        self.link = Link::Down;
-        self.outbox.clear();
-        self.peer.handle(Instant::now(), Input::Failed(error));
+    fn fail(&mut self, slot: Slot, error: String) {
+        *self.lane(slot) = Lane::down();
+        self.peer.handle(Instant::now(), Input::Failed(slot, error));
     }
 
     /// Reads once; there is more only if the next wait says so.
-    fn read(&mut self) {
-        let Link::Up(stream) = &self.link else {
-            return;
-        };
+    fn read(&mut self, slot: Slot) {
         let mut octets = [0; READ_SIZE];
-        match stream.try_read(&mut octets) {
-            Ok(0) => self.fail("connection closed by the peer".to_owned()),
-            Ok(size) => {
-                let received = Input::Received(&octets[..size]);
+        match self.lane(slot).read(&mut octets) {
+            Ok(Some(0)) => self.fail(slot, "connection closed by the peer".to_owned()),
+            Ok(Some(size)) => {
+                let received = Input::Received(slot, &octets[..size]);
                 self.peer.handle(Instant::now(), received);
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => self.fail(socket::in_words(&error)),
+            Ok(None) => {}
+            Err(error) => self.fail(slot, socket::in_words(&error)),
         }
     }
 
@@ -313,7 +347,7 @@ impl Driver {
                 self.perform(output);
             }
             self.fill();
-            let is_through = self.flush();
+            let is_through = self.flush(Slot::Main) | self.flush(Slot::Contender);
             if !is_through {
                 return;
             }
@@ -322,20 +356,34 @@ impl Driver {
 
     fn perform(&mut self, output: Output) {
         match output {
-            Output::Connect => {
-                self.outbox.clear();
-                let connect = socket::connect(self.settings.clone());
-                self.link = match std::mem::replace(&mut self.link, Link::Down) {
-                    // What was written last says why the session ended.
-                    Link::Closing(closing) => Link::Dialing(Box::pin(async move {
-                        closing.await;
-                        connect.await
-                    })),
-                    Link::Down | Link::Dialing(_) | Link::Up(_) => Link::Dialing(Box::pin(connect)),
-                };
+            Output::Connect => self.main.dial(socket::connect(self.settings.clone())),
+            Output::Accept => {
+                if let Some(stream) = self.dialled.take()
+                    && let Ok(endpoint) = socket::endpoint(&stream, &self.settings)
+                {
+                    self.contender = Lane::up(stream, Instant::now(), endpoint);
+                }
             }
-            Output::Send(octets) => self.outbox.extend(octets),
-            Output::Close => self.close(),
+            Output::Refuse(octets) => {
+                if let Some(stream) = self.dialled.take() {
+                    self.let_go(linger(stream, octets));
+                }
+            }
+            Output::Promote => {
+                let contender = mem::replace(&mut self.contender, Lane::down());
+                let former = mem::replace(&mut self.main, contender);
+                if let Link::Closing(closing) = former.link {
+                    self.let_go(closing);
+                }
+            }
+            Output::Send(slot, octets) => self.lane(slot).outbox.extend(octets),
+            Output::Close(Slot::Main) => self.main.close(),
+            Output::Close(Slot::Contender) => {
+                let contender = mem::replace(&mut self.contender, Lane::down());
+                if let Link::Up(stream) = contender.link {
+                    self.let_go(linger(stream, contender.outbox));
+                }
+            }
             Output::StateChanged { from, to, reason } => {
                 self.since = SystemTime::now();
                 self.guard();
@@ -344,51 +392,44 @@ impl Driver {
         }
     }
 
-    fn close(&mut self) {
-        let outbox = std::mem::take(&mut self.outbox);
-        self.link = match std::mem::replace(&mut self.link, Link::Down) {
-            Link::Up(stream) => Link::Closing(Box::pin(linger(stream, outbox))),
-            Link::Closing(closing) => Link::Closing(closing),
-            Link::Down | Link::Dialing(_) => Link::Down,
-        };
+    /// Nothing is expected of a connection any more. A peer that makes one after the other does not
+    /// get to hear what was wrong with each.
+    fn let_go(&mut self, closing: impl Future<Output = ()> + Send + 'static) {
+        if self.lingering.len() < LINGERING {
+            self.lingering.spawn(closing.in_current_span());
+        }
     }
 
     /// Takes UPDATEs while there is room for them.
     fn fill(&mut self) {
-        while self.outbox.len() < OUTBOX_SIZE
+        while self.main.outbox.len() < OUTBOX_SIZE
             && let Some(update) = self.peer.poll_update(Instant::now())
         {
-            self.outbox.extend(update);
+            self.main.outbox.extend(update);
         }
     }
 
     /// Writes what can be written; true when that was all, and there may be more to fetch.
-    fn flush(&mut self) -> bool {
-        let Link::Up(stream) = &self.link else {
+    fn flush(&mut self, slot: Slot) -> bool {
+        let lane = self.lane(slot);
+        if !matches!(lane.link, Link::Up(_)) {
             return false;
-        };
-        let mut written = 0;
-        while written < self.outbox.len() {
-            match stream.try_write(&self.outbox[written..]) {
-                Ok(size) => written += size,
-                // Anything else is reported by the next read, after what the peer said last.
-                Err(_) => break,
-            }
         }
-        self.outbox.drain(..written);
+        let written = lane.write();
+        let is_empty = lane.outbox.is_empty();
         let now = Instant::now();
         if written > 0 {
-            self.peer.handle(now, Input::SendResumed);
+            self.peer.handle(now, Input::SendResumed(slot));
         }
-        if !self.outbox.is_empty() {
-            self.peer.handle(now, Input::SendBlocked);
+        if !is_empty {
+            self.peer.handle(now, Input::SendBlocked(slot));
         }
-        written > 0 && self.outbox.is_empty()
+        written > 0 && is_empty
     }
 
     /// The send hold timer sees what the kernel does not take; the kernel sees the rest.
     fn guard(&self) {
-        let Link::Up(stream) = &self.link else {
+        let Link::Up(stream) = &self.main.link else {
             return;
         };
         let Some(hold_time) = self.peer.hold_time().and_then(|time| time.duration()) else {
@@ -428,53 +469,10 @@ impl Driver {
     }
 }
 
-impl Link {
-    async fn event(&mut self, wants_write: bool) -> Event {
-        match self {
-            Self::Down => pending().await,
-            Self::Dialing(dialing) => Event::Dialed(dialing.await),
-            Self::Up(stream) => {
-                let interest = if wants_write {
-                    Interest::READABLE | Interest::WRITABLE
-                } else {
-                    Interest::READABLE
-                };
-                Event::Ready(stream.ready(interest).await.map(|_| ()))
-            }
-            Self::Closing(closing) => {
-                closing.await;
-                Event::Closed
-            }
-        }
-    }
-}
-
 async fn until(deadline: Option<Instant>) {
     match deadline {
         Some(at) => tokio::time::sleep_until(at.into()).await,
         None => pending().await,
-    }
-}
-
-/// Sends the last words and waits for the peer to close: closing a socket with unread octets would
-/// reset the connection, and the NOTIFICATION with it.
-async fn linger(mut stream: TcpStream, outbox: Vec<u8>) {
-    let last_words = async {
-        stream.write_all(&outbox).await?;
-        stream.shutdown().await?;
-        let mut octets = [0; READ_SIZE];
-        while stream.read(&mut octets).await? > 0 {}
-        io::Result::Ok(())
-    };
-    match tokio::time::timeout(LINGER_TIME, last_words).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => {
-            tracing::debug!(
-                error = &error as &dyn std::error::Error,
-                "connection not closed cleanly"
-            );
-        }
-        Err(_) => tracing::debug!("connection not closed by the peer"),
     }
 }
 
@@ -498,7 +496,6 @@ const READ_SIZE: usize = 16 * 1024;
 const OUTBOX_SIZE: usize = 64 * 1024;
 /// How many different failures are worth a warning each.
 const LOGGED_REASONS: usize = 8;
-/// How often our end of a connection is looked at.
-const LOOK: Duration = Duration::from_secs(5);
-const LINGER_TIME: Duration = Duration::from_secs(1);
+/// How many connections of a peer may wait to be closed.
+const LINGERING: usize = 8;
 const STOP_TIME: Duration = Duration::from_millis(1500);

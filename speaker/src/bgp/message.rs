@@ -3,11 +3,61 @@
 //! There is no UPDATE among them: those we send are composed from routes by the codec, and the
 //! content of those we receive is dropped once its framing has been checked.
 
+use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use ferrolb_crds::model::Family;
 
 use super::notification::Notification;
+
+/// Message types (RFC 4271 §4.1, RFC 2918 §3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MessageType {
+    /// 1
+    Open,
+    /// 2
+    Update,
+    /// 3
+    Notification,
+    /// 4
+    Keepalive,
+    /// 5
+    RouteRefresh,
+}
+
+impl MessageType {
+    /// Every type.
+    pub const ALL: [Self; 5] = [
+        Self::Open,
+        Self::Update,
+        Self::Notification,
+        Self::Keepalive,
+        Self::RouteRefresh,
+    ];
+
+    /// IANA's number.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Open => 1,
+            Self::Update => 2,
+            Self::Notification => 3,
+            Self::Keepalive => 4,
+            Self::RouteRefresh => 5,
+        }
+    }
+}
+
+impl fmt::Display for MessageType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Open => "OPEN",
+            Self::Update => "UPDATE",
+            Self::Notification => "NOTIFICATION",
+            Self::Keepalive => "KEEPALIVE",
+            Self::RouteRefresh => "ROUTE-REFRESH",
+        })
+    }
+}
 
 /// A message we send, apart from UPDATE.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +85,16 @@ pub enum Received {
     RouteRefresh(Option<Family>),
 }
 
+/// What a ROUTE-REFRESH that we send tells (RFC 7313 §3.2): where the answer to a request lies among
+/// the UPDATEs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RefreshMarker {
+    /// BoRR: everything of a family follows.
+    Begin,
+    /// EoRR: that was everything.
+    End,
+}
+
 /// An OPEN message (RFC 4271 §4.2). Its version is 4: others do not get past the codec.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Open {
@@ -57,8 +117,16 @@ pub enum Capability {
     RouteRefresh,
     /// RFC 8950: code 5.
     ExtendedNextHop(Vec<ExtendedNextHop>),
+    /// RFC 8654: code 6.
+    ExtendedMessage,
+    /// RFC 4724: code 64.
+    GracefulRestart(GracefulRestart),
     /// RFC 6793: code 65.
     FourOctetAsn(u32),
+    /// RFC 7313: code 70.
+    EnhancedRouteRefresh,
+    /// RFC 9494: code 71.
+    LongLivedGracefulRestart(Vec<LongLived>),
     /// Any other, and a known one with a value of the wrong length: it counts as not offered.
     Other {
         /// IANA's number.
@@ -122,6 +190,39 @@ impl ExtendedNextHop {
         safi: AfiSafi::SAFI_UNICAST as u16,
         next_hop_afi: AfiSafi::AFI_IPV6,
     };
+}
+
+/// The graceful restart capability (RFC 4724 §3, RFC 8538 §2).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GracefulRestart {
+    /// R: the sender has restarted, and its routes need not be waited for.
+    pub is_restarting: bool,
+    /// N: a NOTIFICATION, too, leaves routes in place, unless it is a Hard Reset.
+    pub has_notification: bool,
+    /// Seconds until the sender should be back; 12 bits.
+    pub restart_time: u16,
+    /// Families it takes part with; none: it only keeps the routes of others.
+    pub families: Vec<Preserved>,
+}
+
+/// One family of the graceful restart capability.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Preserved {
+    /// Which.
+    pub afi_safi: AfiSafi,
+    /// F: traffic was forwarded all the while.
+    pub is_forwarding: bool,
+}
+
+/// One family of the long-lived graceful restart capability (RFC 9494 §3.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LongLived {
+    /// Which.
+    pub afi_safi: AfiSafi,
+    /// F: traffic was forwarded all the while.
+    pub is_forwarding: bool,
+    /// Seconds for which routes are kept after the restart time; 24 bits.
+    pub stale_time: u32,
 }
 
 /// What stands in for an AS number that does not fit into two octets (RFC 6793).

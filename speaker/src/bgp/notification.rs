@@ -2,11 +2,17 @@
 //! RFC 5492, RFC 6608, RFC 8538, RFC 9003, RFC 9384, RFC 9687).
 //!
 //! A peer's fault is a value that carries what it will be told; turning it into code, subcode and
-//! data happens here and nowhere else.
+//! data happens here and nowhere else. How one reads, `text` says.
+
+#[cfg(test)]
+mod tests;
+mod text;
 
 use std::fmt;
 
 use ferrolb_crds::model::Asn;
+
+use super::message::MessageType;
 
 /// A NOTIFICATION message, also with codes nobody has assigned.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +40,8 @@ pub enum ErrorCode {
     FiniteStateMachine,
     /// §6.7
     Cease,
+    /// RFC 7313 §5
+    RouteRefreshMessage,
 }
 
 /// Why we end a session that a peer made impossible.
@@ -43,8 +51,8 @@ pub enum PeerFault {
     #[error(transparent)]
     Malformed(#[from] Malformed),
     /// A message that has no place in the state.
-    #[error("the peer sent a message that was not expected in {0}")]
-    Unexpected(FsmError),
+    #[error("the peer sent {1}, which was not expected in {0}")]
+    Unexpected(FsmError, MessageType),
     /// Nothing was heard for the hold time.
     #[error("hold timer expired")]
     HoldTimerExpired,
@@ -62,6 +70,9 @@ pub enum Malformed {
     /// An UPDATE beyond what RFC 7606 forgives.
     #[error("the peer sent a bad UPDATE: {0}")]
     Update(#[from] UpdateError),
+    /// A ROUTE-REFRESH that cannot be one.
+    #[error("the peer sent a bad ROUTE-REFRESH: {0}")]
+    RouteRefresh(#[from] RefreshError),
 }
 
 /// Message Header Error subcodes (RFC 4271 §6.1).
@@ -70,7 +81,7 @@ pub enum HeaderError {
     /// The marker is not all ones.
     #[error("the marker is not all ones")]
     ConnectionNotSynchronized,
-    /// Not 19 to 4096, or not what the type allows.
+    /// Not 19 to the longest that was agreed on, or not what the type allows.
     #[error("a message of {0} octets is not possible")]
     BadMessageLength(u16),
     /// A type nobody announced.
@@ -104,6 +115,10 @@ pub enum OpenError {
     /// 1 or 2 seconds.
     #[error("a hold time of {0} s is not acceptable")]
     UnacceptableHoldTime(u16),
+    /// None of the families that the session is for (RFC 5492 §3); capabilities that would have done,
+    /// as they are written.
+    #[error("it offers no address family that this session is configured for")]
+    UnsupportedCapability(Vec<u8>),
 }
 
 /// Which AS a peer should have had.
@@ -141,6 +156,14 @@ pub enum UpdateError {
     InvalidNetworkField,
 }
 
+/// ROUTE-REFRESH Message Error subcodes (RFC 7313 §5).
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RefreshError {
+    /// A marker that is not four octets; the message.
+    #[error("its length is wrong")]
+    InvalidMessageLength(Vec<u8>),
+}
+
 /// Finite State Machine Error subcodes (RFC 6608): the state in which a message was unexpected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FsmError {
@@ -163,21 +186,53 @@ impl fmt::Display for FsmError {
 }
 
 /// Cease subcodes (RFC 4486) that we send.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Cease {
-    /// Subcode 2.
-    AdministrativeShutdown,
+    /// Subcode 2, with a sentence for the operator of the peer (RFC 9003).
+    AdministrativeShutdown(String),
+    /// Subcode 3.
+    PeerDeconfigured,
+    /// Subcode 5.
+    ConnectionRejected,
+    /// Subcode 6.
+    OtherConfigurationChange,
+    /// Subcode 7.
+    ConnectionCollisionResolution,
     /// Subcode 10 (RFC 9384).
     BfdDown,
 }
 
 impl From<Cease> for Notification {
     fn from(cease: Cease) -> Self {
-        let subcode = match cease {
-            Cease::AdministrativeShutdown => 2,
-            Cease::BfdDown => 10,
+        let (subcode, data) = match cease {
+            Cease::AdministrativeShutdown(text) => (2, communication(&text)),
+            Cease::PeerDeconfigured => (3, Vec::new()),
+            Cease::ConnectionRejected => (CONNECTION_REJECTED, Vec::new()),
+            Cease::OtherConfigurationChange => (6, Vec::new()),
+            Cease::ConnectionCollisionResolution => (CONNECTION_COLLISION, Vec::new()),
+            Cease::BfdDown => (10, Vec::new()),
         };
-        Self::new(ErrorCode::Cease, subcode, Vec::new())
+        Self::new(ErrorCode::Cease, subcode, data)
+    }
+}
+
+/// RFC 9003 §2: a length, and UTF-8 of at most 255 octets. Nothing at all is said by no data.
+fn communication(text: &str) -> Vec<u8> {
+    let mut data = vec![0];
+    for letter in text.chars() {
+        let mut octets = [0; 4];
+        let octets = letter.encode_utf8(&mut octets).as_bytes();
+        if data.len() + octets.len() > 256 {
+            break;
+        }
+        data.extend(octets);
+    }
+    match u8::try_from(data.len() - 1) {
+        Ok(0) | Err(_) => Vec::new(),
+        Ok(length) => {
+            data[0] = length;
+            data
+        }
     }
 }
 
@@ -187,13 +242,16 @@ impl From<&PeerFault> for Notification {
             PeerFault::Malformed(Malformed::Header(error)) => error.into(),
             PeerFault::Malformed(Malformed::Open(error)) => error.into(),
             PeerFault::Malformed(Malformed::Update(error)) => error.into(),
-            PeerFault::Unexpected(state) => {
+            PeerFault::Malformed(Malformed::RouteRefresh(error)) => error.into(),
+            // RFC 6608 §4: the data is the type of the message.
+            PeerFault::Unexpected(state, message) => {
                 let subcode = match state {
                     FsmError::OpenSent => 1,
                     FsmError::OpenConfirm => 2,
                     FsmError::Established => 3,
                 };
-                Self::new(ErrorCode::FiniteStateMachine, subcode, Vec::new())
+                let data = vec![message.code()];
+                Self::new(ErrorCode::FiniteStateMachine, subcode, data)
             }
             PeerFault::HoldTimerExpired => Self::new(ErrorCode::HoldTimerExpired, 0, Vec::new()),
         }
@@ -222,6 +280,7 @@ impl From<&OpenError> for Notification {
             OpenError::BadBgpIdentifier(_) => (3, Vec::new()),
             OpenError::UnsupportedOptionalParameter(_) => (4, Vec::new()),
             OpenError::UnacceptableHoldTime(_) => (6, Vec::new()),
+            OpenError::UnsupportedCapability(capabilities) => (7, capabilities.clone()),
         };
         Self::new(ErrorCode::OpenMessage, subcode, data)
     }
@@ -239,7 +298,20 @@ impl From<&UpdateError> for Notification {
     }
 }
 
+impl From<&RefreshError> for Notification {
+    fn from(error: &RefreshError) -> Self {
+        let RefreshError::InvalidMessageLength(message) = error;
+        Self::new(ErrorCode::RouteRefreshMessage, 1, message.clone())
+    }
+}
+
 impl Notification {
+    /// RFC 8538 §3: the same, said in a way that leaves no routes in place.
+    pub fn into_hard_reset(self) -> Self {
+        let data = [&[self.code, self.subcode], self.data.as_slice()].concat();
+        Self::new(ErrorCode::Cease, HARD_RESET, data)
+    }
+
     fn new(code: ErrorCode, subcode: u8, data: Vec<u8>) -> Self {
         let code = match code {
             ErrorCode::MessageHeader => 1,
@@ -247,7 +319,8 @@ impl Notification {
             ErrorCode::UpdateMessage => 3,
             ErrorCode::HoldTimerExpired => 4,
             ErrorCode::FiniteStateMachine => 5,
-            ErrorCode::Cease => 6,
+            ErrorCode::Cease => CEASE,
+            ErrorCode::RouteRefreshMessage => 7,
         };
         Self {
             code,
@@ -255,211 +328,10 @@ impl Notification {
             data,
         }
     }
-
-    /// RFC 9003: the sentence an operator sent along with a shutdown or reset.
-    pub fn shutdown_communication(&self) -> Option<String> {
-        let is_shutdown = self.code == 6 && matches!(self.subcode, 2 | 4);
-        let (length, text) = self.data.split_first().filter(|_| is_shutdown)?;
-        let text = text.get(..usize::from(*length))?;
-        // A peer's text goes to a terminal: nothing in it may move the cursor.
-        let text: String = String::from_utf8_lossy(text)
-            .chars()
-            .map(|c| if c.is_control() { ' ' } else { c })
-            .collect();
-        (!text.is_empty()).then_some(text)
-    }
 }
 
-impl fmt::Display for Notification {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match code_name(self.code) {
-            Some(name) => f.write_str(name)?,
-            None => write!(f, "code {}", self.code)?,
-        }
-        match subcode_name(self.code, self.subcode) {
-            Some(name) => write!(f, "/{name}")?,
-            None if self.subcode == 0 => {}
-            None => write!(f, "/subcode {}", self.subcode)?,
-        }
-        match self.shutdown_communication() {
-            Some(text) => write!(f, " ({text})"),
-            None => Ok(()),
-        }
-    }
-}
-
-/// IANA's "BGP Error (Notification) Codes".
-fn code_name(code: u8) -> Option<&'static str> {
-    let names = [
-        "Message Header Error",
-        "OPEN Message Error",
-        "UPDATE Message Error",
-        "Hold Timer Expired",
-        "Finite State Machine Error",
-        "Cease",
-        "ROUTE-REFRESH Message Error",
-        "Send Hold Timer Expired",
-    ];
-    names.get(usize::from(code).checked_sub(1)?).copied()
-}
-
-/// IANA's "BGP Error Subcodes".
-fn subcode_name(code: u8, subcode: u8) -> Option<&'static str> {
-    let names: &[&str] = match code {
-        1 => &[
-            "Connection Not Synchronized",
-            "Bad Message Length",
-            "Bad Message Type",
-        ],
-        2 => &[
-            "Unsupported Version Number",
-            "Bad Peer AS",
-            "Bad BGP Identifier",
-            "Unsupported Optional Parameter",
-            "Authentication Failure",
-            "Unacceptable Hold Time",
-            "Unsupported Capability",
-            "Deprecated",
-            "Deprecated",
-            "Deprecated",
-            "Role Mismatch",
-        ],
-        3 => &[
-            "Malformed Attribute List",
-            "Unrecognized Well-known Attribute",
-            "Missing Well-known Attribute",
-            "Attribute Flags Error",
-            "Attribute Length Error",
-            "Invalid ORIGIN Attribute",
-            "AS Routing Loop",
-            "Invalid NEXT_HOP Attribute",
-            "Optional Attribute Error",
-            "Invalid Network Field",
-            "Malformed AS_PATH",
-        ],
-        5 => &[
-            "Unexpected Message in OpenSent State",
-            "Unexpected Message in OpenConfirm State",
-            "Unexpected Message in Established State",
-        ],
-        6 => &[
-            "Maximum Number of Prefixes Reached",
-            "Administrative Shutdown",
-            "Peer De-configured",
-            "Administrative Reset",
-            "Connection Rejected",
-            "Other Configuration Change",
-            "Connection Collision Resolution",
-            "Out of Resources",
-            "Hard Reset",
-            "BFD Down",
-        ],
-        7 => &["Invalid Message Length"],
-        _ => &[],
-    };
-    names.get(usize::from(subcode).checked_sub(1)?).copied()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn told(fault: impl Into<Malformed>) -> (u8, u8, Vec<u8>) {
-        told_fault(fault.into().into())
-    }
-
-    fn told_fault(fault: PeerFault) -> (u8, u8, Vec<u8>) {
-        let notification = Notification::from(&fault);
-        (notification.code, notification.subcode, notification.data)
-    }
-
-    #[test]
-    fn every_fault_is_told_by_its_code() {
-        let asn = Asn::new(65001).unwrap();
-        let attribute = vec![0x40, 99, 0];
-        assert_eq!(told(HeaderError::ConnectionNotSynchronized), (1, 1, vec![]));
-        assert_eq!(told(HeaderError::BadMessageLength(18)), (1, 2, vec![0, 18]));
-        assert_eq!(told(HeaderError::BadMessageType(9)), (1, 3, vec![9]));
-        assert_eq!(told(OpenError::Unspecific), (2, 0, vec![]));
-        assert_eq!(
-            told(OpenError::UnsupportedVersionNumber(3)),
-            (2, 1, vec![0, 4])
-        );
-        let bad_as = OpenError::BadPeerAs {
-            offered: 1,
-            expected: ExpectedAs::Exactly(asn),
-        };
-        assert_eq!(told(bad_as), (2, 2, vec![]));
-        assert_eq!(
-            told(OpenError::BadBgpIdentifier([0, 0, 0, 0].into())),
-            (2, 3, vec![])
-        );
-        assert_eq!(
-            told(OpenError::UnsupportedOptionalParameter(1)),
-            (2, 4, vec![])
-        );
-        assert_eq!(told(OpenError::UnacceptableHoldTime(2)), (2, 6, vec![]));
-        assert_eq!(told(UpdateError::MalformedAttributeList), (3, 1, vec![]));
-        assert_eq!(
-            told(UpdateError::UnrecognizedWellKnownAttribute(
-                attribute.clone()
-            )),
-            (3, 2, attribute.clone())
-        );
-        assert_eq!(
-            told(UpdateError::OptionalAttributeError(attribute.clone())),
-            (3, 9, attribute)
-        );
-        assert_eq!(told(UpdateError::InvalidNetworkField), (3, 10, vec![]));
-        assert_eq!(told_fault(PeerFault::HoldTimerExpired), (4, 0, vec![]));
-        assert_eq!(
-            told_fault(PeerFault::Unexpected(FsmError::OpenSent)),
-            (5, 1, vec![])
-        );
-        assert_eq!(
-            told_fault(PeerFault::Unexpected(FsmError::OpenConfirm)),
-            (5, 2, vec![])
-        );
-        assert_eq!(
-            told_fault(PeerFault::Unexpected(FsmError::Established)),
-            (5, 3, vec![])
-        );
-    }
-
-    #[test]
-    fn the_end_of_a_path_is_told_by_the_subcode_of_rfc_9384() {
-        let notification = Notification::from(Cease::BfdDown);
-        assert_eq!((notification.code, notification.subcode), (6, 10));
-        assert_eq!(notification.to_string(), "Cease/BFD Down");
-    }
-
-    fn displayed(code: u8, subcode: u8, data: &[u8]) -> String {
-        let data = data.to_vec();
-        Notification {
-            code,
-            subcode,
-            data,
-        }
-        .to_string()
-    }
-
-    #[test]
-    fn a_notification_reads_as_its_rfc_names() {
-        assert_eq!(displayed(6, 2, &[]), "Cease/Administrative Shutdown");
-        assert_eq!(displayed(4, 0, &[]), "Hold Timer Expired");
-        assert_eq!(displayed(2, 2, &[]), "OPEN Message Error/Bad Peer AS");
-        assert_eq!(displayed(200, 7, &[]), "code 200/subcode 7");
-        assert_eq!(displayed(0, 0, &[]), "code 0");
-    }
-
-    #[test]
-    fn a_shutdown_communication_is_shown_without_control_characters() {
-        let shown = displayed(6, 2, b"\x0dback\x1b[31mat 6 pm");
-        assert_eq!(shown, "Cease/Administrative Shutdown (back [31mat 6)");
-        assert_eq!(
-            displayed(6, 2, b"\xffshort"),
-            "Cease/Administrative Shutdown"
-        );
-        assert_eq!(displayed(6, 3, b"\x01x"), "Cease/Peer De-configured");
-    }
-}
+const CEASE: u8 = 6;
+// Subcodes of Cease.
+const CONNECTION_REJECTED: u8 = 5;
+const CONNECTION_COLLISION: u8 = 7;
+const HARD_RESET: u8 = 9;

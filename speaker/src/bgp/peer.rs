@@ -1,8 +1,17 @@
-//! One neighbour: its connection and its Adj-RIB-Out, octets in and octets out.
+//! One neighbour: its connections and its Adj-RIB-Out, octets in and octets out.
 //!
 //! Messages that the protocol demands leave by [`Peer::poll`] at once. UPDATEs leave by
 //! [`Peer::poll_update`] when the transport has room for them, so that a peer that reads slowly
-//! makes no queue grow. There is no collision to resolve (RFC 4271 §6.8), because nothing listens.
+//! makes no queue grow.
+//!
+//! There are up to two connections. The main one is dialled, waited for, and lives on; the contender
+//! was dialled by the peer and takes the place of the main one, or ends:
+//!
+//! ```text
+//!                        OpenSent        OpenConfirm            Established
+//! main has no session    wait            promote                promote
+//! main is in OpenSent    wait            wait for main's OPEN   close main, promote
+//! ```
 
 #[cfg(test)]
 mod tests;
@@ -14,10 +23,20 @@ use std::time::Instant;
 
 use ferrolb_crds::model::{Asn, Family, HoldTime};
 
-use super::adj_rib_out::AdjRibOut;
-use super::connection::{self, Connection, Endpoint, Reason, Timer};
-use super::message::Message;
-use super::{Messages, Routes, SessionState, Settings, codec};
+use super::adj_rib_out::{AdjRibOut, Composed};
+use super::connection::{self, Connection, Endpoint, Reason, Timer, Verdict};
+use super::message::{Message, Open};
+use super::notification::Cease;
+use super::{Farewell, Messages, Routes, SessionState, Settings, codec};
+
+/// Which of the connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Slot {
+    /// The one that is dialled, or has been promoted.
+    Main,
+    /// The one that the peer dialled, until it is decided what becomes of it.
+    Contender,
+}
 
 /// Something happened.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,23 +44,25 @@ pub enum Input<'a> {
     /// Begin.
     Start,
     /// End for good.
-    Stop,
+    Stop(Farewell),
     /// What the peer should hold.
     Routes(Arc<Routes>),
     /// The connection that was asked for is up.
     Connected(Endpoint),
-    /// Our end of it has other addresses than before.
+    /// The peer has dialled.
+    Accepted(Endpoint),
+    /// Our end of the main connection has other addresses than before.
     Relocated(Endpoint),
     /// It is signed with another key from now on.
     Rekeyed,
     /// It could not be made or was lost; in words.
-    Failed(String),
+    Failed(Slot, String),
     /// Octets from the peer.
-    Received(&'a [u8]),
+    Received(Slot, &'a [u8]),
     /// The transport takes no more octets.
-    SendBlocked,
+    SendBlocked(Slot),
     /// The transport took some octets again.
-    SendResumed,
+    SendResumed(Slot),
     /// The path to the peer has failed.
     BfdDown,
 }
@@ -51,10 +72,16 @@ pub enum Input<'a> {
 pub enum Output {
     /// Open a TCP connection; drop the one that is being opened, if there is one.
     Connect,
+    /// The connection that the peer has dialled is the contender.
+    Accept,
+    /// The connection that the peer has dialled is not wanted: send this and close it.
+    Refuse(Vec<u8>),
+    /// The contender is the main connection. What was the main one is closed already.
+    Promote,
     /// Send octets.
-    Send(Vec<u8>),
+    Send(Slot, Vec<u8>),
     /// Close the connection, or stop opening it, once what was to be sent has been sent.
-    Close,
+    Close(Slot),
     /// The state is another one.
     StateChanged {
         /// The one before.
@@ -72,17 +99,32 @@ pub enum Output {
 /// is room, then ask `poll_timeout` for the deadline.
 #[derive(Debug)]
 pub struct Peer {
-    connection: Connection,
+    main: Side,
+    contender: Option<Side>,
+    /// Of the side that is made next.
+    next_id: u64,
     local_asn: Asn,
     desired: Arc<Routes>,
     adj_rib_out: Option<AdjRibOut>,
+    outputs: VecDeque<Output>,
+    /// As last told.
+    state: SessionState,
+    /// Why some connection changed its state last.
+    reason: Option<Reason>,
+    updates_sent: u64,
+    messages: Messages,
+}
+
+/// One connection.
+#[derive(Debug)]
+struct Side {
+    /// Follows the connection when it is promoted.
+    id: u64,
+    connection: Connection,
     /// Our end of the connection as last seen.
     endpoint: Option<Endpoint>,
     /// Less than one message, between two inputs.
     inbox: Vec<u8>,
-    outputs: VecDeque<Output>,
-    updates_sent: u64,
-    messages: Messages,
 }
 
 impl Peer {
@@ -90,12 +132,19 @@ impl Peer {
     pub fn new(settings: Settings, desired: Arc<Routes>, rng: fastrand::Rng) -> Self {
         Self {
             local_asn: settings.local_asn,
-            connection: Connection::new(settings, rng),
+            main: Side {
+                id: 0,
+                connection: Connection::new(settings, rng),
+                endpoint: None,
+                inbox: Vec::new(),
+            },
+            contender: None,
+            next_id: 1,
             desired,
             adj_rib_out: None,
-            endpoint: None,
-            inbox: Vec::new(),
             outputs: VecDeque::new(),
+            state: SessionState::Idle,
+            reason: None,
             updates_sent: 0,
             messages: Messages::default(),
         }
@@ -103,26 +152,36 @@ impl Peer {
 
     /// Takes note of something that happened.
     pub fn handle(&mut self, now: Instant, input: Input<'_>) {
-        let event = match input {
-            Input::Start => connection::Input::ManualStart,
-            Input::Stop => connection::Input::ManualStop,
+        match input {
+            Input::Start => self.tell(now, Slot::Main, connection::Input::ManualStart),
+            Input::Stop(farewell) => {
+                let stop = connection::Input::ManualStop(farewell);
+                self.tell(now, Slot::Contender, stop.clone());
+                self.tell(now, Slot::Main, stop);
+            }
             Input::Connected(endpoint) => {
-                self.endpoint = Some(endpoint.clone());
-                connection::Input::TcpConfirmed(endpoint)
+                self.main.endpoint = Some(endpoint.clone());
+                self.tell(now, Slot::Main, connection::Input::TcpConfirmed(endpoint));
             }
-            Input::Failed(error) => connection::Input::TcpFailed(error),
-            Input::SendBlocked => connection::Input::SendBlocked,
-            Input::SendResumed => connection::Input::SendResumed,
-            Input::BfdDown => connection::Input::BfdDown,
-            Input::Routes(desired) => return self.apply(desired),
+            Input::Accepted(endpoint) => self.accept(now, endpoint),
+            Input::Failed(slot, error) => {
+                self.tell(now, slot, connection::Input::TcpFailed(error));
+            }
+            Input::SendBlocked(slot) => self.tell(now, slot, connection::Input::SendBlocked),
+            Input::SendResumed(slot) => self.tell(now, slot, connection::Input::SendResumed),
+            Input::BfdDown => {
+                self.tell(now, Slot::Contender, connection::Input::BfdDown);
+                self.tell(now, Slot::Main, connection::Input::BfdDown);
+            }
+            Input::Rekeyed => self.probe(),
+            Input::Routes(desired) => self.apply(desired),
             Input::Relocated(endpoint) => {
-                self.endpoint = Some(endpoint);
-                return self.relocate();
+                self.main.endpoint = Some(endpoint);
+                self.relocate();
             }
-            Input::Rekeyed => return self.probe(),
-            Input::Received(octets) => return self.receive(now, octets),
-        };
-        self.tell(now, event);
+            Input::Received(slot, octets) => self.receive(now, slot, octets),
+        }
+        self.settle(now);
     }
 
     /// What is to be done next; call it until `None`.
@@ -131,52 +190,72 @@ impl Peer {
         self.outputs.pop_front()
     }
 
-    /// The next UPDATE, for a transport that has room for it.
+    /// The next UPDATE, or what marks a place among them, for a main connection that has room for it.
     #[must_use]
     pub fn poll_update(&mut self, now: Instant) -> Option<Vec<u8>> {
-        let message = self.adj_rib_out.as_mut()?.poll_update()?;
-        self.updates_sent += 1;
-        self.tell(now, connection::Input::UpdateSent);
-        Some(message)
+        match self.adj_rib_out.as_mut()?.poll()? {
+            Composed::Update(message) => {
+                self.updates_sent += 1;
+                self.tell(now, Slot::Main, connection::Input::UpdateSent);
+                Some(message)
+            }
+            Composed::Marker(message) => {
+                self.messages.route_refreshes_sent += 1;
+                Some(message)
+            }
+        }
     }
 
     /// When [`Self::handle_timeout`] is due, and for what.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<(Instant, Timer)> {
-        self.connection.poll_timeout()
+        let contender = self.contender.as_ref();
+        let contender = contender.and_then(|side| side.connection.poll_timeout());
+        let main = self.main.connection.poll_timeout();
+        main.into_iter().chain(contender).min()
     }
 
     /// The time has come.
     pub fn handle_timeout(&mut self, now: Instant) {
-        self.connection.handle_timeout(now);
-        self.drain();
+        for slot in [Slot::Contender, Slot::Main] {
+            if let Some(side) = self.side_mut(slot) {
+                side.connection.handle_timeout(now);
+                self.drain(slot);
+            }
+        }
+        self.settle(now);
     }
 
-    /// Where the session stands.
+    /// Where the session stands: where the connection stands that has come furthest.
     pub fn state(&self) -> SessionState {
-        self.connection.state()
+        let contender = self.contender.as_ref();
+        let contender = contender.map(|side| side.connection.state());
+        contender
+            .into_iter()
+            .fold(self.main.connection.state(), SessionState::max)
     }
 
     /// Whether it has been started and not been stopped.
     pub fn is_started(&self) -> bool {
-        self.connection.is_started()
+        self.main.connection.is_started()
     }
 
     /// Local address of the connection, while there is one.
     pub fn local_address(&self) -> Option<IpAddr> {
-        self.connection.local_address()
+        let sides = [Some(&self.main), self.contender.as_ref()];
+        let mut sides = sides.into_iter().flatten();
+        sides.find_map(|side| side.connection.local_address())
     }
 
     /// Hold time agreed on, while Established.
     pub fn hold_time(&self) -> Option<HoldTime> {
-        self.connection
-            .negotiated()
-            .map(|session| session.hold_time)
+        let session = self.main.connection.negotiated();
+        session.map(|session| session.hold_time)
     }
 
     /// Families agreed on, while Established.
     pub fn families(&self) -> BTreeSet<Family> {
-        let session = self.connection.negotiated();
+        let session = self.main.connection.negotiated();
         session.map_or_else(BTreeSet::new, |session| session.families.clone())
     }
 
@@ -203,7 +282,7 @@ impl Peer {
     /// Why the peer does not hold all that it should; or why the last connection ended.
     pub fn last_error(&self) -> Option<String> {
         let unannounced = self.adj_rib_out.as_ref().and_then(AdjRibOut::unannounced);
-        let failure = self.connection.last_failure().map(Reason::to_string);
+        let failure = self.main.connection.last_failure().map(Reason::to_string);
         unannounced.map(|why| why.to_string()).or(failure)
     }
 
@@ -215,7 +294,7 @@ impl Peer {
     }
 
     fn relocate(&mut self) {
-        if let (Some(adj_rib_out), Some(endpoint)) = (&mut self.adj_rib_out, &self.endpoint) {
+        if let (Some(adj_rib_out), Some(endpoint)) = (&mut self.adj_rib_out, &self.main.endpoint) {
             adj_rib_out.relocate(endpoint);
         }
     }
@@ -226,18 +305,46 @@ impl Peer {
         if self.state() == SessionState::Established {
             let message = Message::Keepalive;
             self.messages.count_sent(&message);
-            self.outputs
-                .push_back(Output::Send(codec::encode(&message)));
+            let octets = codec::encode(&message);
+            self.outputs.push_back(Output::Send(Slot::Main, octets));
         }
     }
 
-    fn receive(&mut self, now: Instant, octets: &[u8]) {
-        let mut inbox = std::mem::take(&mut self.inbox);
+    /// RFC 4271 §8.2.2: in Idle all connections are refused. One that has not said anything yet makes
+    /// way for a newer one, which the peer has made because it knows nothing of it.
+    fn accept(&mut self, now: Instant, endpoint: Endpoint) {
+        let contender = self.contender.as_ref();
+        let is_busy = contender.is_some_and(|side| side.connection.is_confirming());
+        if is_busy || self.main.connection.state() == SessionState::Idle {
+            let notification = Message::Notification(Cease::ConnectionRejected.into());
+            self.messages.count_sent(&notification);
+            let refusal = Output::Refuse(codec::encode(&notification));
+            return self.outputs.push_back(refusal);
+        }
+        let dump = connection::Input::OpenCollisionDump;
+        self.tell(now, Slot::Contender, dump);
+        self.outputs.push_back(Output::Accept);
+        self.contender = Some(Side {
+            id: self.next_id,
+            connection: self.main.connection.accept(now, endpoint.clone()),
+            endpoint: Some(endpoint),
+            inbox: Vec::new(),
+        });
+        self.next_id += 1;
+        self.drain(Slot::Contender);
+    }
+
+    fn receive(&mut self, now: Instant, slot: Slot, octets: &[u8]) {
+        let Some(side) = self.side_mut(slot) else {
+            return;
+        };
+        let id = side.id;
+        let mut inbox = std::mem::take(&mut side.inbox);
         inbox.extend_from_slice(octets);
         let mut rest = inbox.as_slice();
         // What follows a message that ended the connection is nobody's.
-        while self.connection.local_address().is_some() {
-            let (event, size) = match codec::frame(rest) {
+        while let Some((slot, limit)) = self.connected(id) {
+            let (event, size) = match codec::frame(rest, limit) {
                 Ok(None) => break,
                 Ok(Some(frame)) => {
                     let message = codec::decode(frame);
@@ -247,52 +354,177 @@ impl Peer {
                 Err(error) => (connection::Input::HeaderError(error), rest.len()),
             };
             rest = rest.get(size..).unwrap_or_default();
-            self.tell(now, event);
+            self.tell(now, slot, event);
+            self.settle(now);
         }
-        if self.connection.local_address().is_some() {
-            self.inbox = rest.to_vec();
+        if let Some((slot, _)) = self.connected(id)
+            && let Some(side) = self.side_mut(slot)
+        {
+            side.inbox = rest.to_vec();
         }
     }
 
-    fn tell(&mut self, now: Instant, event: connection::Input) {
-        self.connection.handle(now, event);
-        self.drain();
+    /// Where this connection is, if it is still there, and how long its messages may be.
+    fn connected(&self, id: u64) -> Option<(Slot, usize)> {
+        let main = (Slot::Main, Some(&self.main));
+        let contender = (Slot::Contender, self.contender.as_ref());
+        [main, contender].into_iter().find_map(|(slot, side)| {
+            let connection = &side.filter(|side| side.id == id)?.connection;
+            connection.local_address()?;
+            Some((slot, connection.message_limit()))
+        })
     }
 
-    fn drain(&mut self) {
-        while let Some(output) = self.connection.poll() {
-            let output = match output {
-                connection::Output::Connect => Output::Connect,
+    fn side_mut(&mut self, slot: Slot) -> Option<&mut Side> {
+        match slot {
+            Slot::Main => Some(&mut self.main),
+            Slot::Contender => self.contender.as_mut(),
+        }
+    }
+
+    /// Tells one connection of an event, and before it of an OPEN the other of what it means to it.
+    fn tell(&mut self, now: Instant, slot: Slot, event: connection::Input) {
+        if let connection::Input::Open(open) = &event {
+            match self.judge(slot, open) {
+                Verdict::Proceed => {}
+                Verdict::CloseThis => {
+                    return self.pass_on(now, slot, connection::Input::OpenCollisionDump);
+                }
+                Verdict::CloseOther => {
+                    self.pass_on(now, slot.other(), connection::Input::OpenCollisionDump);
+                }
+                Verdict::PeerRestarted => {
+                    self.pass_on(now, slot.other(), connection::Input::PeerRestarted);
+                }
+            }
+        }
+        let was_established = self.main.connection.negotiated().is_some();
+        self.pass_on(now, slot, event);
+        // RFC 4271 §6.8: one that has not come as far collides with an established one. What is dialled
+        // from here on is another matter: it may tell of a restart.
+        if !was_established && self.main.connection.negotiated().is_some() {
+            self.pass_on(now, Slot::Contender, connection::Input::OpenCollisionDump);
+        }
+    }
+
+    fn judge(&self, slot: Slot, open: &Open) -> Verdict {
+        let Some(contender) = &self.contender else {
+            return Verdict::Proceed;
+        };
+        let (main, contender) = (&self.main.connection, &contender.connection);
+        match slot {
+            Slot::Main => main.judge(open, contender),
+            Slot::Contender => contender.judge(open, main),
+        }
+    }
+
+    fn pass_on(&mut self, now: Instant, slot: Slot, event: connection::Input) {
+        if let Some(side) = self.side_mut(slot) {
+            side.connection.handle(now, event);
+            self.drain(slot);
+        }
+    }
+
+    fn drain(&mut self, slot: Slot) {
+        while let Some(output) = self.side_mut(slot).and_then(|side| side.connection.poll()) {
+            match output {
+                connection::Output::Connect => self.outputs.push_back(Output::Connect),
                 connection::Output::Send(message) => {
                     self.messages.count_sent(&message);
-                    Output::Send(codec::encode(&message))
+                    let octets = codec::encode(&message);
+                    self.outputs.push_back(Output::Send(slot, octets));
                 }
                 connection::Output::Close => {
-                    self.inbox.clear();
-                    Output::Close
+                    if let Some(side) = self.side_mut(slot) {
+                        side.inbox.clear();
+                    }
+                    self.outputs.push_back(Output::Close(slot));
                 }
                 connection::Output::Refresh(family) => {
                     if let Some(adj_rib_out) = &mut self.adj_rib_out {
                         adj_rib_out.refresh(family);
                     }
-                    continue;
                 }
-                connection::Output::StateChanged { from, to, reason } => {
-                    self.enter();
-                    Output::StateChanged { from, to, reason }
+                connection::Output::StateChanged { reason, .. } => {
+                    self.reason = Some(reason);
+                    if slot == Slot::Main {
+                        self.enter();
+                    }
                 }
-            };
-            self.outputs.push_back(output);
+            }
         }
     }
 
     /// What was sent is known for as long as the session lasts, and no longer.
     fn enter(&mut self) {
         self.adj_rib_out = self
+            .main
             .connection
             .negotiated()
             .map(|session| AdjRibOut::new(session, self.local_asn, Arc::clone(&self.desired)));
         // It may have changed while the session was being made.
         self.relocate();
+    }
+
+    /// Decides what becomes of the contender, and tells of another state.
+    fn settle(&mut self, now: Instant) {
+        if let Some(side) = self.contender.take() {
+            self.settle_contender(now, side);
+        }
+        let (from, to) = (self.state, self.state());
+        if from != to
+            && let Some(reason) = self.reason.clone()
+        {
+            self.state = to;
+            self.outputs
+                .push_back(Output::StateChanged { from, to, reason });
+        }
+    }
+
+    fn settle_contender(&mut self, now: Instant, side: Side) {
+        let main = self.main.connection.state();
+        match (side.connection.state(), main) {
+            (SessionState::Idle | SessionState::Connect | SessionState::Active, _) => {
+                if let Some(failure) = side.connection.last_failure() {
+                    let failed = connection::Input::AcceptedFailed(failure.clone());
+                    self.pass_on(now, Slot::Main, failed);
+                }
+            }
+            (SessionState::OpenSent, _)
+            | (
+                SessionState::OpenConfirm,
+                SessionState::OpenSent | SessionState::OpenConfirm | SessionState::Established,
+            ) => self.contender = Some(side),
+            (
+                SessionState::OpenConfirm,
+                SessionState::Idle | SessionState::Connect | SessionState::Active,
+            )
+            | (SessionState::Established, _) => self.promote(now, side),
+        }
+    }
+
+    fn promote(&mut self, now: Instant, contender: Side) {
+        match self.main.connection.state() {
+            SessionState::Connect => self.outputs.push_back(Output::Close(Slot::Main)),
+            SessionState::OpenSent | SessionState::OpenConfirm | SessionState::Established => {
+                self.pass_on(now, Slot::Main, connection::Input::OpenCollisionDump);
+            }
+            SessionState::Idle | SessionState::Active => {}
+        }
+        self.main.id = contender.id;
+        self.main.connection.adopt(contender.connection);
+        self.main.endpoint = contender.endpoint;
+        self.main.inbox = contender.inbox;
+        self.outputs.push_back(Output::Promote);
+        self.enter();
+    }
+}
+
+impl Slot {
+    fn other(self) -> Self {
+        match self {
+            Self::Main => Self::Contender,
+            Self::Contender => Self::Main,
+        }
     }
 }

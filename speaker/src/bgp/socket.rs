@@ -17,9 +17,9 @@ use std::time::Duration;
 
 use ferrolb_crds::model::{PeerAsn, Port, TtlSecurityHops};
 use socket2::SockRef;
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
-use self::options::AuthenticationError;
+pub(super) use self::options::AuthenticationError;
 use super::connection::Endpoint;
 use super::{Authentication, Settings};
 
@@ -116,6 +116,27 @@ pub(super) fn mark(socket: &impl AsFd, settings: &Settings) -> io::Result<()> {
         Some(hops) => options::set_least_ttl(socket, settings.neighbor, hops.least_ttl()),
         None => Ok(()),
     }
+}
+
+/// Waits for peers to dial this address.
+pub(super) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // The other family has an address of its own.
+    if address.is_ipv6() {
+        SockRef::from(&socket).set_only_v6(true)?;
+    }
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+/// Treats a connection that a peer has dialled as one that was dialled from here.
+pub(super) fn prepare_accepted(stream: &TcpStream, settings: &Settings) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    mark(stream, settings)
 }
 
 /// Our end of a connection.
@@ -309,6 +330,8 @@ unsafe fn address_of(address: *const libc::sockaddr) -> Option<IpAddr> {
 
 /// Class selector 6 (RFC 2474 §4.2.2.2), as routing protocols have it.
 const CLASS: u32 = 0xc0;
+/// How many connections the kernel keeps until they are looked at.
+const BACKLOG: u32 = 16;
 
 #[cfg(test)]
 mod tests {

@@ -25,6 +25,8 @@ pub(super) fn settings() -> Settings {
         families: BTreeSet::from(Family::ALL),
         multi_hop: false,
         transport: Transport::default(),
+        graceful_restart: None,
+        passive: false,
         node: "n1".to_owned(),
     }
 }
@@ -80,6 +82,11 @@ impl Update {
     /// Panics on anything but one well-formed UPDATE of at most 4096 octets.
     pub(super) fn read(message: &[u8]) -> Self {
         assert!(message.len() <= 4096, "{} octets", message.len());
+        Self::read_extended(message)
+    }
+
+    /// The same of an UPDATE of any length (RFC 8654).
+    pub(super) fn read_extended(message: &[u8]) -> Self {
         assert_eq!(message[..16], [0xff; 16]);
         assert_eq!(usize::from(u16_at(message, 16)), message.len());
         assert_eq!(message[18], 2);

@@ -34,6 +34,7 @@ fn the_least_command_line_gets_the_documented_defaults() {
     assert_eq!(settings.heartbeat_down_after, None);
     assert_eq!(settings.layer2_reannounce, Some(Duration::from_secs(30)));
     assert_eq!(settings.identity.class, None);
+    assert_eq!(settings.bgp_listen, []);
 }
 
 #[test]
@@ -44,9 +45,13 @@ fn every_setting_can_be_given() {
         "--heartbeat-key-file=/key",
         "--heartbeat-interval=50ms",
         "--heartbeat-down-after=1s",
+        "--bgp-listen=192.0.2.11:179",
+        "--bgp-listen=[::]:1790",
         "--socket=/tmp/s.sock",
         "--log-format=json",
     ]);
+    let listen = ["192.0.2.11:179", "[::]:1790"].map(|text| text.parse().unwrap());
+    assert_eq!(settings.bgp_listen, listen);
     assert_eq!(settings.namespace, "lb");
     assert_eq!(settings.identity.class.as_deref(), Some("example.org/lb"));
     assert_eq!(settings.heartbeat, Heartbeat::KeyFile("/key".into()));

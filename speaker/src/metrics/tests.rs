@@ -15,6 +15,7 @@ fn session(state: SessionState) -> SessionStatus {
             opens_sent: 4,
             opens_received: 5,
             notifications_sent: 6,
+            route_refreshes_sent: 10,
             keepalives_sent: 7,
             keepalives_received: 8,
             updates_received: 9,

@@ -12,7 +12,7 @@ use ipnet::IpNet;
 
 use super::AddressPlan;
 use super::eligibility::{Claim, Endpoints, Reason, node_is_fit};
-use crate::bgp::{Authentication, Transport};
+use crate::bgp::{Authentication, GracefulRestart, Transport};
 use crate::world::{Delivery, Draining, World};
 
 /// One prefix that one advertisement makes of an address.
@@ -113,6 +113,10 @@ pub struct Session {
     pub bfd: Option<BfdProfile>,
     /// What else there is to the connection.
     pub transport: Transport,
+    /// Graceful restart, if it is offered.
+    pub graceful_restart: Option<GracefulRestart>,
+    /// Whether only the peer makes the connection.
+    pub passive: bool,
 }
 
 /// The peers of this node.
@@ -369,19 +373,20 @@ fn session(peer: &Peer, neighbor: IpAddr) -> Session {
             ttl_security_hops: peer.options.ttl_security_hops,
             authentication: Authentication::new(peer.password.clone(), peer.options.tcp_ao),
         },
+        graceful_restart: peer.graceful_restart.then(|| GracefulRestart {
+            long_lived: peer.options.long_lived_stale_time,
+        }),
+        passive: peer.options.passive,
     }
 }
 
 /// The fields that ask for something this program does not do. To leave one out silently would be a
 /// session that is not what its owner asked for.
 fn unbuilt_fields(peer: &Peer) -> Vec<&'static str> {
-    let fields = [
-        ("spec.enableGracefulRestart", peer.graceful_restart),
-        (
-            "spec.interface",
-            matches!(peer.neighbor, Neighbor::Interface(_)),
-        ),
-    ];
+    let fields = [(
+        "spec.interface",
+        matches!(peer.neighbor, Neighbor::Interface(_)),
+    )];
     let set = fields.into_iter().filter(|(_, is_set)| *is_set);
     set.map(|(field, _)| field).collect()
 }

@@ -18,7 +18,7 @@ use ferrolb_crds::model::{
 };
 
 use super::*;
-use crate::bgp::{Authentication, Transport};
+use crate::bgp::{Authentication, GracefulRestart, Transport};
 use crate::world::{LinkState, Segment};
 use fixture::*;
 
@@ -545,12 +545,9 @@ fn i5_while_a_pool_is_set_aside_what_no_pool_covers_stays_announced() {
 #[test]
 fn a_peer_with_a_field_that_is_not_built_has_no_session_and_the_field_is_named() {
     type Edit = fn(&mut ferrolb_crds::model::Peer);
-    let cases: [(&str, Edit); 2] = [
-        ("spec.enableGracefulRestart", |p| p.graceful_restart = true),
-        ("spec.interface", |p| {
-            p.neighbor = Neighbor::Interface("eth1".to_owned());
-        }),
-    ];
+    let cases: [(&str, Edit); 1] = [("spec.interface", |p| {
+        p.neighbor = Neighbor::Interface("eth1".to_owned());
+    })];
     for (field, edit) in cases {
         let mut fixture = Fixture::new();
         edit(fixture.peer("tor"));
@@ -584,6 +581,27 @@ fn i10_what_a_peer_asks_of_tcp_is_planned_and_its_password_not_shown() {
     assert_eq!(session.transport, transport);
     let shown = format!("{plan:?} {:?}", fixture.world().config());
     assert!(!shown.contains("hunter2"), "{shown}");
+}
+
+#[test]
+fn graceful_restart_and_waiting_for_the_peer_reach_the_session() {
+    let mut fixture = Fixture::new();
+    let PeerPlan::Run(session) = &plan(&fixture.world()).peers["tor"] else {
+        panic!("a session");
+    };
+    assert_eq!((session.graceful_restart, session.passive), (None, false));
+    let restart = GracefulRestart {
+        long_lived: Some(std::time::Duration::from_secs(3600)),
+    };
+    let peer = fixture.peer("tor");
+    peer.graceful_restart = true;
+    peer.options.long_lived_stale_time = restart.long_lived;
+    peer.options.passive = true;
+    let PeerPlan::Run(session) = &plan(&fixture.world()).peers["tor"] else {
+        panic!("graceful restart is built");
+    };
+    assert_eq!(session.graceful_restart, Some(restart));
+    assert!(session.passive);
 }
 
 #[test]

@@ -26,6 +26,8 @@ pub(super) struct HandOffLink {
     /// Whether it was ever told anything: a table of an earlier run is repaired only then.
     is_told: bool,
     waiting: Waiting,
+    /// What was told first.
+    first: Option<u64>,
 }
 
 struct Reports {
@@ -53,6 +55,7 @@ impl HandOffLink {
             last_report: Report::Idle,
             is_told: false,
             waiting: Waiting::default(),
+            first: None,
         }
     }
 
@@ -73,6 +76,7 @@ impl HandOffLink {
         };
         self.is_told = true;
         let generation = machine.want(Arc::new(desired));
+        self.first.get_or_insert(generation);
         // Nobody waits for a table that will not be.
         let is_possible = match self.last_report {
             Report::Refused { .. } => false,
@@ -86,6 +90,11 @@ impl HandOffLink {
     /// Whether the address is to be announced later.
     pub(super) fn is_waited_for(&self, address: IpAddr) -> bool {
         self.waiting.addresses.contains_key(&address)
+    }
+
+    /// Whether addresses wait that were there from the start.
+    pub(super) fn is_beginning(&self) -> bool {
+        self.first.is_some_and(|first| self.waiting.is_for(first))
     }
 
     /// The address is not to be announced any more.
@@ -162,6 +171,11 @@ impl Waiting {
             .extend(fresh.into_iter().map(|address| (address, wait)));
     }
 
+    fn is_for(&self, generation: u64) -> bool {
+        let mut waiting = self.addresses.values();
+        waiting.any(|(waits_for, _)| *waits_for == generation)
+    }
+
     /// Everything up to this generation has been dealt with; true when somebody waited for it.
     fn settle(&mut self, generation: u64) -> bool {
         self.drop_those(|waits_for, _| waits_for <= generation)
@@ -205,8 +219,10 @@ mod tests {
         waiting.add(start, 1, fresh(&[1]));
         waiting.add(start + LIMIT / 2, 2, fresh(&[2]));
         assert_eq!(waiting.deadline(), Some(start + LIMIT));
+        assert!(waiting.is_for(1) && waiting.is_for(2) && !waiting.is_for(3));
         assert!(!waiting.settle(0));
         assert!(waiting.settle(1));
+        assert!(!waiting.is_for(1));
         assert!(waiting.addresses.keys().eq(&fresh(&[2])));
         assert_eq!(waiting.deadline(), Some(start + LIMIT / 2 + LIMIT));
         assert!(!waiting.give_up(start + LIMIT));

@@ -8,10 +8,13 @@ use std::sync::Arc;
 use ferrolb_crds::model::Port;
 use tokio::sync::{Notify, watch};
 use tokio::task::{JoinHandle, JoinSet};
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::bfd::SessionKey;
-use crate::bgp::{Change, Routes, Session, SessionState, SessionStatus, Settings};
+use crate::bgp::{
+    Change, Doors, Farewell, Guest, Listener, Routes, Session, SessionState, SessionStatus,
+    Settings,
+};
 
 /// The sessions by peer.
 #[derive(Debug, Default)]
@@ -22,6 +25,8 @@ pub(super) struct Sessions {
     stopping: JoinSet<Ends>,
     awaited: BTreeSet<Ends>,
     news: Arc<Notify>,
+    /// `None`: peers cannot dial.
+    listener: Option<Listener>,
 }
 
 #[derive(Debug)]
@@ -66,12 +71,23 @@ impl Running {
 }
 
 impl Sessions {
+    /// None yet; peers can dial these addresses.
+    pub(super) fn new(listen: &[SocketAddr]) -> Self {
+        Self {
+            listener: (!listen.is_empty()).then(|| Listener::start(listen)),
+            ..Self::default()
+        }
+    }
+
     /// Makes the sessions those wanted, and gives routes to those that lack them.
     pub(super) fn want(
         &mut self,
         wanted: BTreeMap<String, Settings>,
         routes: impl Fn(&str) -> Arc<Routes>,
     ) {
+        let mut running = self.running.iter();
+        let mut has_changed =
+            running.any(|(peer, running)| wanted.get(peer) != Some(&running.settings));
         let running = self.running.iter_mut();
         let unwanted: Vec<String> = running
             .filter_map(|(peer, running)| {
@@ -79,25 +95,66 @@ impl Sessions {
                 (!stays).then(|| peer.clone())
             })
             .collect();
-        for peer in unwanted {
-            self.end(&peer);
+        let all: BTreeSet<Ends> = wanted.values().map(ends).collect();
+        for peer in &unwanted {
+            let is_to_return = |running: &Running| all.contains(&ends(&running.settings));
+            let farewell = match self.running.get(peer).is_some_and(is_to_return) {
+                true => Farewell::Reconfigured,
+                false => Farewell::Deconfigured,
+            };
+            self.end(peer, farewell);
         }
         for (peer, settings) in wanted {
             if !self.awaited.contains(&ends(&settings)) {
-                self.keep(&peer, settings, &routes);
+                has_changed |= self.keep(&peer, settings, &routes);
             }
+        }
+        if has_changed {
+            self.admit();
         }
     }
 
-    fn keep(&mut self, peer: &str, settings: Settings, routes: impl Fn(&str) -> Arc<Routes>) {
+    /// Has peers let in at the sessions that run. Of several with the same ends the first by name has
+    /// what is dialled.
+    fn admit(&self) {
+        let Some(listener) = &self.listener else {
+            return;
+        };
+        let mut doors = Doors::new();
+        for Running {
+            settings, session, ..
+        } in self.running.values()
+        {
+            let ends = (settings.neighbor, settings.source_address);
+            doors.entry(ends).or_insert_with(|| Guest {
+                door: session.door(),
+                settings: settings.clone(),
+            });
+        }
+        listener.admit(doors);
+    }
+
+    /// True when it was not running.
+    fn keep(
+        &mut self,
+        peer: &str,
+        settings: Settings,
+        routes: impl Fn(&str) -> Arc<Routes>,
+    ) -> bool {
         if let Some(running) = self.running.get_mut(peer) {
             if !running.has_routes {
                 running.session.announce(routes(peer));
                 running.has_routes = true;
             }
-            return;
+            return false;
         }
         info!(peer, address = %settings.neighbor, "session started");
+        if settings.passive && self.listener.is_none() {
+            warn!(
+                peer,
+                "the peer is to dial, and nothing listens: give --bgp-listen"
+            );
+        }
         let session = Session::start(settings.clone(), routes(peer));
         let status = session.status();
         self.forward(status.clone());
@@ -109,15 +166,27 @@ impl Sessions {
             has_routes: true,
         };
         self.running.insert(peer.to_owned(), running);
+        true
     }
 
-    fn end(&mut self, peer: &str) {
+    /// Ends those that run, and lets nobody dial.
+    pub(super) fn end_all(&mut self, farewell: &Farewell) {
+        if self.running.is_empty() {
+            return;
+        }
+        for peer in self.running.keys().cloned().collect::<Vec<_>>() {
+            self.end(&peer, farewell.clone());
+        }
+        self.admit();
+    }
+
+    fn end(&mut self, peer: &str, farewell: Farewell) {
         if let Some(running) = self.running.remove(peer) {
             info!(peer, "session stopped");
             let ends = ends(&running.settings);
             self.awaited.insert(ends.clone());
             self.stopping.spawn(async move {
-                running.session.stop().await;
+                running.session.stop(farewell).await;
                 ends
             });
         }
@@ -162,6 +231,11 @@ impl Sessions {
                 news.notify_one();
             }
         });
+    }
+
+    /// Whether there is a session with this peer that is not being stopped.
+    pub(super) fn is_running(&self, peer: &str) -> bool {
+        self.running.contains_key(peer)
     }
 
     /// The routes of the plan have changed: every session lacks them.
@@ -211,11 +285,10 @@ impl Sessions {
             .collect()
     }
 
-    /// Stops them all.
-    pub(super) async fn stop(&mut self) {
-        for peer in self.running.keys().cloned().collect::<Vec<_>>() {
-            self.end(&peer);
-        }
+    /// Stops them all, and listening.
+    pub(super) async fn stop(&mut self, farewell: Farewell) {
+        self.listener = None;
+        self.end_all(&farewell);
         while let Some(stopped) = self.stopping.join_next().await {
             if let Err(error) = stopped {
                 error!(%error, "session did not stop");

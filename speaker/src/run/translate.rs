@@ -182,6 +182,8 @@ fn settings(name: &str, node: &str, session: &plan::Session) -> bgp::Settings {
         families: session.families.clone(),
         multi_hop: session.multi_hop,
         transport: session.transport.clone(),
+        graceful_restart: session.graceful_restart,
+        passive: session.passive,
         node: node.to_owned(),
     }
 }
@@ -364,6 +366,8 @@ mod tests {
             multi_hop: false,
             bfd,
             transport: bgp::Transport::default(),
+            graceful_restart: None,
+            passive: false,
         }
     }
 

@@ -17,6 +17,9 @@ fn session() -> Negotiated {
         families: BTreeSet::from(Family::ALL),
         has_four_octet_asn: true,
         has_extended_next_hop: false,
+        has_extended_message: false,
+        has_enhanced_refresh: false,
+        graceful_restart: None,
     }
 }
 
@@ -39,9 +42,15 @@ fn tagged(low: u16) -> Route {
 }
 
 fn drain(rib: &mut AdjRibOut) -> Vec<Update> {
-    std::iter::from_fn(|| rib.poll_update())
-        .map(|message| Update::read(&message))
-        .collect()
+    std::iter::from_fn(|| poll_update(rib)).collect()
+}
+
+/// The next message, from a session on which there are no marks.
+fn poll_update(rib: &mut AdjRibOut) -> Option<Update> {
+    match rib.poll()? {
+        Composed::Update(message) => Some(Update::read_extended(&message)),
+        Composed::Marker(message) => panic!("{message:02x?}"),
+    }
 }
 
 /// A session whose table has been sent.
@@ -51,17 +60,45 @@ fn settled(session: &Negotiated, desired: Routes) -> AdjRibOut {
     rib
 }
 
-/// What a peer holds: the attributes of each prefix.
+/// What a peer holds: the attributes of each prefix; and what it will forget when a refresh ends that
+/// does not bring it again (RFC 7313 §4).
 #[derive(Debug, Default)]
-struct Table(BTreeMap<IpNet, BTreeMap<u8, (u8, Vec<u8>)>>);
+struct Table {
+    routes: BTreeMap<IpNet, BTreeMap<u8, (u8, Vec<u8>)>>,
+    stale: BTreeSet<IpNet>,
+}
 
 impl Table {
-    fn take(&mut self, update: Update) {
+    fn take(&mut self, message: Composed) {
+        let update = match message {
+            Composed::Update(message) => Update::read(&message),
+            Composed::Marker(message) => return self.mark(&message),
+        };
         for prefix in update.withdrawn {
-            self.0.remove(&prefix).expect("withdrawn without need");
+            self.stale.remove(&prefix);
+            self.routes.remove(&prefix).expect("withdrawn without need");
         }
         for prefix in update.announced {
-            self.0.insert(prefix, update.attributes.clone());
+            self.stale.remove(&prefix);
+            self.routes.insert(prefix, update.attributes.clone());
+        }
+    }
+
+    fn mark(&mut self, message: &[u8]) {
+        let family = if message[20] == 1 {
+            Family::V4
+        } else {
+            Family::V6
+        };
+        let is_of = |prefix: &&IpNet| Family::of(prefix.addr()) == family;
+        if message[21] == 1 {
+            self.stale.extend(self.routes.keys().filter(is_of));
+            return;
+        }
+        let gone: Vec<IpNet> = self.stale.iter().filter(is_of).copied().collect();
+        for prefix in gone {
+            self.stale.remove(&prefix);
+            self.routes.remove(&prefix);
         }
     }
 
@@ -71,7 +108,10 @@ impl Table {
                 .get(&8)
                 .map_or_else(Vec::new, |found| found.1.clone())
         };
-        self.0.iter().map(|(p, a)| (*p, communities(a))).collect()
+        self.routes
+            .iter()
+            .map(|(p, a)| (*p, communities(a)))
+            .collect()
     }
 }
 
@@ -295,7 +335,7 @@ fn a_change_during_a_refresh_does_not_end_it() {
     let mut desired: Routes = hosts.map(|host| (host, Route::default())).collect();
     let mut rib = settled(&session(), desired.clone());
     rib.refresh(Family::V4);
-    assert!(rib.poll_update().is_some(), "a part of it");
+    assert!(poll_update(&mut rib).is_some(), "a part of it");
     desired.insert(net("192.0.2.10/32"), Route::default());
     rib.apply(Arc::new(desired.clone()));
     let again: BTreeSet<IpNet> = drain(&mut rib)
@@ -303,6 +343,86 @@ fn a_change_during_a_refresh_does_not_end_it() {
         .flat_map(|update| update.announced)
         .collect();
     assert!(again.iter().eq(desired.keys()), "the whole of it");
+}
+
+/// What comes out, in words.
+fn told(rib: &mut AdjRibOut) -> Vec<String> {
+    let messages = std::iter::from_fn(|| rib.poll());
+    let words = messages.map(|message| match message {
+        Composed::Update(message) => match Update::read(&message) {
+            update if update == Update::default() => "End-of-RIB IPv4".to_owned(),
+            update if update.attributes.len() == 1 => "End-of-RIB IPv6".to_owned(),
+            update => format!("{} routes", update.announced.len()),
+        },
+        Composed::Marker(message) => match (message[20], message[21]) {
+            (family, 1) => format!("BoRR {family}"),
+            (family, 2) => format!("EoRR {family}"),
+            other => panic!("{other:?}"),
+        },
+    });
+    words.collect()
+}
+
+#[test]
+fn an_answer_to_a_refresh_is_marked_where_that_is_agreed_on() {
+    let session = Negotiated {
+        has_enhanced_refresh: true,
+        ..session()
+    };
+    let mut rib = rib(&session, routes(&["192.0.2.10/32", "2001:db8::/64"]));
+    // Asked for before the first table is through: RFC 7313 §4 wants End-of-RIB first.
+    rib.refresh(Family::V4);
+    let expected = [
+        "1 routes",
+        "1 routes",
+        "End-of-RIB IPv4",
+        "End-of-RIB IPv6",
+        "BoRR 1",
+        "1 routes",
+        "EoRR 1",
+    ];
+    assert_eq!(told(&mut rib), expected);
+    rib.refresh(Family::V6);
+    rib.refresh(Family::V4);
+    let both = [
+        "BoRR 1", "1 routes", "EoRR 1", "BoRR 2", "1 routes", "EoRR 2",
+    ];
+    assert_eq!(told(&mut rib), both);
+    // A peer that asks for what is not there is told just that.
+    rib.apply(Arc::new(routes(&["192.0.2.10/32"])));
+    told(&mut rib);
+    rib.refresh(Family::V6);
+    assert_eq!(told(&mut rib), ["BoRR 2", "EoRR 2"]);
+}
+
+#[test]
+fn a_marked_answer_that_is_interrupted_begins_anew() {
+    let session = Negotiated {
+        has_enhanced_refresh: true,
+        ..session()
+    };
+    let mut rib = rib(&session, routes(&["192.0.2.10/32"]));
+    told(&mut rib);
+    rib.refresh(Family::V4);
+    assert!(matches!(rib.poll(), Some(Composed::Marker(_))));
+    rib.apply(Arc::new(routes(&["192.0.2.10/32", "192.0.2.11/32"])));
+    assert_eq!(told(&mut rib), ["1 routes", "BoRR 1", "2 routes", "EoRR 1"]);
+}
+
+#[test]
+fn extended_messages_hold_more_where_that_is_agreed_on() {
+    let hosts = (0..10_000).map(|n| Ipv4Addr::from_bits(0x0a40_0000 + n));
+    let desired: Routes = hosts
+        .map(|a| (IpNet::from(IpAddr::from(a)), Route::default()))
+        .collect();
+    let session = Negotiated {
+        has_extended_message: true,
+        ..session()
+    };
+    let mut rib = rib(&session, desired);
+    let updates = drain(&mut rib);
+    assert_eq!(updates.len(), 3, "one, and two End-of-RIB");
+    assert_eq!(updates[0].announced.len(), 10_000);
 }
 
 #[test]
@@ -398,8 +518,9 @@ fn op() -> impl Strategy<Value = Op> {
 proptest! {
     #[test]
     fn the_peer_ends_up_with_what_is_desired(ops in proptest::collection::vec(op(), 0..30)) {
-        for is_over_v6 in [false, true] {
+        for (is_over_v6, is_marked) in [(false, false), (true, false), (false, true), (true, true)] {
             let mut session = session();
+            session.has_enhanced_refresh = is_marked;
             if is_over_v6 {
                 session.endpoint.local = "fd00::11".parse().unwrap();
                 session.has_extended_next_hop = true;
@@ -415,17 +536,17 @@ proptest! {
                     }
                     Op::Send(count) => {
                         for _ in 0..*count {
-                            if let Some(message) = rib.poll_update() {
-                                table.take(Update::read(&message));
+                            if let Some(message) = rib.poll() {
+                                table.take(message);
                             }
                         }
                     }
                     Op::Refresh(family) => rib.refresh(*family),
                 }
-                prop_assert_eq!(rib.prefixes(), table.0.len());
+                prop_assert_eq!(rib.prefixes(), table.routes.len());
             }
-            for update in drain(&mut rib) {
-                table.take(update);
+            while let Some(message) = rib.poll() {
+                table.take(message);
             }
             let expected: BTreeMap<IpNet, Vec<u8>> = desired
                 .iter()
@@ -437,7 +558,7 @@ proptest! {
                 })
                 .collect();
             prop_assert_eq!(table.communities(), expected);
-            prop_assert_eq!(rib.poll_update(), None);
+            prop_assert_eq!(rib.poll(), None);
         }
     }
 }

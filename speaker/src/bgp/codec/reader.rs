@@ -1,5 +1,7 @@
 //! Reading octets without indexing: what is not there is `None`.
 
+use super::super::message::AfiSafi;
+
 /// The octets that have not been read yet.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Reader<'a>(&'a [u8]);
@@ -31,6 +33,13 @@ impl<'a> Reader<'a> {
 
     pub(super) fn u32(&mut self) -> Option<u32> {
         self.array().map(u32::from_be_bytes)
+    }
+
+    pub(super) fn afi_safi(&mut self) -> Option<AfiSafi> {
+        Some(AfiSafi {
+            afi: self.u16()?,
+            safi: self.u8()?,
+        })
     }
 
     pub(super) fn is_empty(&self) -> bool {

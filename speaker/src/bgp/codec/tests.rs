@@ -3,10 +3,19 @@
     reason = "a test may panic on octets that are not there"
 )]
 
+mod capabilities;
+mod extended;
+
 use std::net::{IpAddr, Ipv4Addr};
 
-use super::super::message::{Capability, ExtendedNextHop, Open};
-use super::super::notification::{Cease, OpenError, UpdateError};
+use ferrolb_crds::model::Family;
+use ipnet::IpNet;
+
+use super::super::message::{
+    AfiSafi, AsPath, Attributes, Capability, ExtendedNextHop, GracefulRestart, LinkBandwidth,
+    LongLived, NextHop, Open, Preserved, RefreshMarker,
+};
+use super::super::notification::{Cease, OpenError, RefreshError, UpdateError};
 use super::super::tests::{Update, hex, message, net};
 use super::*;
 use crate::mutator::mutate;
@@ -28,7 +37,7 @@ fn captured(digits: &str) -> Vec<u8> {
 }
 
 fn decoded(stream: &[u8]) -> Result<Received, Malformed> {
-    let frame = frame(stream)?.expect("a whole message");
+    let frame = frame(stream, MAX_MESSAGE)?.expect("a whole message");
     assert_eq!(frame.size(), stream.len());
     decode(frame)
 }
@@ -58,8 +67,15 @@ fn our_open() -> Open {
 
 #[test]
 fn an_open_of_frr_with_host_and_domain_name_is_read() {
-    let gracefully = [0xc0, 0x78, 0, 1, 1, 0, 0, 2, 1, 0];
-    let long_lived = [0, 1, 1, 0x80, 0, 0, 0, 0, 2, 1, 0x80, 0, 0, 0];
+    let preserved = |family| Preserved {
+        afi_safi: AfiSafi::unicast(family),
+        is_forwarding: false,
+    };
+    let long_lived = |family| LongLived {
+        afi_safi: AfiSafi::unicast(family),
+        is_forwarding: true,
+        stale_time: 0,
+    };
     let expected = Open {
         autonomous_system: 64500,
         hold_time: 9,
@@ -69,13 +85,18 @@ fn an_open_of_frr_with_host_and_domain_name_is_read() {
             unicast(Family::V6),
             capability(128, &[]),
             Capability::RouteRefresh,
-            capability(70, &[]),
+            Capability::EnhancedRouteRefresh,
             Capability::FourOctetAsn(64500),
-            capability(6, &[]),
+            Capability::ExtendedMessage,
             capability(69, &[0, 1, 1, 1, 0, 2, 1, 1]),
             capability(73, b"\x04rtr1\x0blab.example"),
-            capability(64, &gracefully),
-            capability(71, &long_lived),
+            Capability::GracefulRestart(GracefulRestart {
+                is_restarting: true,
+                has_notification: true,
+                restart_time: 120,
+                families: Family::ALL.map(preserved).into(),
+            }),
+            Capability::LongLivedGracefulRestart(Family::ALL.map(long_lived).into()),
         ],
     };
     assert_eq!(decoded(&captured(FRR_OPEN)), Ok(Received::Open(expected)));
@@ -155,8 +176,9 @@ fn a_bad_open_is_refused_with_its_subcode() {
 
 #[test]
 fn a_bad_header_is_refused_before_the_body_has_come() {
-    let header =
-        |length: &str, kind: &str| frame(&captured(&format!("{length}{kind}"))).map(|_| ());
+    let header = |length: &str, kind: &str| {
+        frame(&captured(&format!("{length}{kind}")), MAX_MESSAGE).map(|_| ())
+    };
     assert_eq!(header("0012", "04"), Err(HeaderError::BadMessageLength(18)));
     assert_eq!(header("0000", "04"), Err(HeaderError::BadMessageLength(0)));
     assert_eq!(
@@ -170,14 +192,14 @@ fn a_bad_header_is_refused_before_the_body_has_come() {
     assert_eq!(header("0016", "02"), Err(HeaderError::BadMessageLength(22)));
     assert_eq!(header("0014", "03"), Err(HeaderError::BadMessageLength(20)));
     assert_eq!(header("0014", "04"), Err(HeaderError::BadMessageLength(20)));
-    assert_eq!(header("0018", "05"), Err(HeaderError::BadMessageLength(24)));
+    assert_eq!(header("0016", "05"), Err(HeaderError::BadMessageLength(22)));
     let unsynchronized = hex("fffffffffffffffffffffffffffffffe0013 04");
     assert_eq!(
-        frame(&unsynchronized),
+        frame(&unsynchronized, MAX_MESSAGE),
         Err(HeaderError::ConnectionNotSynchronized)
     );
     for short in 0..19 {
-        assert_eq!(frame(&captured("0013 04")[..short]), Ok(None));
+        assert_eq!(frame(&captured("0013 04")[..short], MAX_MESSAGE), Ok(None));
     }
 }
 
@@ -187,7 +209,7 @@ fn the_small_messages_are_written_and_read() {
     assert_eq!(encode(&Message::Keepalive), keepalive);
     assert_eq!(decoded(&keepalive), Ok(Received::Keepalive));
 
-    let cease = Notification::from(Cease::AdministrativeShutdown);
+    let cease = Notification::from(Cease::AdministrativeShutdown(String::new()));
     let octets = captured("0015 03 0602");
     assert_eq!(encode(&Message::Notification(cease.clone())), octets);
     assert_eq!(decoded(&octets), Ok(Received::Notification(cease)));
@@ -219,24 +241,35 @@ fn a_notification_never_outgrows_a_message() {
 fn a_route_refresh_names_a_family_or_nothing_of_ours() {
     let asked = |body: &str| decoded(&message(5, &hex(body)));
     // Captured from FRR after `clear bgp ipv6 unicast … in`.
+    let of = |family| Ok(Received::RouteRefresh(family));
+    assert_eq!(asked("0002 00 01"), of(Some(Family::V6)));
+    assert_eq!(asked("0001 00 01"), of(Some(Family::V4)));
+    assert_eq!(asked("0001 00 02"), of(None), "multicast");
+    assert_eq!(asked("0001 01 01"), of(None), "BoRR of the peer's");
+    assert_eq!(asked("0001 02 01"), of(None), "EoRR of the peer's");
+    assert_eq!(asked("0001 ff 01"), of(None), "a subtype nobody knows");
+    assert_eq!(asked("0001 ff 01 00"), of(None), "of any length");
+}
+
+#[test]
+fn a_route_refresh_of_the_wrong_length_is_refused_by_its_subtype() {
+    let refused = |body: &str| decoded(&message(5, &hex(body))).unwrap_err();
+    let long = |body: &str| RefreshError::InvalidMessageLength(message(5, &hex(body))).into();
+    assert_eq!(refused("0001 01 01 00"), long("0001 01 01 00"));
+    assert_eq!(refused("0001 02 01 0000"), long("0001 02 01 0000"));
+    // RFC 7313 §5 is about the markers.
     assert_eq!(
-        asked("0002 00 01"),
-        Ok(Received::RouteRefresh(Some(Family::V6)))
+        refused("0001 00 01 00"),
+        HeaderError::BadMessageLength(24).into()
     );
-    assert_eq!(
-        asked("0001 00 01"),
-        Ok(Received::RouteRefresh(Some(Family::V4)))
-    );
-    assert_eq!(
-        asked("0001 00 02"),
-        Ok(Received::RouteRefresh(None)),
-        "multicast"
-    );
-    assert_eq!(
-        asked("0001 01 01"),
-        Ok(Received::RouteRefresh(None)),
-        "RFC 7313"
-    );
+}
+
+#[test]
+fn the_marks_around_a_refresh_are_four_octets() {
+    let begin = refresh_marker(Family::V4, RefreshMarker::Begin);
+    assert_eq!(begin, captured("0017 05 0001 01 01"));
+    let end = refresh_marker(Family::V6, RefreshMarker::End);
+    assert_eq!(end, captured("0017 05 0002 02 01"));
 }
 
 fn attributes(as_path: AsPath, next_hop: NextHop) -> Attributes {
@@ -265,7 +298,7 @@ fn v6(global: &str, link_local: Option<&str>) -> NextHop {
 
 fn announced(family: Family, attributes: &Attributes, prefixes: &[&str]) -> Vec<u8> {
     let prefixes: Vec<IpNet> = prefixes.iter().copied().map(net).collect();
-    let packed = announce(family, attributes, prefixes.iter().copied()).unwrap();
+    let packed = announce(family, attributes, prefixes.iter().copied(), MAX_MESSAGE).unwrap();
     assert_eq!(packed.count, prefixes.len());
     packed.message
 }
@@ -300,7 +333,9 @@ fn an_announcement_of_ipv6_prefixes_begins_with_mp_reach_nlri() {
 
 #[test]
 fn withdrawals_and_end_of_rib_are_as_captured() {
-    let withdrawn = |family, prefix| withdraw(family, family == Family::V6, [net(prefix)]).unwrap();
+    let withdrawn = |family, prefix| {
+        withdraw(family, family == Family::V6, [net(prefix)], MAX_MESSAGE).unwrap()
+    };
     let v4 = withdrawn(Family::V4, "192.0.2.10/32");
     assert_eq!(v4.message, captured("001c 02 0005 20c000020a 0000"));
     let v6 = withdrawn(Family::V6, "2001:db8::/32");
@@ -392,7 +427,7 @@ fn ipv4_prefixes_with_an_ipv6_next_hop_go_into_mp_reach_nlri() {
     let expected = "0001 01 20 fd000000000000000000000000000011
         fe800000000000000000000000000011 00";
     assert_eq!(update.attributes[&14], (0x80, hex(expected)));
-    let withdrawn = withdraw(Family::V4, true, [net("192.0.2.10/32")]).unwrap();
+    let withdrawn = withdraw(Family::V4, true, [net("192.0.2.10/32")], MAX_MESSAGE).unwrap();
     let update = Update::read(&withdrawn.message);
     assert_eq!(update.withdrawn, [net("192.0.2.10/32")]);
     assert_eq!(update.attributes[&15], (0x80, hex("0001 01")));
@@ -413,24 +448,30 @@ fn communities_beyond_a_message_cannot_be_announced() {
     let mut attributes = attributes(AsPath::Empty, v4("10.0.0.11"));
     let prefix = net("10.0.0.0/8");
     attributes.communities = (0..1020).map(|low| (64512, low)).collect();
-    assert_eq!(announce(Family::V4, &attributes, [prefix]), None);
+    assert_eq!(
+        announce(Family::V4, &attributes, [prefix], MAX_MESSAGE),
+        None
+    );
     attributes.communities = (0..u16::MAX).map(|low| (64512, low)).collect();
-    assert_eq!(announce(Family::V4, &attributes, [prefix]), None);
+    assert_eq!(
+        announce(Family::V4, &attributes, [prefix], MAX_MESSAGE),
+        None
+    );
     attributes.communities.truncate(1000);
-    assert!(announce(Family::V4, &attributes, [prefix]).is_some());
+    assert!(announce(Family::V4, &attributes, [prefix], MAX_MESSAGE).is_some());
 }
 
 #[test]
 fn a_full_message_is_full() {
     let attributes = attributes(AsPath::FourOctet(64601), v4("10.0.0.11"));
     let hosts = || (0..2000_u32).map(|n| IpNet::from(IpAddr::from(Ipv4Addr::from_bits(n))));
-    let packed = announce(Family::V4, &attributes, hosts()).unwrap();
+    let packed = announce(Family::V4, &attributes, hosts(), MAX_MESSAGE).unwrap();
     assert!(packed.message.len() > MAX_MESSAGE - 5);
     let expected: Vec<IpNet> = hosts().take(packed.count).collect();
     assert_eq!(Update::read(&packed.message).announced, expected);
-    let packed = withdraw(Family::V4, false, hosts()).unwrap();
+    let packed = withdraw(Family::V4, false, hosts(), MAX_MESSAGE).unwrap();
     assert!(packed.message.len() > MAX_MESSAGE - 5);
-    let packed = withdraw(Family::V4, true, hosts()).unwrap();
+    let packed = withdraw(Family::V4, true, hosts(), MAX_MESSAGE).unwrap();
     assert!(packed.message.len() > MAX_MESSAGE - 5);
     assert_eq!(Update::read(&packed.message).withdrawn.len(), packed.count);
 }
@@ -533,6 +574,21 @@ fn an_update_that_cannot_be_parsed_is_refused_with_its_subcode() {
             "MP_REACH_NLRI without its next hop",
         ),
         (
+            "0000 000c 800e09 0001 01 05 0102030405",
+            OptionalAttributeError(attribute("800e09 000101 05 0102030405")),
+            "MP_REACH_NLRI that ends with its next hop",
+        ),
+        (
+            "0000 000d 800e0a 0002 01 05 0102030405 00",
+            OptionalAttributeError(attribute("800e0a 000201 05 0102030405 00")),
+            "MP_REACH_NLRI with a next hop of five octets",
+        ),
+        (
+            "0000 000c 800e09 0002 01 04 01020304 00",
+            OptionalAttributeError(attribute("800e09 000201 04 01020304 00")),
+            "IPv6 prefixes with an IPv4 next hop",
+        ),
+        (
             "0000 0005 800f02 0002",
             OptionalAttributeError(attribute("800f02 0002")),
             "MP_UNREACH_NLRI without SAFI",
@@ -557,7 +613,7 @@ fn i7_no_bytes_panic_or_outgrow_their_message() {
         message(1, &hex("04 fc59 0009 0a00000b 04 ff 0005 02 0002 0200")),
     ];
     mutate(&seeds, |octets| {
-        let Ok(Some(frame)) = frame(octets) else {
+        let Ok(Some(frame)) = frame(octets, MAX_MESSAGE) else {
             return;
         };
         assert!(frame.size() <= octets.len() && frame.size() <= MAX_MESSAGE);

@@ -9,8 +9,8 @@ use ferrolb_crds::model::Family;
 
 use super::super::message::AfiSafi;
 use super::super::notification::UpdateError;
+use super::compose::{EXTENDED_LENGTH, MP_REACH_NLRI, MP_UNREACH_NLRI, OPTIONAL};
 use super::reader::Reader;
-use super::{EXTENDED_LENGTH, MP_REACH_NLRI, MP_UNREACH_NLRI, OPTIONAL};
 
 /// Checks the body of an UPDATE.
 pub(super) fn check(body: &[u8]) -> Result<(), UpdateError> {
@@ -107,29 +107,35 @@ impl<'a> Attribute<'a> {
 /// RFC 4760 §3.
 fn is_reach(value: &[u8]) -> bool {
     let mut reader = Reader::new(value);
-    let Some(afi_safi) = afi_safi(&mut reader) else {
+    let Some(afi_safi) = reader.afi_safi() else {
         return false;
     };
     let next_hop = reader
         .u8()
         .and_then(|length| reader.take(usize::from(length)));
     let reserved = reader.u8();
-    let is_framed = next_hop.is_some() && reserved.is_some();
-    is_framed && are_multiprotocol_prefixes(afi_safi, reader.rest())
+    let (Some(next_hop), Some(_)) = (next_hop, reserved) else {
+        return false;
+    };
+    is_next_hop(afi_safi, next_hop) && are_multiprotocol_prefixes(afi_safi, reader.rest())
+}
+
+/// RFC 7606 §7.11: a next hop of a length that its family does not have leaves in doubt where the
+/// prefixes begin. RFC 2545 §3 and RFC 8950 §3 say which there are.
+fn is_next_hop(afi_safi: AfiSafi, next_hop: &[u8]) -> bool {
+    match afi_safi.family() {
+        Some(Family::V4) => matches!(next_hop.len(), 4 | 16 | 32),
+        Some(Family::V6) => matches!(next_hop.len(), 16 | 32),
+        None => true,
+    }
 }
 
 /// RFC 4760 §4.
 fn is_unreach(value: &[u8]) -> bool {
     let mut reader = Reader::new(value);
-    afi_safi(&mut reader)
+    reader
+        .afi_safi()
         .is_some_and(|afi_safi| are_multiprotocol_prefixes(afi_safi, reader.rest()))
-}
-
-fn afi_safi(reader: &mut Reader<'_>) -> Option<AfiSafi> {
-    Some(AfiSafi {
-        afi: reader.u16()?,
-        safi: reader.u8()?,
-    })
 }
 
 /// A family that was not negotiated is ignored, whatever its prefixes look like (RFC 4760 §7).

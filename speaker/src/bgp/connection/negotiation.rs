@@ -1,13 +1,18 @@
-//! Two OPENs to what holds for a session (RFC 4271 §6.2, RFC 5492, RFC 6793, RFC 8950).
+//! Two OPENs to what holds for a session (RFC 4271 §6.2, RFC 5492 and those of the capabilities).
+//!
+//! Where a peer offers a capability more than once with different values: families and triples add
+//! up, of AS numbers the first counts, of graceful restart the last (RFC 4724 §3).
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use ferrolb_crds::model::{Asn, Family, HoldTime, PeerAsn};
 
-use super::super::Settings;
-use super::super::message::{AS_TRANS, AfiSafi, Capability, ExtendedNextHop, Open};
+use super::super::message::{
+    AS_TRANS, AfiSafi, Capability, ExtendedNextHop, GracefulRestart, LongLived, Open, Preserved,
+};
 use super::super::notification::{ExpectedAs, OpenError};
+use super::super::{Settings, codec};
 use super::endpoint::Endpoint;
 
 /// What both sides agreed on.
@@ -29,27 +34,88 @@ pub struct Negotiated {
     pub has_four_octet_asn: bool,
     /// Whether IPv4 routes may have IPv6 next hops.
     pub has_extended_next_hop: bool,
+    /// Whether messages may be longer than 4096 octets.
+    pub has_extended_message: bool,
+    /// Whether the answer to a refresh request is marked.
+    pub has_enhanced_refresh: bool,
+    /// What was agreed on for a restart; `None`: nothing, it is the end of the routes.
+    pub graceful_restart: Option<RestartTerms>,
+}
+
+/// What both sides said of restarts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RestartTerms {
+    /// RFC 8538: a NOTIFICATION leaves the routes in place, unless it is a Hard Reset.
+    pub has_notification: bool,
+    /// The peer restarts gracefully itself and does not only wait for us: its next connection may come
+    /// before the loss of this one is seen.
+    pub is_mutual: bool,
+}
+
+impl Negotiated {
+    /// The longest message on this session.
+    pub fn message_limit(&self) -> usize {
+        if self.has_extended_message {
+            codec::MAX_EXTENDED_MESSAGE
+        } else {
+            codec::MAX_MESSAGE
+        }
+    }
 }
 
 /// The OPEN we send.
-pub(super) fn offer(settings: &Settings, endpoint: &Endpoint) -> Open {
+pub(super) fn offer(settings: &Settings, endpoint: &Endpoint, is_restarting: bool) -> Open {
     let asn = settings.local_asn.get();
-    let families = settings.families.iter();
-    let mut capabilities: Vec<Capability> = families
-        .map(|family| Capability::MultiProtocol(AfiSafi::unicast(*family)))
-        .collect();
+    let mut capabilities = families(settings);
     capabilities.push(Capability::RouteRefresh);
     if offers_extended_next_hop(settings, endpoint) {
         let triples = vec![ExtendedNextHop::IPV4_OVER_IPV6];
         capabilities.push(Capability::ExtendedNextHop(triples));
     }
+    capabilities.push(Capability::ExtendedMessage);
+    capabilities.extend(graceful_restart(settings, is_restarting));
     capabilities.push(Capability::FourOctetAsn(asn));
+    capabilities.push(Capability::EnhancedRouteRefresh);
+    capabilities.extend(long_lived(settings));
     Open {
         autonomous_system: u16::try_from(asn).unwrap_or(AS_TRANS),
         hold_time: settings.hold_time.seconds(),
         router_id: endpoint.router_id(settings),
         capabilities,
     }
+}
+
+fn families(settings: &Settings) -> Vec<Capability> {
+    let families = settings.families.iter();
+    families
+        .map(|family| Capability::MultiProtocol(AfiSafi::unicast(*family)))
+        .collect()
+}
+
+/// F is always set: the way of the traffic does not lead through this program.
+fn graceful_restart(settings: &Settings, is_restarting: bool) -> Option<Capability> {
+    settings.graceful_restart?;
+    let families = settings.families.iter().map(|family| Preserved {
+        afi_safi: AfiSafi::unicast(*family),
+        is_forwarding: true,
+    });
+    Some(Capability::GracefulRestart(GracefulRestart {
+        is_restarting,
+        has_notification: true,
+        restart_time: RESTART_TIME,
+        families: families.collect(),
+    }))
+}
+
+fn long_lived(settings: &Settings) -> Option<Capability> {
+    let stale_time = settings.graceful_restart?.long_lived?.as_secs();
+    let families = settings.families.iter().map(|family| LongLived {
+        afi_safi: AfiSafi::unicast(*family),
+        is_forwarding: true,
+        stale_time: u32::try_from(stale_time)
+            .map_or(LONGEST_STALE_TIME, |time| time.min(LONGEST_STALE_TIME)),
+    });
+    Some(Capability::LongLivedGracefulRestart(families.collect()))
 }
 
 /// What the peer's OPEN makes of it, or why it cannot be accepted.
@@ -64,6 +130,13 @@ pub(super) fn negotiate(
     let hold_time = HoldTime::new(open.hold_time)
         .ok_or(OpenError::UnacceptableHoldTime(open.hold_time))?
         .min(settings.hold_time);
+    let agreed = &settings.families & &offered_families(open);
+    // RFC 5492 §3: there is nothing to be said on such a session.
+    if agreed.is_empty() {
+        let capabilities = codec::encode_capabilities(&families(settings));
+        return Err(OpenError::UnsupportedCapability(capabilities));
+    }
+    let offers = |capability: Capability| open.capabilities.contains(&capability);
     let has_extended_next_hop = offers_extended_next_hop(settings, &endpoint)
         && open.capabilities.iter().any(is_extended_next_hop);
     Ok(Negotiated {
@@ -71,9 +144,12 @@ pub(super) fn negotiate(
         is_internal,
         hold_time,
         keepalive_time: keepalive_time(settings, hold_time),
-        families: &settings.families & &offered_families(open),
+        families: agreed,
         has_four_octet_asn: four_octet_asn(open).is_some(),
         has_extended_next_hop,
+        has_extended_message: offers(Capability::ExtendedMessage),
+        has_enhanced_refresh: offers(Capability::EnhancedRouteRefresh),
+        graceful_restart: restart_terms(settings, open),
         endpoint,
     })
 }
@@ -132,38 +208,49 @@ fn offered_families(open: &Open) -> BTreeSet<Family> {
 }
 
 fn multi_protocol(capability: &Capability) -> Option<AfiSafi> {
-    match capability {
-        Capability::MultiProtocol(afi_safi) => Some(*afi_safi),
-        Capability::RouteRefresh
-        | Capability::ExtendedNextHop(_)
-        | Capability::FourOctetAsn(_)
-        | Capability::Other { .. } => None,
-    }
+    let Capability::MultiProtocol(afi_safi) = capability else {
+        return None;
+    };
+    Some(*afi_safi)
 }
 
 fn is_extended_next_hop(capability: &Capability) -> bool {
-    match capability {
-        Capability::ExtendedNextHop(triples) => triples.contains(&ExtendedNextHop::IPV4_OVER_IPV6),
-        Capability::MultiProtocol(_)
-        | Capability::RouteRefresh
-        | Capability::FourOctetAsn(_)
-        | Capability::Other { .. } => false,
-    }
+    let Capability::ExtendedNextHop(triples) = capability else {
+        return false;
+    };
+    triples.contains(&ExtendedNextHop::IPV4_OVER_IPV6)
 }
 
 fn four_octet_asn(open: &Open) -> Option<u32> {
-    open.capabilities
-        .iter()
-        .find_map(|capability| match capability {
-            Capability::FourOctetAsn(asn) => Some(*asn),
-            Capability::MultiProtocol(_)
-            | Capability::RouteRefresh
-            | Capability::ExtendedNextHop(_)
-            | Capability::Other { .. } => None,
+    let asn = |capability: &Capability| {
+        let Capability::FourOctetAsn(asn) = capability else {
+            return None;
+        };
+        Some(*asn)
+    };
+    open.capabilities.iter().find_map(asn)
+}
+
+fn restart_terms(settings: &Settings, open: &Open) -> Option<RestartTerms> {
+    settings.graceful_restart?;
+    let terms = |capability: &Capability| {
+        let Capability::GracefulRestart(offered) = capability else {
+            return None;
+        };
+        Some(RestartTerms {
+            has_notification: offered.has_notification,
+            is_mutual: !offered.families.is_empty(),
         })
+    };
+    open.capabilities.iter().rev().find_map(terms)
 }
 
 /// Only where it has a use: IPv4 routes on a session over IPv6.
 fn offers_extended_next_hop(settings: &Settings, endpoint: &Endpoint) -> bool {
     endpoint.local.is_ipv6() && settings.families.contains(&Family::V4)
 }
+
+/// Seconds until we should be back: what FRR announces, too.
+const RESTART_TIME: u16 = 120;
+/// 24 bits of seconds (RFC 9494 §3.1).
+const LONGEST_STALE_TIME: u32 = 0x00ff_ffff;

@@ -6,11 +6,12 @@ use std::time::Instant;
 
 use ferrolb_crds::model::Family;
 
-use super::super::message::Message;
+use super::super::message::{Message, MessageType};
 use super::super::notification::{Cease, FsmError, Malformed, Notification, PeerFault};
-use super::super::{SessionState, Settings};
+use super::super::{Farewell, SessionState, Settings};
 use super::endpoint::Endpoint;
-use super::negotiation::{Negotiated, negotiate, offer};
+use super::farewell;
+use super::negotiation::{Negotiated, RestartTerms, negotiate, offer};
 use super::{Input, Output, Reason, Timer};
 
 /// RFC 4271 §8.2.2; every state owns what is true only in it.
@@ -28,6 +29,15 @@ pub(super) enum State {
     OpenConfirm { session: Negotiated },
     /// Exchanging routes.
     Established { session: Negotiated, since: Instant },
+}
+
+/// What a step depends on beside the state.
+#[derive(Clone, Copy)]
+pub(super) struct Local<'a> {
+    pub(super) settings: &'a Settings,
+    /// RFC 4724: there has been no session with the peer since this program was started.
+    pub(super) is_restarting: bool,
+    pub(super) now: Instant,
 }
 
 /// What an input leads to.
@@ -92,14 +102,24 @@ impl Step {
     }
 
     /// RFC 6608: a message that has no place in the state.
-    fn fsm_error(state: FsmError) -> Self {
-        Self::refuse(PeerFault::Unexpected(state))
+    fn fsm_error(state: FsmError, message: MessageType) -> Self {
+        Self::refuse(PeerFault::Unexpected(state, message))
     }
 
     /// Ends a connection because we were told to.
-    fn shut_down() -> Self {
-        let notification = Notification::from(Cease::AdministrativeShutdown);
-        Self::go(State::Idle { is_started: false }, Reason::Stopped)
+    fn shut_down(local: Local<'_>, farewell: Farewell, terms: Option<RestartTerms>) -> Self {
+        let step = Self::go(State::Idle { is_started: false }, Reason::Stopped);
+        match farewell::notification(farewell, terms, &local.settings.node) {
+            Some(notification) => step.output(Output::Send(Message::Notification(notification))),
+            None => step,
+        }
+        .output(Output::Close)
+    }
+
+    /// RFC 4271 §6.8: another connection with the peer is kept.
+    fn collide() -> Self {
+        let notification = Notification::from(Cease::ConnectionCollisionResolution);
+        Self::go(State::Idle { is_started: true }, Reason::Collision)
             .output(Output::Send(Message::Notification(notification)))
             .output(Output::Close)
     }
@@ -140,40 +160,55 @@ impl State {
         }
     }
 
-    pub(super) fn step(self, settings: &Settings, now: Instant, input: Input) -> Step {
+    /// What was agreed on, from the moment that it was.
+    pub(super) fn negotiated(&self) -> Option<&Negotiated> {
         match self {
-            Self::Idle { is_started } => idle(is_started, input),
-            Self::Connect => connect(settings, input),
-            Self::Active => active(settings, input),
-            Self::OpenSent { endpoint } => open_sent(settings, endpoint, input),
-            Self::OpenConfirm { session } => open_confirm(session, now, input),
-            Self::Established { session, since } => established(session, since, input),
+            Self::OpenConfirm { session } | Self::Established { session, .. } => Some(session),
+            Self::Idle { .. } | Self::Connect | Self::Active | Self::OpenSent { .. } => None,
+        }
+    }
+
+    pub(super) fn step(self, local: Local<'_>, input: Input) -> Step {
+        match self {
+            Self::Idle { is_started } => idle(local, is_started, input),
+            Self::Connect => connect(local, input),
+            Self::Active => active(local, input),
+            Self::OpenSent { endpoint } => open_sent(local, endpoint, input),
+            Self::OpenConfirm { session } => open_confirm(local, session, input),
+            Self::Established { session, since } => established(local, session, since, input),
         }
     }
 }
 
-fn idle(is_started: bool, input: Input) -> Step {
+fn idle(local: Local<'_>, is_started: bool, input: Input) -> Step {
     match input {
-        Input::ManualStart if !is_started => Step::dial(Reason::Started),
-        Input::Timer(Timer::IdleHold) if is_started => Step::dial(Reason::Retry),
-        Input::ManualStop if is_started => {
+        Input::ManualStart if !is_started => begin(local, Reason::Started),
+        Input::Timer(Timer::IdleHold) if is_started => begin(local, Reason::Retry),
+        Input::ManualStop(_) if is_started => {
             Step::go(State::Idle { is_started: false }, Reason::Stopped)
         }
         // A connection nobody wants any more.
         Input::TcpConfirmed(_) => Step::stay(State::Idle { is_started }).output(Output::Close),
+        Input::AcceptedFailed(reason) if is_started => {
+            Step::stay(State::Idle { is_started }).change(Change::Failed(reason))
+        }
         // RFC 4271 §8.2.2: any other event received in the Idle state is ignored.
         Input::ManualStart
-        | Input::ManualStop
+        | Input::ManualStop(_)
         | Input::Timer(_)
         | Input::TcpFailed(_)
+        | Input::AcceptedFailed(_)
         | Input::Open(_)
         | Input::HeaderError(_)
         | Input::OpenError(_)
+        | Input::OpenCollisionDump
+        | Input::PeerRestarted
         | Input::Notification(_)
         | Input::Keepalive
         | Input::Update
         | Input::UpdateError(_)
         | Input::RouteRefresh(_)
+        | Input::RouteRefreshError(_)
         | Input::UpdateSent
         | Input::SendBlocked
         | Input::SendResumed
@@ -181,9 +216,18 @@ fn idle(is_started: bool, input: Input) -> Step {
     }
 }
 
-fn connect(settings: &Settings, input: Input) -> Step {
+/// Events 1 and 3, or 4 and 5 for a peer that makes the connection itself (RFC 4271 §8.1.2).
+fn begin(local: Local<'_>, reason: Reason) -> Step {
+    if local.settings.passive {
+        Step::go(State::Active, reason)
+    } else {
+        Step::dial(reason)
+    }
+}
+
+fn connect(local: Local<'_>, input: Input) -> Step {
     match input {
-        Input::ManualStop => {
+        Input::ManualStop(_) => {
             Step::go(State::Idle { is_started: false }, Reason::Stopped).output(Output::Close)
         }
         // RFC 4271 §8.2.2, event 9: drop it, restart the timer, try anew, stay.
@@ -191,21 +235,26 @@ fn connect(settings: &Settings, input: Input) -> Step {
             .output(Output::Connect)
             .change(Change::Start(Timer::ConnectRetry))
             .change(Change::Failed(Reason::NoAnswer)),
-        Input::TcpConfirmed(endpoint) => say_open(settings, endpoint),
+        Input::TcpConfirmed(endpoint) => say_open(local, endpoint),
         // Deviation: RFC 4271 goes to Idle here unless DelayOpen runs. Active waits as long, and
         // tells "nobody there" from "a session failed".
         Input::TcpFailed(error) => Step::go(State::Active, Reason::TcpFailed(error)),
+        // What the peer dialled is another connection: ours may still come up.
+        Input::AcceptedFailed(reason) => Step::stay(State::Connect).change(Change::Failed(reason)),
         Input::ManualStart => Step::stay(State::Connect),
         // Without a connection there are no messages, and no other timer runs.
         Input::Timer(Timer::Hold | Timer::Keepalive | Timer::IdleHold | Timer::SendHold)
         | Input::Open(_)
         | Input::HeaderError(_)
         | Input::OpenError(_)
+        | Input::OpenCollisionDump
+        | Input::PeerRestarted
         | Input::Notification(_)
         | Input::Keepalive
         | Input::Update
         | Input::UpdateError(_)
         | Input::RouteRefresh(_)
+        | Input::RouteRefreshError(_)
         | Input::UpdateSent
         | Input::SendBlocked
         | Input::SendResumed
@@ -213,11 +262,13 @@ fn connect(settings: &Settings, input: Input) -> Step {
     }
 }
 
-fn active(settings: &Settings, input: Input) -> Step {
+fn active(local: Local<'_>, input: Input) -> Step {
     match input {
-        Input::ManualStop => Step::go(State::Idle { is_started: false }, Reason::Stopped),
-        Input::Timer(Timer::ConnectRetry) => Step::dial(Reason::Retry),
-        Input::TcpConfirmed(endpoint) => say_open(settings, endpoint),
+        Input::ManualStop(_) => Step::go(State::Idle { is_started: false }, Reason::Stopped),
+        Input::Timer(Timer::ConnectRetry) => begin(local, Reason::Retry),
+        Input::TcpConfirmed(endpoint) => say_open(local, endpoint),
+        // DampPeerOscillations (§8.1.1) holds for who dials us, too.
+        Input::AcceptedFailed(reason) => Step::go(State::Idle { is_started: true }, reason),
         Input::ManualStart => Step::stay(State::Active),
         // Without a connection there are no messages, and no other timer runs.
         Input::Timer(Timer::Hold | Timer::Keepalive | Timer::IdleHold | Timer::SendHold)
@@ -225,11 +276,14 @@ fn active(settings: &Settings, input: Input) -> Step {
         | Input::Open(_)
         | Input::HeaderError(_)
         | Input::OpenError(_)
+        | Input::OpenCollisionDump
+        | Input::PeerRestarted
         | Input::Notification(_)
         | Input::Keepalive
         | Input::Update
         | Input::UpdateError(_)
         | Input::RouteRefresh(_)
+        | Input::RouteRefreshError(_)
         | Input::UpdateSent
         | Input::SendBlocked
         | Input::SendResumed
@@ -237,62 +291,80 @@ fn active(settings: &Settings, input: Input) -> Step {
     }
 }
 
-fn say_open(settings: &Settings, endpoint: Endpoint) -> Step {
-    let open = offer(settings, &endpoint);
+fn say_open(local: Local<'_>, endpoint: Endpoint) -> Step {
+    let open = offer(local.settings, &endpoint, local.is_restarting);
     Step::go(State::OpenSent { endpoint }, Reason::Connected)
         .output(Output::Send(Message::Open(open)))
 }
 
-fn open_sent(settings: &Settings, endpoint: Endpoint, input: Input) -> Step {
+fn open_sent(local: Local<'_>, endpoint: Endpoint, input: Input) -> Step {
+    let unexpected = |message| Step::fsm_error(FsmError::OpenSent, message);
     match input {
-        Input::ManualStop => Step::shut_down(),
         Input::BfdDown => Step::bfd_down(),
+        Input::ManualStop(farewell) => Step::shut_down(local, farewell, None),
         Input::Timer(Timer::Hold) => Step::refuse(PeerFault::HoldTimerExpired),
         // RFC 4271 §8.2.2, event 18.
         Input::TcpFailed(error) => {
             Step::go(State::Active, Reason::TcpFailed(error)).output(Output::Close)
         }
-        Input::Open(open) => match negotiate(settings, endpoint, &open) {
+        Input::Open(open) => match negotiate(local.settings, endpoint, &open) {
             Ok(session) => Step::go(State::OpenConfirm { session }, Reason::OpenAccepted)
                 .output(Output::Send(Message::Keepalive)),
             Err(error) => Step::refuse(Malformed::Open(error)),
         },
         Input::HeaderError(error) => Step::refuse(Malformed::Header(error)),
         Input::OpenError(error) => Step::refuse(Malformed::Open(error)),
-        Input::Notification(notification) => Step::lose(Reason::NotificationReceived(notification)),
-        Input::Keepalive | Input::Update | Input::UpdateError(_) | Input::RouteRefresh(_) => {
-            Step::fsm_error(FsmError::OpenSent)
+        Input::OpenCollisionDump => Step::collide(),
+        // Deviation: RFC 4271 goes to Idle. Two sides that hold each other off in Idle would refuse each
+        // other for ever; in Active this one can be dialled.
+        Input::Notification(notification) if notification.is_rejection() => {
+            let reason = Reason::NotificationReceived(notification);
+            Step::go(State::Active, reason).output(Output::Close)
         }
-        // RFC 4271 §8.2.2: start events are ignored. There is one connection at a time, no other
-        // timer runs, and the hold timer watches over an OPEN that cannot be sent.
+        Input::Notification(notification) => Step::lose(Reason::NotificationReceived(notification)),
+        Input::Keepalive => unexpected(MessageType::Keepalive),
+        Input::Update | Input::UpdateError(_) => unexpected(MessageType::Update),
+        Input::RouteRefresh(_) | Input::RouteRefreshError(_) => {
+            unexpected(MessageType::RouteRefresh)
+        }
+        Input::AcceptedFailed(reason) => {
+            Step::stay(State::OpenSent { endpoint }).change(Change::Failed(reason))
+        }
+        // RFC 4271 §8.2.2: start events are ignored. No other timer runs, and the hold timer watches
+        // over an OPEN that cannot be sent. A peer that has said nothing yet has not restarted.
         Input::ManualStart
         | Input::TcpConfirmed(_)
         | Input::Timer(
             Timer::ConnectRetry | Timer::Keepalive | Timer::IdleHold | Timer::SendHold,
         )
+        | Input::PeerRestarted
         | Input::UpdateSent
         | Input::SendBlocked
         | Input::SendResumed => Step::stay(State::OpenSent { endpoint }),
     }
 }
 
-fn open_confirm(session: Negotiated, now: Instant, input: Input) -> Step {
+fn open_confirm(local: Local<'_>, session: Negotiated, input: Input) -> Step {
+    let unexpected = |message| Step::fsm_error(FsmError::OpenConfirm, message);
     match input {
-        Input::ManualStop => Step::shut_down(),
         Input::BfdDown => Step::bfd_down(),
+        Input::ManualStop(farewell) => Step::shut_down(local, farewell, session.graceful_restart),
         Input::Timer(Timer::Hold) => Step::refuse(PeerFault::HoldTimerExpired),
         Input::Timer(Timer::SendHold) => Step::lose(Reason::SendHoldTimerExpired),
         Input::Timer(Timer::Keepalive) => keep_alive(State::OpenConfirm { session }),
         Input::TcpFailed(error) => Step::lose(Reason::TcpFailed(error)),
         Input::HeaderError(error) => Step::refuse(Malformed::Header(error)),
         Input::OpenError(error) => Step::refuse(Malformed::Open(error)),
+        Input::OpenCollisionDump => Step::collide(),
         Input::Notification(notification) => Step::lose(Reason::NotificationReceived(notification)),
         Input::Keepalive => {
-            let since = now;
+            let since = local.now;
             Step::go(State::Established { session, since }, Reason::Confirmed)
         }
-        Input::Open(_) | Input::Update | Input::UpdateError(_) | Input::RouteRefresh(_) => {
-            Step::fsm_error(FsmError::OpenConfirm)
+        Input::Open(_) => unexpected(MessageType::Open),
+        Input::Update | Input::UpdateError(_) => unexpected(MessageType::Update),
+        Input::RouteRefresh(_) | Input::RouteRefreshError(_) => {
+            unexpected(MessageType::RouteRefresh)
         }
         Input::SendBlocked => {
             Step::stay(State::OpenConfirm { session }).change(Change::Continue(Timer::SendHold))
@@ -300,24 +372,32 @@ fn open_confirm(session: Negotiated, now: Instant, input: Input) -> Step {
         Input::SendResumed => {
             Step::stay(State::OpenConfirm { session }).change(Change::Stop(Timer::SendHold))
         }
+        Input::AcceptedFailed(reason) => {
+            Step::stay(State::OpenConfirm { session }).change(Change::Failed(reason))
+        }
         Input::ManualStart
         | Input::TcpConfirmed(_)
         | Input::Timer(Timer::ConnectRetry | Timer::IdleHold)
+        | Input::PeerRestarted
         | Input::UpdateSent => Step::stay(State::OpenConfirm { session }),
     }
 }
 
-fn established(session: Negotiated, since: Instant, input: Input) -> Step {
+fn established(local: Local<'_>, session: Negotiated, since: Instant, input: Input) -> Step {
     let is_agreed = |family: &Family| session.families.contains(family);
     match input {
-        Input::ManualStop => Step::shut_down(),
         Input::BfdDown => Step::bfd_down(),
+        Input::ManualStop(farewell) => Step::shut_down(local, farewell, session.graceful_restart),
         Input::Timer(Timer::Hold) => Step::refuse(PeerFault::HoldTimerExpired),
         Input::Timer(Timer::SendHold) => Step::lose(Reason::SendHoldTimerExpired),
         Input::Timer(Timer::Keepalive) => keep_alive(State::Established { session, since }),
         Input::TcpFailed(error) => Step::lose(Reason::TcpFailed(error)),
         Input::HeaderError(error) => Step::refuse(Malformed::Header(error)),
         Input::UpdateError(error) => Step::refuse(Malformed::Update(error)),
+        Input::RouteRefreshError(error) => Step::refuse(Malformed::RouteRefresh(error)),
+        Input::OpenCollisionDump => Step::collide(),
+        // RFC 4724 §4.2: without a NOTIFICATION, since nobody is there to read it.
+        Input::PeerRestarted => Step::lose(Reason::PeerRestarted),
         Input::Notification(notification) => Step::lose(Reason::NotificationReceived(notification)),
         // RFC 4271 §8.2.2, events 26 and 27. With a hold time of 0 there is no timer to restart.
         Input::Keepalive | Input::Update => {
@@ -330,7 +410,9 @@ fn established(session: Negotiated, since: Instant, input: Input) -> Step {
             // RFC 2918 §4: not agreed on, ignored.
             None => Step::stay(State::Established { session, since }),
         },
-        Input::Open(_) | Input::OpenError(_) => Step::fsm_error(FsmError::Established),
+        Input::Open(_) | Input::OpenError(_) => {
+            Step::fsm_error(FsmError::Established, MessageType::Open)
+        }
         // RFC 4271 §8.2.2: an UPDATE is as good as a KEEPALIVE.
         Input::UpdateSent => Step::stay(State::Established { session, since })
             .change(Change::Start(Timer::Keepalive)),
@@ -339,7 +421,9 @@ fn established(session: Negotiated, since: Instant, input: Input) -> Step {
         Input::SendResumed => {
             Step::stay(State::Established { session, since }).change(Change::Stop(Timer::SendHold))
         }
-        Input::ManualStart
+        // Another connection that came to nothing says nothing about this one.
+        Input::AcceptedFailed(_)
+        | Input::ManualStart
         | Input::TcpConfirmed(_)
         | Input::Timer(Timer::ConnectRetry | Timer::IdleHold) => {
             Step::stay(State::Established { session, since })

@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 use ferrolb_crds::model::{Family, HoldTime};
 
+use crate::bgp::GracefulRestart;
+
 use super::super::message::{AfiSafi, Capability, Open};
 use super::super::tests::{endpoint, settings};
 use super::*;
@@ -224,13 +226,108 @@ fn a_peer_that_reads_slowly_is_not() {
     assert_eq!(connection.state(), SessionState::Established);
 }
 
+/// A session with these terms of restart.
+fn with_terms(terms: Option<bool>, now: Instant) -> Connection {
+    let settings = Settings {
+        graceful_restart: Some(GracefulRestart::default()),
+        ..settings()
+    };
+    let mut open = router_open();
+    let offered = terms.map(|has_notification| {
+        Capability::GracefulRestart(super::super::message::GracefulRestart {
+            is_restarting: false,
+            has_notification,
+            restart_time: 120,
+            families: vec![],
+        })
+    });
+    open.capabilities.extend(offered);
+    established(settings, open, now)
+}
+
 #[test]
-fn stopping_says_cease_and_stays_stopped() {
+fn every_farewell_has_its_words_and_stays_farewell() {
     let now = Instant::now();
-    let mut connection = established(settings(), router_open(), now);
-    let outputs = told(&mut connection, now, &[Input::ManualStop]);
-    assert_eq!(notifications(&outputs), ["Cease/Administrative Shutdown"]);
+    let said = |terms: Option<bool>, farewell: Farewell| {
+        let mut connection = with_terms(terms, now);
+        let outputs = told(&mut connection, now, &[Input::ManualStop(farewell)]);
+        assert!(outputs.contains(&Output::Close));
+        assert_eq!(connection.poll_timeout(), None);
+        assert!(!connection.is_started());
+        assert_eq!(connection.last_failure(), None, "nothing went wrong");
+        notifications(&outputs).concat()
+    };
+    let leave = || Farewell::Shutdown("n1 leaves".to_owned());
+    let stopped = "Cease/Administrative Shutdown (the speaker on n1 is being stopped)";
+    assert_eq!(said(None, Farewell::Restart), stopped);
+    assert_eq!(said(Some(false), Farewell::Restart), "");
+    assert_eq!(said(Some(true), Farewell::Restart), "");
+    let left = "Cease/Administrative Shutdown (n1 leaves)";
+    assert_eq!(said(None, leave()), left);
+    assert_eq!(said(Some(false), leave()), left);
+    let hard = format!("Cease/Hard Reset: {left}");
+    assert_eq!(said(Some(true), leave()), hard);
+    let gone = "Cease/Peer De-configured";
+    assert_eq!(said(None, Farewell::Deconfigured), gone);
+    assert_eq!(said(Some(false), Farewell::Deconfigured), gone);
+    let hard = format!("Cease/Hard Reset: {gone}");
+    assert_eq!(said(Some(true), Farewell::Deconfigured), hard);
+    let other = "Cease/Other Configuration Change";
+    assert_eq!(said(None, Farewell::Reconfigured), other);
+    assert_eq!(said(Some(false), Farewell::Reconfigured), "");
+    assert_eq!(said(Some(true), Farewell::Reconfigured), other);
+}
+
+#[test]
+fn before_there_are_terms_every_farewell_is_said() {
+    let now = Instant::now();
+    let settings = Settings {
+        graceful_restart: Some(GracefulRestart::default()),
+        ..settings()
+    };
+    let mut connection = Connection::new(settings, rng());
+    let inputs = [
+        Input::ManualStart,
+        Input::TcpConfirmed(endpoint()),
+        Input::ManualStop(Farewell::Restart),
+    ];
+    assert_eq!(notifications(&told(&mut connection, now, &inputs)).len(), 1);
+}
+
+#[test]
+fn who_dials_us_has_a_minute_to_say_something() {
+    let now = Instant::now();
+    let mut dialing = Connection::new(settings(), rng());
+    dialing.handle(now, Input::ManualStart);
+    let mut accepted = dialing.accept(now, endpoint());
+    assert!(matches!(
+        drain(&mut accepted)[0],
+        Output::Send(Message::Open(_))
+    ));
+    let at = now + 60 * SECOND;
+    assert_eq!(accepted.poll_timeout(), Some((at, Timer::Hold)));
+    accepted.handle_timeout(at);
+    assert_eq!(notifications(&drain(&mut accepted)), ["Hold Timer Expired"]);
+}
+
+#[test]
+fn whom_we_do_not_dial_is_waited_for_without_end_and_held_off_after_a_failure() {
+    let now = Instant::now();
+    let passive = Settings {
+        passive: true,
+        ..settings()
+    };
+    let mut connection = Connection::new(passive, rng());
+    connection.handle(now, Input::ManualStart);
+    assert_eq!(connection.state(), SessionState::Active);
     assert_eq!(connection.poll_timeout(), None);
-    assert!(!connection.is_started());
-    assert_eq!(connection.last_failure(), None, "nothing went wrong");
+    let failure = Reason::TcpFailed("reset".to_owned());
+    connection.handle(now, Input::AcceptedFailed(failure.clone()));
+    assert_eq!(connection.state(), SessionState::Idle);
+    assert_eq!(connection.last_failure(), Some(&failure));
+    let (at, timer) = connection.poll_timeout().unwrap();
+    assert_eq!(timer, Timer::IdleHold);
+    connection.handle_timeout(at);
+    assert_eq!(connection.state(), SessionState::Active);
+    assert!(!drain(&mut connection).contains(&Output::Connect));
 }

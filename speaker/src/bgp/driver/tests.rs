@@ -1,10 +1,14 @@
 //! The driver against routers made of a listener on the loopback interface.
 
+mod dialled;
+mod negative;
+
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 use ferrolb_crds::model::{Family, HoldTime, PeerAsn, Port, Secret};
 use ipnet::IpNet;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use super::super::tests::{Update, asn, hex, message, net, settings};
@@ -23,7 +27,7 @@ impl Router {
             let length = |b: &[u8]| usize::from(u16::from_be_bytes([b[16], b[17]]));
             if self.buffer.len() >= 19 && self.buffer.len() >= length(&self.buffer) {
                 let rest = self.buffer.split_off(length(&self.buffer));
-                let message = std::mem::replace(&mut self.buffer, rest);
+                let message = mem::replace(&mut self.buffer, rest);
                 return (message[18], message);
             }
             let size = self.stream.read_buf(&mut self.buffer).await.unwrap();
@@ -138,8 +142,8 @@ async fn a_session_announces_and_withdraws_and_stops_with_cease() {
     assert_eq!(update.withdrawn, [net("192.0.2.10/32")]);
 
     let watcher = session.status();
-    let stopping = tokio::spawn(session.stop());
-    let cease = (NOTIFICATION, message(NOTIFICATION, &[6, 2]));
+    let stopping = tokio::spawn(session.stop(Farewell::Deconfigured));
+    let cease = (NOTIFICATION, message(NOTIFICATION, &[6, 3]));
     assert_eq!(router.receive_news().await, cease);
     drop(router);
     stopping.await.unwrap();
@@ -173,7 +177,7 @@ async fn a_router_that_is_not_there_is_tried_again_until_it_is() {
     let mut router = accept(&listener).await;
     router.establish(90).await;
     assert_eq!(router.receive_table().await.len(), 1);
-    session.stop().await;
+    session.stop(Farewell::Deconfigured).await;
 }
 
 #[tokio::test]
@@ -189,7 +193,7 @@ async fn a_source_address_of_somebody_else_is_named() {
         status.last_error.as_deref(),
         Some("failed to use source address 192.0.2.99: address not available")
     );
-    session.stop().await;
+    session.stop(Farewell::Deconfigured).await;
 }
 
 #[tokio::test]
@@ -203,7 +207,7 @@ async fn a_device_that_is_not_there_is_named_and_tried_again() {
         assert_eq!(status.last_error.as_deref(), missing);
         reached(&session, SessionState::Connect).await;
     }
-    session.stop().await;
+    session.stop(Farewell::Shutdown(String::new())).await;
 }
 
 #[tokio::test]
@@ -220,7 +224,7 @@ async fn a_link_local_address_without_an_interface_is_told_as_such() {
         error.starts_with("a link-local address needs an interface"),
         "{error}"
     );
-    session.stop().await;
+    session.stop(Farewell::Shutdown(String::new())).await;
 }
 
 /// What is left of a connection that this end closed first has the port for a minute.
@@ -248,7 +252,7 @@ async fn a_source_port_can_be_used_again_at_once_whoever_ended_the_session() {
                 drop(router);
                 news
             },
-            session.stop()
+            session.stop(Farewell::Shutdown(String::new()))
         );
         assert_eq!(cease, message(NOTIFICATION, &[6, 2]));
     }
@@ -285,7 +289,7 @@ async fn i8_a_password_that_both_ends_change_ends_no_session() {
     assert_eq!(update.announced, [net("192.0.2.11/32")]);
     let after = session.status().borrow().clone();
     assert_eq!((after.state, after.since), (before.state, before.since));
-    session.stop().await;
+    session.stop(Farewell::Shutdown(String::new())).await;
 }
 
 #[tokio::test]
@@ -302,7 +306,7 @@ async fn a_password_that_only_one_end_has_makes_no_session() {
         let session = Session::start(settings, routes(&[]));
         let accepted = tokio::time::timeout(Duration::from_millis(300), listener.accept());
         assert!(accepted.await.is_err());
-        session.stop().await;
+        session.stop(Farewell::Shutdown(String::new())).await;
     }
 }
 
@@ -325,7 +329,7 @@ async fn a_refusal_reaches_a_router_that_keeps_talking() {
         status.last_error.as_deref(),
         Some("the peer's OPEN was refused: its AS is 64500, expected is 64999")
     );
-    session.stop().await;
+    session.stop(Farewell::Deconfigured).await;
 }
 
 #[tokio::test]
@@ -342,7 +346,7 @@ async fn what_a_router_says_last_is_kept() {
         status.last_error.as_deref(),
         Some("peer sent NOTIFICATION Cease/Administrative Reset")
     );
-    session.stop().await;
+    session.stop(Farewell::Deconfigured).await;
 }
 
 /// More than the kernel buffers for a connection that is not read.
@@ -388,8 +392,8 @@ async fn i7_a_router_that_reads_nothing_is_given_up_and_delays_nobody() {
     ];
     assert!(seen.contains(&error.as_str()), "{error}");
     talking.abort();
-    stuck.stop().await;
-    session.stop().await;
+    stuck.stop(Farewell::Deconfigured).await;
+    session.stop(Farewell::Deconfigured).await;
 }
 
 #[tokio::test]
@@ -400,7 +404,7 @@ async fn stopping_takes_no_longer_than_promised_with_a_router_that_reads_nothing
     router.establish(90).await;
     reached(&session, SessionState::Established).await;
     let begun = Instant::now();
-    session.stop().await;
+    session.stop(Farewell::Deconfigured).await;
     assert!(
         begun.elapsed() < Duration::from_secs(3),
         "{:?}",

@@ -3,6 +3,10 @@
     reason = "an Instant has no other beginning"
 )]
 
+mod collision;
+mod properties;
+mod simulation;
+
 use std::time::Duration;
 
 use super::super::Route;
@@ -47,7 +51,7 @@ fn updates(peer: &mut Peer, now: Instant) -> Vec<Update> {
 fn sent(outputs: &[Output]) -> Vec<Vec<u8>> {
     let mut sent = Vec::new();
     for output in outputs {
-        if let Output::Send(octets) = output {
+        if let Output::Send(_, octets) = output {
             sent.push(octets.clone());
         }
     }
@@ -64,8 +68,8 @@ fn connected(desired: Arc<Routes>, now: Instant) -> Peer {
 
 fn established(desired: Arc<Routes>, now: Instant) -> Peer {
     let mut peer = connected(desired, now);
-    peer.handle(now, Input::Received(&router_open()));
-    peer.handle(now, Input::Received(&keepalive()));
+    peer.handle(now, Input::Received(Slot::Main, &router_open()));
+    peer.handle(now, Input::Received(Slot::Main, &keepalive()));
     drain(&mut peer);
     assert_eq!(peer.state(), SessionState::Established);
     peer
@@ -78,7 +82,7 @@ fn the_stream_may_come_in_any_pieces() {
     for size in [1, 2, 18, 19, 20, 30, stream.len()] {
         let mut peer = connected(routes(&[]), now);
         for piece in stream.chunks(size) {
-            peer.handle(now, Input::Received(piece));
+            peer.handle(now, Input::Received(Slot::Main, piece));
         }
         assert_eq!(peer.state(), SessionState::Established, "pieces of {size}");
         assert_eq!(sent(&drain(&mut peer)), [keepalive()]);
@@ -90,9 +94,9 @@ fn routes_are_sent_when_the_session_is_established_and_not_before() {
     let now = Instant::now();
     let mut peer = connected(routes(&["192.0.2.10/32"]), now);
     assert_eq!(peer.poll_update(now), None);
-    peer.handle(now, Input::Received(&router_open()));
+    peer.handle(now, Input::Received(Slot::Main, &router_open()));
     assert_eq!(peer.poll_update(now), None);
-    peer.handle(now, Input::Received(&keepalive()));
+    peer.handle(now, Input::Received(Slot::Main, &keepalive()));
     assert_eq!(updates(&mut peer, now).len(), 3);
     assert_eq!((peer.prefixes(), peer.updates_sent()), (1, 3));
     peer.handle(now, Input::Routes(routes(&["192.0.2.11/32"])));
@@ -105,7 +109,10 @@ fn everything_is_sent_again_to_a_peer_that_comes_back() {
     let mut now = Instant::now();
     let mut peer = established(routes(&["192.0.2.10/32"]), now);
     assert_eq!(updates(&mut peer, now)[0].announced, [net("192.0.2.10/32")]);
-    peer.handle(now, Input::Failed("connection reset".to_owned()));
+    peer.handle(
+        now,
+        Input::Failed(Slot::Main, "connection reset".to_owned()),
+    );
     assert_eq!((peer.prefixes(), peer.families().len()), (0, 0));
     assert_eq!(peer.last_error().as_deref(), Some("connection reset"));
     // Meanwhile something else is wanted.
@@ -114,7 +121,7 @@ fn everything_is_sent_again_to_a_peer_that_comes_back() {
     peer.handle_timeout(now);
     peer.handle(now, Input::Connected(endpoint()));
     let stream = [router_open(), keepalive()].concat();
-    peer.handle(now, Input::Received(&stream));
+    peer.handle(now, Input::Received(Slot::Main, &stream));
     assert_eq!(updates(&mut peer, now)[0].announced, [net("192.0.2.11/32")]);
 }
 
@@ -122,12 +129,15 @@ fn everything_is_sent_again_to_a_peer_that_comes_back() {
 fn half_a_message_of_a_lost_connection_is_forgotten() {
     let mut now = Instant::now();
     let mut peer = established(routes(&[]), now);
-    peer.handle(now, Input::Received(&keepalive()[..7]));
-    peer.handle(now, Input::Failed("connection reset".to_owned()));
+    peer.handle(now, Input::Received(Slot::Main, &keepalive()[..7]));
+    peer.handle(
+        now,
+        Input::Failed(Slot::Main, "connection reset".to_owned()),
+    );
     now += 30 * SECOND;
     peer.handle_timeout(now);
     peer.handle(now, Input::Connected(endpoint()));
-    peer.handle(now, Input::Received(&router_open()));
+    peer.handle(now, Input::Received(Slot::Main, &router_open()));
     assert_eq!(peer.state(), SessionState::OpenConfirm);
 }
 
@@ -136,7 +146,10 @@ fn a_route_refresh_is_answered() {
     let now = Instant::now();
     let mut peer = established(routes(&["192.0.2.10/32", "2001:db8::/64"]), now);
     updates(&mut peer, now);
-    peer.handle(now, Input::Received(&message(5, &hex("0002 00 01"))));
+    peer.handle(
+        now,
+        Input::Received(Slot::Main, &message(5, &hex("0002 00 01"))),
+    );
     let again = updates(&mut peer, now);
     assert_eq!(again[0].announced, [net("2001:db8::/64")]);
 }
@@ -148,10 +161,10 @@ fn a_header_error_is_answered_with_its_data_and_ends_the_reading() {
     let mut stream = keepalive();
     stream[17] = 18;
     stream.extend(router_open());
-    peer.handle(now, Input::Received(&stream));
+    peer.handle(now, Input::Received(Slot::Main, &stream));
     let outputs = drain(&mut peer);
     assert_eq!(sent(&outputs), [message(3, &hex("0102 0012"))]);
-    assert!(outputs.contains(&Output::Close));
+    assert!(outputs.contains(&Output::Close(Slot::Main)));
     assert_eq!(peer.state(), SessionState::Idle);
     let error = peer.last_error().unwrap();
     assert_eq!(
@@ -169,8 +182,8 @@ fn what_is_not_announced_is_said_while_established() {
     let mut peer = Peer::new(settings(), desired, fastrand::Rng::with_seed(3));
     peer.handle(now, Input::Start);
     peer.handle(now, Input::Connected(v4_only));
-    peer.handle(now, Input::Received(&router_open()));
-    peer.handle(now, Input::Received(&keepalive()));
+    peer.handle(now, Input::Received(Slot::Main, &router_open()));
+    peer.handle(now, Input::Received(Slot::Main, &keepalive()));
     let error = peer.last_error().unwrap();
     assert!(
         error.starts_with("IPv6 prefixes are not announced: "),
@@ -186,7 +199,7 @@ fn a_received_update_changes_nothing() {
     let mut peer = established(routes(&["192.0.2.10/32"]), now);
     updates(&mut peer, now);
     let hang = "0000 0014 40010100 40020702 01fc0040 03040102 0304180a 0000";
-    peer.handle(now, Input::Received(&message(2, &hex(hang))));
+    peer.handle(now, Input::Received(Slot::Main, &message(2, &hex(hang))));
     assert_eq!(drain(&mut peer), []);
     assert_eq!(peer.poll_update(now), None);
     assert_eq!(peer.state(), SessionState::Established);
@@ -198,7 +211,7 @@ fn a_new_key_is_tried_at_once_and_only_while_established() {
     let mut peer = established(routes(&[]), now);
     let before = peer.messages().keepalives_sent;
     peer.handle(now, Input::Rekeyed);
-    assert_eq!(drain(&mut peer), [Output::Send(keepalive())]);
+    assert_eq!(drain(&mut peer), [Output::Send(Slot::Main, keepalive())]);
     assert_eq!(peer.messages().keepalives_sent, before + 1);
 
     let mut peer = connected(routes(&[]), now);
@@ -219,8 +232,8 @@ fn i7_a_stream_of_rubbish_neither_panics_nor_grows() {
     mutate(&seeds, |stream| {
         let mut peer = connected(routes(&["192.0.2.10/32", "2001:db8::/64"]), now);
         for piece in stream.chunks(37) {
-            peer.handle(now, Input::Received(piece));
-            assert!(peer.inbox.len() < codec::MAX_MESSAGE);
+            peer.handle(now, Input::Received(Slot::Main, piece));
+            assert!(peer.main.inbox.len() < codec::MAX_MESSAGE);
             assert!(drain(&mut peer).len() < 16);
             assert!(updates(&mut peer, now).len() < 16);
         }

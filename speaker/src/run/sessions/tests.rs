@@ -24,6 +24,8 @@ fn settings(listener: &TcpListener, asn: u32) -> Settings {
         families: BTreeSet::from([Family::V4]),
         multi_hop: false,
         transport: Transport::default(),
+        graceful_restart: None,
+        passive: false,
         node: "n1".to_owned(),
     }
 }
@@ -71,7 +73,7 @@ fn i8_a_session_is_restarted_only_when_its_settings_differ_and_never_beside_itse
         assert_eq!(sessions.running["tor"].settings, second);
         assert_eq!(sessions.statuses().len(), 1);
         sessions.want(BTreeMap::new(), no_routes);
-        sessions.stop().await;
+        sessions.stop(Farewell::Restart).await;
         assert!(sessions.running.is_empty() && sessions.stopping.is_empty());
     });
 }
@@ -95,7 +97,7 @@ fn a_peer_that_is_renamed_does_not_see_two_sessions() {
         sessions.stopped().await;
         sessions.want(renamed, no_routes);
         assert!(sessions.running.contains_key("spine"));
-        sessions.stop().await;
+        sessions.stop(Farewell::Restart).await;
     });
 }
 
@@ -113,7 +115,7 @@ fn sessions_with_one_address_on_two_devices_do_not_wait_for_each_other() {
         sessions.want(BTreeMap::from([("blue".to_owned(), second)]), no_routes);
         assert!(sessions.running.contains_key("blue"));
         assert_eq!(sessions.stopping.len(), 1);
-        sessions.stop().await;
+        sessions.stop(Farewell::Restart).await;
     });
 }
 
@@ -142,7 +144,7 @@ fn i8_another_password_ends_only_a_session_that_is_down() {
         assert!(sessions.running.is_empty());
         assert_eq!(sessions.stopping.len(), 1);
         assert!(!format!("{sessions:?} {second:?}").contains("hunter2"));
-        sessions.stop().await;
+        sessions.stop(Farewell::Restart).await;
     });
 }
 
@@ -164,7 +166,7 @@ fn new_routes_reach_a_running_session_once() {
         sessions.want(wanted(&first), routes);
         sessions.want(wanted(&first), routes);
         assert_eq!(asked.get(), 2);
-        sessions.stop().await;
+        sessions.stop(Farewell::Restart).await;
     });
 }
 
@@ -176,7 +178,60 @@ fn news_of_a_session_are_heard() {
         sessions.want(wanted(&settings(&listener, 64512)), no_routes);
         // Dialing is news.
         sessions.news().await;
-        sessions.stop().await;
+        sessions.stop(Farewell::Restart).await;
+    });
+}
+
+/// What is said to a peer that has this session, when these are wanted instead.
+async fn last_words(wants: impl FnOnce(&Settings) -> BTreeMap<String, Settings>) -> Vec<u8> {
+    let listener = listen().await;
+    let settings = settings(&listener, 64512);
+    let mut sessions = Sessions::default();
+    sessions.want(wanted(&settings), no_routes);
+    let (mut connection, _) = listener.accept().await.unwrap();
+    let mut octets = [0; 19];
+    connection.read_exact(&mut octets).await.unwrap();
+    sessions.want(wants(&settings), no_routes);
+    let mut rest = Vec::new();
+    connection.read_to_end(&mut rest).await.unwrap();
+    drop(connection);
+    sessions.stop(Farewell::Restart).await;
+    rest.split_off(rest.len() - 2)
+}
+
+#[test]
+fn a_peer_is_told_whether_another_session_follows() {
+    block_on(async {
+        let gone = last_words(|_| BTreeMap::new()).await;
+        assert_eq!(gone, [6, 3], "Peer De-configured");
+        let changed = |settings: &Settings| {
+            let settings = Settings {
+                hold_time: HoldTime::new(9).unwrap(),
+                ..settings.clone()
+            };
+            wanted(&settings)
+        };
+        assert_eq!(
+            last_words(changed).await,
+            [6, 6],
+            "Other Configuration Change"
+        );
+        let renamed = |settings: &Settings| {
+            let settings = Settings {
+                name: "spine".to_owned(),
+                ..settings.clone()
+            };
+            BTreeMap::from([("spine".to_owned(), settings)])
+        };
+        assert_eq!(last_words(renamed).await, [6, 6], "the same two ends");
+        let moved = |settings: &Settings| {
+            let settings = Settings {
+                neighbor: "127.0.0.2".parse().unwrap(),
+                ..settings.clone()
+            };
+            wanted(&settings)
+        };
+        assert_eq!(last_words(moved).await, [6, 3], "another peer");
     });
 }
 
@@ -210,7 +265,7 @@ fn a_path_that_fails_ends_the_connection_and_not_the_session() {
         drop(connection);
         listener.accept().await.unwrap();
         assert_eq!(sessions.running.len(), 1);
-        sessions.stop().await;
+        sessions.stop(Farewell::Restart).await;
     });
 }
 
@@ -237,6 +292,6 @@ fn a_session_hears_of_the_path_that_is_its_own_at_present() {
         while failing.receiver_count() > 0 {
             tokio::task::yield_now().await;
         }
-        sessions.stop().await;
+        sessions.stop(Farewell::Restart).await;
     });
 }

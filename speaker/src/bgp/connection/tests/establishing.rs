@@ -5,9 +5,11 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ferrolb_crds::model::{PeerAsn, RouterId};
 
-use super::super::super::message::{ExtendedNextHop, NextHop};
+use crate::bgp::GracefulRestart;
+
+use super::super::super::message::{self, ExtendedNextHop, NextHop, Preserved};
 use super::super::super::notification::{ExpectedAs, OpenError};
-use super::super::super::tests::asn;
+use super::super::super::tests::{asn, hex};
 use super::super::negotiation::{negotiate, offer};
 use super::*;
 
@@ -29,12 +31,14 @@ fn the_families_configured_are_offered_and_nothing_else() {
         local_asn: asn(4_200_000_001),
         ..settings()
     };
-    let open = offer(&settings, &over_v6());
+    let open = offer(&settings, &over_v6(), false);
     assert_eq!(open.autonomous_system, 23456, "AS_TRANS");
     let expected = [
         Capability::MultiProtocol(AfiSafi::unicast(Family::V6)),
         Capability::RouteRefresh,
+        Capability::ExtendedMessage,
         Capability::FourOctetAsn(4_200_000_001),
+        Capability::EnhancedRouteRefresh,
     ];
     assert_eq!(open.capabilities, expected);
 }
@@ -42,9 +46,9 @@ fn the_families_configured_are_offered_and_nothing_else() {
 #[test]
 fn extended_next_hops_are_offered_and_agreed_on_over_ipv6_only() {
     let extended = Capability::ExtendedNextHop(vec![ExtendedNextHop::IPV4_OVER_IPV6]);
-    let over_v4 = offer(&settings(), &endpoint());
+    let over_v4 = offer(&settings(), &endpoint(), false);
     assert!(!over_v4.capabilities.contains(&extended));
-    let over_v6_open = offer(&settings(), &over_v6());
+    let over_v6_open = offer(&settings(), &over_v6(), false);
     assert!(over_v6_open.capabilities.contains(&extended));
 
     let mut open = router_open();
@@ -60,18 +64,29 @@ fn extended_next_hops_are_offered_and_agreed_on_over_ipv6_only() {
 
 #[test]
 fn the_families_both_offer_are_agreed_on() {
-    let families = |capabilities: Vec<Capability>| {
+    let agreed = |capabilities: Vec<Capability>| {
         let open = Open {
             capabilities,
             ..router_open()
         };
-        let families = negotiated(&settings(), &open).unwrap().families;
-        families.into_iter().collect::<Vec<_>>()
+        negotiated(&settings(), &open).map(|session| session.families)
+    };
+    let families = |capabilities| {
+        agreed(capabilities)
+            .unwrap()
+            .into_iter()
+            .collect::<Vec<_>>()
     };
     let unicast = |family| Capability::MultiProtocol(AfiSafi::unicast(family));
     let multicast = Capability::MultiProtocol(AfiSafi { afi: 1, safi: 2 });
     assert_eq!(families(vec![unicast(Family::V6)]), [Family::V6]);
-    assert_eq!(families(vec![multicast]), []);
+    assert_eq!(
+        families(vec![unicast(Family::V4), multicast.clone()]),
+        [Family::V4]
+    );
+    let missing = hex("0104 0001 00 01 0104 0002 00 01");
+    let error = OpenError::UnsupportedCapability(missing);
+    assert_eq!(agreed(vec![multicast]), Err(error), "RFC 5492 §3");
     // RFC 4760 §8: a peer that does not know of families knows IPv4.
     assert_eq!(families(vec![]), [Family::V4]);
 }
@@ -331,4 +346,132 @@ fn the_back_off_is_forgotten_only_after_a_session_that_lasted() {
     }
     within(session(&mut now, 31 * SECOND), 1);
     within(session(&mut now, SECOND), 2);
+}
+
+fn gracefully(settings: Settings, long_lived: Option<Duration>) -> Settings {
+    Settings {
+        graceful_restart: Some(GracefulRestart { long_lived }),
+        ..settings
+    }
+}
+
+fn offered_restart(families: &[Family], has_notification: bool) -> Capability {
+    let preserved = |family: &Family| Preserved {
+        afi_safi: AfiSafi::unicast(*family),
+        is_forwarding: true,
+    };
+    Capability::GracefulRestart(message::GracefulRestart {
+        is_restarting: false,
+        has_notification,
+        restart_time: 120,
+        families: families.iter().map(preserved).collect(),
+    })
+}
+
+#[test]
+fn graceful_restart_is_offered_for_every_family_when_asked_for() {
+    let settings = gracefully(settings(), None);
+    let offered = |is_restarting| offer(&settings, &endpoint(), is_restarting).capabilities;
+    let expected = offered_restart(&Family::ALL, true);
+    assert!(offered(false).contains(&expected));
+    let Capability::GracefulRestart(plain) = expected else {
+        panic!("graceful restart");
+    };
+    let restarting = Capability::GracefulRestart(message::GracefulRestart {
+        is_restarting: true,
+        ..plain
+    });
+    assert!(offered(true).contains(&restarting));
+}
+
+#[test]
+fn long_lived_graceful_restart_is_offered_when_asked_for_and_within_its_24_bits() {
+    let offered = |long_lived| {
+        let settings = gracefully(settings(), long_lived);
+        let open = offer(&settings, &endpoint(), false);
+        open.capabilities.into_iter().find_map(|capability| {
+            let Capability::LongLivedGracefulRestart(families) = capability else {
+                return None;
+            };
+            assert!(families.iter().all(|family| family.is_forwarding));
+            Some((families.len(), families[0].stale_time))
+        })
+    };
+    assert_eq!(offered(None), None);
+    assert_eq!(offered(Some(3600 * SECOND)), Some((2, 3600)));
+    let beyond = Duration::from_secs(1 << 40);
+    assert_eq!(offered(Some(beyond)), Some((2, 0x00ff_ffff)));
+}
+
+#[test]
+fn graceful_restart_takes_two_and_of_several_capabilities_the_last_counts() {
+    let terms = |settings: Settings, capabilities: &[Capability]| {
+        let mut open = router_open();
+        open.capabilities.extend_from_slice(capabilities);
+        negotiated(&settings, &open).unwrap().graceful_restart
+    };
+    let ours = || gracefully(settings(), None);
+    let terms_of = |has_notification, is_mutual| {
+        Some(RestartTerms {
+            has_notification,
+            is_mutual,
+        })
+    };
+    let helper = offered_restart(&[], false);
+    let full = offered_restart(&[Family::V4], true);
+    assert_eq!(terms(ours(), &[]), None);
+    assert_eq!(terms(settings(), std::slice::from_ref(&full)), None);
+    assert_eq!(
+        terms(ours(), std::slice::from_ref(&helper)),
+        terms_of(false, false)
+    );
+    assert_eq!(
+        terms(ours(), std::slice::from_ref(&full)),
+        terms_of(true, true)
+    );
+    // RFC 4724 §3.
+    assert_eq!(terms(ours(), &[full, helper]), terms_of(false, false));
+}
+
+#[test]
+fn what_only_one_side_offers_is_not_used() {
+    let agreed = |capabilities: &[Capability]| {
+        let mut open = router_open();
+        open.capabilities.extend_from_slice(capabilities);
+        let session = negotiated(&settings(), &open).unwrap();
+        (session.message_limit(), session.has_enhanced_refresh)
+    };
+    assert_eq!(agreed(&[]), (4096, false));
+    assert_eq!(agreed(&[Capability::ExtendedMessage]), (65535, false));
+    assert_eq!(agreed(&[Capability::EnhancedRouteRefresh]), (4096, true));
+}
+
+#[test]
+fn it_is_a_restart_until_there_has_been_a_session() {
+    let now = Instant::now();
+    let mut connection = Connection::new(gracefully(settings(), None), rng());
+    let is_restarting = |outputs: &[Output]| {
+        outputs.iter().find_map(|output| {
+            let Output::Send(Message::Open(open)) = output else {
+                return None;
+            };
+            open.capabilities.iter().find_map(|capability| {
+                let Capability::GracefulRestart(restart) = capability else {
+                    return None;
+                };
+                Some(restart.is_restarting)
+            })
+        })
+    };
+    let up = Input::TcpConfirmed(endpoint());
+    let outputs = told(&mut connection, now, &[Input::ManualStart, up.clone()]);
+    assert_eq!(is_restarting(&outputs), Some(true));
+    let lost = Input::TcpFailed("reset".to_owned());
+    let retry = Input::Timer(Timer::ConnectRetry);
+    let outputs = told(&mut connection, now, &[lost.clone(), retry, up.clone()]);
+    assert_eq!(is_restarting(&outputs), Some(true), "there was no session");
+    let session = [Input::Open(router_open()), Input::Keepalive, lost];
+    told(&mut connection, now, &session);
+    let outputs = told(&mut connection, now, &[Input::Timer(Timer::IdleHold), up]);
+    assert_eq!(is_restarting(&outputs), Some(false));
 }

@@ -233,15 +233,12 @@ fn a_cut_is_noticed_by_both_sides_within_the_hold_time_and_mended_after() {
 fn a_session_that_is_stopped_ends_at_once_on_both_sides() {
     for_every_seed(|mut world| {
         world.run(world.now + 30 * SECOND, World::is_up);
-        world.tell(0, Input::ManualStop);
+        world.tell(0, Input::ManualStop(Farewell::Deconfigured));
         let stopped = world.now;
         world.run(stopped + SECOND, World::is_down);
         assert!(world.is_down());
         let failure = world.ends[1].last_failure().unwrap().to_string();
-        assert_eq!(
-            failure,
-            "peer sent NOTIFICATION Cease/Administrative Shutdown"
-        );
+        assert_eq!(failure, "peer sent NOTIFICATION Cease/Peer De-configured");
         world.run(stopped + 600 * SECOND, World::is_up);
         assert!(!world.is_up(), "stopped is stopped");
     });

@@ -1,6 +1,6 @@
 //! RFC 4271 §8.2.2 as a table: every state, every input.
 
-use super::super::super::notification::{Cease, HeaderError, OpenError, UpdateError};
+use super::super::super::notification::{Cease, HeaderError, OpenError, RefreshError, UpdateError};
 use super::*;
 
 const STATES: usize = 7;
@@ -13,7 +13,7 @@ fn in_state(column: usize, now: Instant) -> Connection {
     let inputs = match column {
         0 => vec![],
         1 => {
-            let cease = Input::Notification(Notification::from(Cease::AdministrativeShutdown));
+            let cease = Input::Notification(Notification::from(Cease::PeerDeconfigured));
             vec![Input::ManualStart, up, open, cease]
         }
         2 => vec![Input::ManualStart],
@@ -70,9 +70,9 @@ fn manual_events() {
         Input::ManualStart,
         ["Connect connect", "-", "-", "-", "-", "-", "-"],
     );
-    let cease = "Idle 6/2 close";
+    let cease = "Idle 6/3 close";
     check(
-        Input::ManualStop,
+        Input::ManualStop(Farewell::Deconfigured),
         ["-", "Idle", "Idle close", "Idle", cease, cease, cease],
     );
 }
@@ -82,6 +82,23 @@ fn manual_events() {
 fn bfd_events() {
     let lost = "Idle 6/10 close";
     check(Input::BfdDown, ["-", "-", "-", "-", lost, lost, lost]);
+}
+
+#[test]
+fn events_of_another_connection() {
+    let dump = "Idle 6/7 close";
+    check(
+        Input::OpenCollisionDump,
+        ["-", "-", "-", "-", dump, dump, dump],
+    );
+    check(
+        Input::PeerRestarted,
+        ["-", "-", "-", "-", "-", "-", "Idle close"],
+    );
+    check(
+        Input::AcceptedFailed(Reason::NoAnswer),
+        ["-", "-", "-", "Idle", "-", "-", "-"],
+    );
 }
 
 #[test]
@@ -158,10 +175,18 @@ fn messages() {
         Input::RouteRefresh(None),
         ["-", "-", "-", "-", sent, confirm, "-"],
     );
+    check(
+        Input::RouteRefreshError(RefreshError::InvalidMessageLength(vec![])),
+        ["-", "-", "-", "-", sent, confirm, "Idle 7/1 close"],
+    );
     let lost = "Idle close";
     check(
-        Input::Notification(Notification::from(Cease::AdministrativeShutdown)),
+        Input::Notification(Notification::from(Cease::PeerDeconfigured)),
         ["-", "-", "-", "-", lost, lost, lost],
+    );
+    check(
+        Input::Notification(Notification::from(Cease::ConnectionRejected)),
+        ["-", "-", "-", "-", "Active close", lost, lost],
     );
 }
 
