@@ -135,13 +135,13 @@ fn a_path_is_told_of_in_the_words_of_its_rfc() {
 }
 
 #[test]
-fn i4_a_path_that_stays_down_does_not_change_the_file() {
-    let at_rest = |state, since| {
+fn i4_a_path_that_stays_as_it_is_does_not_change_the_file() {
+    let at_rest = |state, since, sent| {
         let status = bfd_status(state, since);
         let standing = bfd::Standing {
             status: Some(status),
             counts: bfd::Counts {
-                control_out: since,
+                control_out: sent,
                 ..bfd::Counts::default()
             },
             problem: None,
@@ -156,8 +156,9 @@ fn i4_a_path_that_stays_down_does_not_change_the_file() {
         }
         .at_rest()
     };
-    let down = at_rest(bfd::State::Down, 1);
-    assert_eq!(down, at_rest(bfd::State::Init, 2));
-    assert_ne!(down, at_rest(bfd::State::Up, 3));
-    assert_eq!(at_rest(bfd::State::Up, 3), at_rest(bfd::State::Up, 3));
+    let down = at_rest(bfd::State::Down, 1, 1);
+    assert_eq!(down, at_rest(bfd::State::Init, 2, 2));
+    let up = at_rest(bfd::State::Up, 3, 3);
+    assert_ne!(down, up);
+    assert_eq!(up, at_rest(bfd::State::Up, 3, 4));
 }
