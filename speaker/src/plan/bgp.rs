@@ -74,7 +74,7 @@ pub struct Route {
 #[derive(Debug, Clone, PartialEq)]
 pub enum PeerPlan {
     /// There should be a session.
-    Run(Session),
+    Run(Box<Session>),
     /// There should be one, but it asks for what is not built.
     Refused {
         /// Where the peer is.
@@ -123,13 +123,11 @@ pub struct Session {
 pub fn peers(world: &World) -> BTreeMap<String, PeerPlan> {
     let (peers, profiles) = (world.peers_here(), &world.config().bfd_profiles);
     let plan = |peer: &Peer| match peer_plan(peer) {
-        PeerPlan::Run(session) => PeerPlan::Run(Session {
-            bfd: peer
-                .bfd_profile
-                .as_ref()
-                .and_then(|name| profiles.get(name).cloned()),
-            ..session
-        }),
+        PeerPlan::Run(mut session) => {
+            let profile = peer.bfd_profile.as_ref();
+            session.bfd = profile.and_then(|name| profiles.get(name).cloned());
+            PeerPlan::Run(session)
+        }
         refused @ PeerPlan::Refused { .. } => refused,
     };
     peers.map(|peer| (peer.name.clone(), plan(peer))).collect()
@@ -345,7 +343,9 @@ fn takes(peer: &Peer, family: Family) -> bool {
 fn peer_plan(peer: &Peer) -> PeerPlan {
     let fields = unbuilt_fields(peer);
     match peer.neighbor {
-        Neighbor::Address(neighbor) if fields.is_empty() => PeerPlan::Run(session(peer, neighbor)),
+        Neighbor::Address(neighbor) if fields.is_empty() => {
+            PeerPlan::Run(Box::new(session(peer, neighbor)))
+        }
         Neighbor::Address(_) | Neighbor::Interface(_) => PeerPlan::Refused {
             neighbor: peer.neighbor.clone(),
             fields,
@@ -373,7 +373,7 @@ fn session(peer: &Peer, neighbor: IpAddr) -> Session {
             ttl_security_hops: peer.options.ttl_security_hops,
             authentication: Authentication::new(peer.password.clone(), peer.options.tcp_ao),
         },
-        graceful_restart: peer.graceful_restart.then(|| GracefulRestart {
+        graceful_restart: peer.graceful_restart.then_some(GracefulRestart {
             long_lived: peer.options.long_lived_stale_time,
         }),
         passive: peer.options.passive,

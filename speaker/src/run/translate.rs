@@ -343,8 +343,12 @@ mod tests {
 
     fn watched(peers: &[(&str, plan::Session)]) -> Plan {
         let peers = peers.iter();
-        let peers =
-            peers.map(|(name, session)| ((*name).to_owned(), plan::PeerPlan::Run(session.clone())));
+        let peers = peers.map(|(name, session)| {
+            (
+                (*name).to_owned(),
+                plan::PeerPlan::Run(Box::new(session.clone())),
+            )
+        });
         Plan {
             peers: peers.collect(),
             ..Plan::default()

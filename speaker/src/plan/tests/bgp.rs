@@ -21,7 +21,7 @@ fn session(edit: impl FnOnce(&mut Peer)) -> Session {
     let mut fixture = Fixture::new();
     edit(fixture.peer("tor"));
     match peers(&fixture.world()).remove("tor") {
-        Some(PeerPlan::Run(session)) => session,
+        Some(PeerPlan::Run(session)) => *session,
         other => panic!("nothing stands in the way: {other:?}"),
     }
 }
