@@ -13,7 +13,7 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::peer::{Neighbour, bird};
+use crate::peer::{Neighbour, bird, frr};
 use crate::probe::{self, Record};
 use crate::process::{Process, output, tail, words};
 use crate::segment::Segment;
@@ -323,15 +323,25 @@ impl Lab {
 
     /// Starts BIRD on the router.
     pub fn router(&self, neighbours: &[Neighbour]) -> Result<bird::Bird> {
-        let config = bird::router(self.segment.router.v4, neighbours);
-        let namespace = &self.segment.router.namespace;
-        bird::Bird::start(namespace, &self.path, "bird", &config)
+        self.bird(&bird::router(self.segment.router.v4, neighbours))
     }
 
-    /// Next hops of the router's kernel for an address, sorted; empty when it has no route of BIRD's.
+    /// The same, with a configuration of the caller's.
+    pub fn bird(&self, config: &str) -> Result<bird::Bird> {
+        let namespace = &self.segment.router.namespace;
+        bird::Bird::start(namespace, &self.path, "bird", config)
+    }
+
+    /// Starts FRR on the router.
+    pub fn frr(&self, config: &str) -> Result<frr::Frr> {
+        frr::Frr::start(&self.segment.router.namespace, &self.path, config)
+    }
+
+    /// Next hops of the router's kernel for an address, sorted; empty when it has no route of a
+    /// routing daemon's.
     pub fn next_hops(&self, prefix: &str) -> Result<Vec<String>> {
         let family = if prefix.contains(':') { "-6" } else { "-4" };
-        let words = format!("-j {family} route show proto bird {prefix}");
+        let words = format!("-j {family} route show {prefix}");
         let text = self.segment.router.namespace.ip(&words)?;
         Ok(next_hops(&text))
     }
@@ -514,7 +524,9 @@ impl Probe {
 fn next_hops(json: &str) -> Vec<String> {
     let routes: Value = serde_json::from_str(json).unwrap_or_default();
     let mut hops: Vec<String> = Vec::new();
-    for route in routes.as_array().into_iter().flatten() {
+    // BIRD's are called so, FRR's by where it has them from.
+    let is_routers = |route: &&Value| route["protocol"] == "bird" || route["protocol"] == "bgp";
+    for route in routes.as_array().into_iter().flatten().filter(is_routers) {
         match route["nexthops"].as_array() {
             Some(several) => hops.extend(several.iter().filter_map(gateway)),
             None => hops.extend(gateway(route)),
@@ -538,11 +550,13 @@ mod tests {
 
     #[test]
     fn next_hops_are_read_from_single_and_multipath_routes() {
-        let one = r#"[{"dst":"10.1.1.1","gateway":"192.168.1.11","dev":"eth0"}]"#;
+        let one = r#"[{"dst":"10.1.1.1","gateway":"192.168.1.11","dev":"eth0","protocol":"bird"}]"#;
         assert_eq!(next_hops(one), ["192.168.1.11"]);
-        let two = r#"[{"dst":"10.1.1.1","nexthops":[{"gateway":"192.168.1.12"},
+        let two = r#"[{"dst":"10.1.1.1","protocol":"bgp","nexthops":[{"gateway":"192.168.1.12"},
             {"via":{"family":"inet6","host":"fd00:1::11"}}]}]"#;
         assert_eq!(next_hops(two), ["192.168.1.12", "fd00:1::11"]);
         assert!(next_hops("[]").is_empty());
+        let kernel = one.replace("bird", "kernel");
+        assert!(next_hops(&kernel).is_empty(), "of the host's own");
     }
 }

@@ -34,6 +34,12 @@ pub fn peer(name: &str, asn: u32, address: &str, spec: &str) -> String {
     format!("{head}spec:\n{}{}", indented(&fields), indented(spec))
 }
 
+/// A BFDProfile, with the lines of its spec.
+pub fn bfd_profile(name: &str, spec: &str) -> String {
+    let head = head("metallb.io/v1beta1", "BFDProfile", name);
+    format!("{head}spec:\n{}", indented(spec))
+}
+
 /// A Service of type LoadBalancer in `default`, with further lines of its spec.
 pub fn service(name: &str, spec: &str) -> String {
     let ports = "type: LoadBalancer\n";

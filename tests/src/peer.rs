@@ -1,6 +1,8 @@
 //! Reference BGP speakers: what a router on the other side does and sees.
 
 pub mod bird;
+pub mod frr;
+pub mod gobgp;
 
 use std::net::IpAddr;
 
@@ -38,4 +40,30 @@ pub struct Route {
     pub communities: String,
     /// Large communities, as printed.
     pub large_communities: String,
+}
+
+/// How the router runs BFD with its neighbours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bfd {
+    /// Milliseconds between two packets, both ways.
+    pub interval: u32,
+    /// Packets that may be lost.
+    pub multiplier: u8,
+    /// Whether the neighbours may be more than one hop away; BGP's are, too, then.
+    pub is_multihop: bool,
+    /// Milliseconds between two echo packets; FRR alone has them.
+    pub echo: Option<u32>,
+    /// Whether to wait for the other end to begin.
+    pub is_passive: bool,
+}
+
+impl Bfd {
+    /// 50 ms three times, over one hop.
+    pub const FAST: Self = Self {
+        interval: 50,
+        multiplier: 3,
+        is_multihop: false,
+        echo: None,
+        is_passive: false,
+    };
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::{Neighbour, Route};
+use super::{Bfd, Neighbour, Route};
 use crate::netns::Namespace;
 use crate::patience;
 use crate::process::{Process, output};
@@ -16,6 +16,7 @@ use crate::process::{Process, output};
 /// A running BIRD.
 #[derive(Debug)]
 pub struct Bird {
+    config: PathBuf,
     control: PathBuf,
     process: Process,
 }
@@ -31,7 +32,11 @@ impl Bird {
         command.arg("-s").arg(&control);
         command.arg("-P").arg(dir.join(format!("{name}.pid")));
         let process = Process::start(name, &mut command, dir)?;
-        let bird = Self { control, process };
+        let bird = Self {
+            config: path,
+            control,
+            process,
+        };
         patience::until("BIRD to answer", Duration::from_secs(10), || {
             let status = bird.ask("show status");
             status.is_ok_and(|status| status.contains("Daemon is up and running"))
@@ -58,6 +63,23 @@ impl Bird {
         let what = format!("session {neighbour} to be Established");
         patience::until(&what, limit, || self.is_established(neighbour))
             .with_context(|| self.ask("show protocols").unwrap_or_default())
+    }
+
+    /// Whether a BFD session with an address is Up.
+    pub fn is_path_up(&self, peer: std::net::IpAddr) -> bool {
+        let text = self.ask("show bfd sessions").unwrap_or_default();
+        let peer = peer.to_string();
+        let mut lines = text
+            .lines()
+            .map(|line| line.split_whitespace().collect::<Vec<_>>());
+        lines.any(|words| words.first() == Some(&peer.as_str()) && words.contains(&"Up"))
+    }
+
+    /// Reads another configuration.
+    pub fn reconfigure(&self, config: &str) -> Result<()> {
+        std::fs::write(&self.config, config)
+            .with_context(|| format!("writing {}", self.config.display()))?;
+        self.ask("configure").map(drop)
     }
 
     /// Everything received for one prefix.
@@ -101,6 +123,34 @@ impl Bird {
 /// The configuration of a router that takes everything from these neighbours into its kernel, with
 /// all equal paths.
 pub fn router(id: std::net::Ipv4Addr, neighbours: &[Neighbour]) -> String {
+    with(id, neighbours, "", "")
+}
+
+/// The same, with BFD toward all of them.
+pub fn watching_router(id: std::net::Ipv4Addr, neighbours: &[Neighbour], bfd: &Bfd) -> String {
+    let intervals = format!(
+        "min rx interval {0} ms; min tx interval {0} ms; idle tx interval 1000 ms; multiplier {1}; passive {2};",
+        bfd.interval,
+        bfd.multiplier,
+        if bfd.is_passive { "on" } else { "off" },
+    );
+    let protocol = format!(
+        "protocol bfd {{ interface \"*\" {{ {intervals} }}; multihop {{ {intervals} }}; }}\n"
+    );
+    let session = match bfd.is_multihop {
+        true => "multihop 2; bfd on;",
+        false => "direct; bfd on;",
+    };
+    with(id, neighbours, &protocol, session)
+}
+
+/// With further protocols, and further words for each neighbour.
+fn with(
+    id: std::net::Ipv4Addr,
+    neighbours: &[Neighbour],
+    protocols: &str,
+    session: &str,
+) -> String {
     let mut text = format!(
         "router id {id};\n\
          log stderr all;\n\
@@ -109,13 +159,14 @@ pub fn router(id: std::net::Ipv4Addr, neighbours: &[Neighbour]) -> String {
          protocol kernel k4 {{ ipv4 {{ import none; export where source = RTS_BGP; }}; merge paths on limit 16; }}\n\
          protocol kernel k6 {{ ipv6 {{ import none; export where source = RTS_BGP; }}; merge paths on limit 16; }}\n"
     );
+    text.push_str(protocols);
     for neighbour in neighbours {
-        text.push_str(&protocol(neighbour));
+        text.push_str(&protocol(neighbour, session));
     }
     text
 }
 
-fn protocol(neighbour: &Neighbour) -> String {
+fn protocol(neighbour: &Neighbour, words: &str) -> String {
     let mut text = String::new();
     // RFC 8950 lets IPv4 prefixes travel with IPv6 next hops; on an IPv4 session it would only be
     // noise.
@@ -127,7 +178,7 @@ fn protocol(neighbour: &Neighbour) -> String {
     let _ = writeln!(
         text,
         "protocol bgp {} {{ local {} as {}; neighbor {} as {}; hold time {}; \
-         connect retry time 1; connect delay time 1; error wait time 1, 2; passive on; debug {{ states }}; \
+         connect retry time 1; connect delay time 1; error wait time 1, 2; passive on; debug {{ states }}; {words} \
          ipv4 {{ import all; export none; {extended} }}; ipv6 {{ import all; export none; }}; }}",
         neighbour.name,
         neighbour.local,

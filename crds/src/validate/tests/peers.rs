@@ -599,8 +599,9 @@ fn every_rule_of_the_annotations() {
     const PASSIVE: &str = "metadata.annotations[ferrolb.io/bgp-passive]";
     const STALE: &str = "metadata.annotations[ferrolb.io/bgp-long-lived-stale-time]";
     let stale = |time: &str| json!({"ferrolb.io/bgp-long-lived-stale-time": time});
-    let bad = [(STALE, "write whole seconds, from 1s to 16777215s")];
-    let cases: Vec<(Value, bool, &[(&str, &str)])> = vec![
+    const BAD: &[(&str, &str)] = &[(STALE, "write whole seconds, from 1s to 16777215s")];
+    type Case = (Value, bool, &'static [(&'static str, &'static str)]);
+    let cases: Vec<Case> = vec![
         (json!({"ferrolb.io/bgp-passive": "true"}), false, &[]),
         (json!({"ferrolb.io/bgp-passive": "false"}), false, &[]),
         (
@@ -610,11 +611,11 @@ fn every_rule_of_the_annotations() {
         ),
         (stale("1h"), true, &[]),
         (stale("16777215s"), true, &[]),
-        (stale("16777216s"), true, &bad),
-        (stale("0s"), true, &bad),
-        (stale("1500ms"), true, &bad),
-        (stale("-1h"), true, &bad),
-        (stale("long"), true, &bad),
+        (stale("16777216s"), true, BAD),
+        (stale("0s"), true, BAD),
+        (stale("1500ms"), true, BAD),
+        (stale("-1h"), true, BAD),
+        (stale("long"), true, BAD),
         (
             stale("1h"),
             false,

@@ -8,10 +8,10 @@ fn with_parameters(parameters: &str) -> Result<Vec<Capability>, Malformed> {
     let mut body = hex("04 fc59 0009 0a00000b");
     body.push(u8::try_from(parameters.len()).unwrap());
     body.extend(parameters);
-    match decoded(&message(1, &body))? {
-        Received::Open(open) => Ok(open.capabilities),
-        other => panic!("{other:?}"),
-    }
+    let Received::Open(open) = decoded(&message(1, &body))? else {
+        panic!("an OPEN");
+    };
+    Ok(open.capabilities)
 }
 
 #[test]

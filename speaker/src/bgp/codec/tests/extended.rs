@@ -5,7 +5,7 @@ use super::*;
 const LIMIT: usize = MAX_EXTENDED_MESSAGE;
 
 fn hosts(count: u32) -> impl Iterator<Item = IpNet> {
-    (0..count).map(|n| IpNet::from(IpAddr::from(Ipv4Addr::from_bits(0x0a40_0000 + n))))
+    (0..count).map(|n| IpNet::from(IpAddr::from(Ipv4Addr::from_bits(0x0a40_0000 | n))))
 }
 
 #[test]
