@@ -115,8 +115,8 @@ pub struct RunArguments {
     /// In a cluster: port of /healthz and /readyz on the loopback address; 0: none.
     #[arg(long, value_name = "PORT", default_value_t = 17472)]
     health_probe_port: u16,
-    /// Let BGP peers dial this address of the node, such as 192.0.2.11:179 or [::]:179; more than once
-    /// for several [default: nothing listens].
+    /// Let BGP peers dial this address of the node, such as 192.0.2.11:179 or `[::]:179`; more than
+    /// once for several [default: nothing listens].
     #[arg(long, value_name = "ADDRESS:PORT")]
     bgp_listen: Vec<SocketAddr>,
     /// Unix socket that `status` asks [default: /run/ferrolb/speaker-NODE.sock].

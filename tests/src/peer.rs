@@ -2,6 +2,7 @@
 
 pub mod bird;
 pub mod frr;
+pub mod gobgp;
 
 use std::net::IpAddr;
 
