@@ -3,11 +3,12 @@
 //! `make bars` builds the programs as they are released and says where they are.
 //!
 //! `bars` measures everything; `bars NAME…` only those named, and leaves the rows of the others: allocator, plan, bgp, layer2, leaving,
-//! recorder, announced, rest, hostile, simulation, demo, sizes, routes, assignments, stages, kills. `BARS_RUNS=N` takes N in
+//! recorder, announced, rest, hostile, simulation, demo, sizes, routes, assignments, stages, crashes, kills. `BARS_RUNS=N` takes N in
 //! place of what a measure repeats for its promise, and the row says so.
 #![expect(clippy::print_stdout, reason = "tells what it is doing")]
 #![expect(clippy::disallowed_methods, reason = "measures time and writes a file")]
 
+mod crashes;
 mod hostile;
 mod rest;
 mod scale;
@@ -59,7 +60,7 @@ fn run() -> Result<()> {
     let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|word| word == name);
     let mut missed = 0;
     let mut rows_of: BTreeMap<&str, Vec<String>> = BTreeMap::new();
-    let measures: [(&str, Measure); 16] = [
+    let measures: [(&str, Measure); 17] = [
         ("allocator", allocator),
         ("plan", plan),
         ("bgp", announcing),
@@ -75,6 +76,7 @@ fn run() -> Result<()> {
         ("routes", scale::routes),
         ("assignments", scale::assignments),
         ("stages", stages::stages),
+        ("crashes", crashes::crashes),
         ("kills", scale::kills),
     ];
     let unknown = |word: &&String| measures.iter().all(|(name, _)| name != word);
