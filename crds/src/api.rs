@@ -11,16 +11,15 @@ mod bgp_session;
 mod community;
 mod condition;
 mod configuration_state;
+mod event;
 mod ip_address_pool;
 mod l2_advertisement;
 mod names;
-mod node_event;
 mod nothing;
 mod resource;
 mod rule;
 mod selector;
 mod service_bgp_status;
-mod service_event;
 mod service_l2_status;
 
 use std::fmt;
@@ -37,19 +36,18 @@ pub use bgp_session::{BgpSession, BgpSessionStatus, SessionState};
 pub use community::{Community, CommunityAlias, CommunitySpec};
 pub use condition::{Condition, ConditionStatus, ConfigurationStatus};
 pub use configuration_state::{ConfigurationResult, ConfigurationState, ConfigurationStateStatus};
+pub use event::{Event, Subject};
 pub use ip_address_pool::{
     IpAddressPool, IpAddressPoolSpec, IpAddressPoolStatus, ServiceAllocation,
 };
 pub use l2_advertisement::{L2Advertisement, L2AdvertisementSpec, PreferredNodeSelector};
 pub use names::*;
-pub use node_event::NodeEvent;
 pub use nothing::Nothing;
 pub use resource::{
     BGP_SESSION, CONFIGURATION_STATE, Resource, SERVICE_BGP_STATUS, SERVICE_L2_STATUS,
 };
 pub use selector::{LabelSelector, LabelSelectorRequirement};
 pub use service_bgp_status::{ServiceBgpStatus, ServiceBgpStatusStatus};
-pub use service_event::ServiceEvent;
 pub use service_l2_status::{AnnouncingInterface, ServiceL2Status, ServiceL2StatusStatus};
 
 /// The metallb.io kinds that make up a configuration.

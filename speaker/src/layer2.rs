@@ -22,6 +22,7 @@ pub mod exclusion;
 pub mod filter;
 pub mod heartbeat;
 pub mod interfaces;
+pub mod letterbox;
 pub mod liveness;
 pub mod pace;
 pub mod responder;
@@ -30,6 +31,7 @@ pub mod station;
 pub mod tally;
 
 pub use driver::{Counters, Layer2, StartError};
+pub use letterbox::Letter;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;

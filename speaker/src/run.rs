@@ -48,6 +48,7 @@ use tracing::{info, warn};
 use crate::bgp::Farewell;
 use crate::delivery::Check;
 use crate::drain::Drain;
+use crate::layer2::Letter;
 use crate::plan::{self, AddressPlan, Plan};
 use crate::status::request::{Demand, Move, Rebalancing, Request};
 use crate::status::{
@@ -542,7 +543,12 @@ impl Speaker {
 
     fn hear(&mut self) {
         if let Some(report) = self.segment.report() {
-            let claims = translate::claims(self.segment.take_claims());
+            let Letter {
+                claims,
+                findings,
+                rivals,
+            } = self.segment.take_letter();
+            let claims = translate::claims(claims);
             let seen = self.look_out(&report, translate::segment(&report), claims);
             let Seen {
                 segment,
@@ -553,11 +559,10 @@ impl Speaker {
             let delivery = self.delivery(&report, &unheard);
             touched.extend(self.world.note_delivery(delivery));
             touched.extend(self.world.take_claims(claims));
-            let findings = self.segment.take_findings();
             touched.extend(self.world.find(findings));
             let contested = translate::contested(&report);
             let was_contested = std::mem::replace(&mut self.contested, contested);
-            self.note_rivals(Instant::now(), touched.iter().copied());
+            self.note_rivals(Instant::now(), touched.iter().copied(), rivals);
             self.replan(touched);
             if self.contested != was_contested {
                 self.report_announced();

@@ -3,7 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "manifests and keys are files")]
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Condvar, Mutex, PoisonError};
@@ -21,6 +21,9 @@ use crate::{netns, patience, programs};
 
 /// How long a program may take until it says `ready`.
 pub const START: Duration = Duration::from_secs(20);
+
+/// By what the speakers believe each other.
+pub const HEARTBEAT_KEY: &str = "what the nodes share";
 
 /// The laboratory. What it started ends with it; what the programs said is printed if a proof
 /// panics.
@@ -99,7 +102,7 @@ impl Lab {
         for name in ["manifests", "state"] {
             std::fs::create_dir(path.join(name))?;
         }
-        std::fs::write(path.join("heartbeat.key"), "what the nodes share\n")?;
+        std::fs::write(path.join("heartbeat.key"), format!("{HEARTBEAT_KEY}\n"))?;
         Ok(Self {
             controller: None,
             speakers: BTreeMap::new(),
@@ -235,12 +238,26 @@ impl Lab {
 
     /// Asks from the client behind the router, at a steady rate, until stopped.
     pub fn probe(&self, kind: &str, address: IpAddr, port: u16, every: Duration) -> Result<Probe> {
+        let target = SocketAddr::new(address, port);
+        self.probe_from(&self.segment.client.namespace, kind, target, every)
+    }
+
+    /// The same, from another host.
+    pub fn probe_from(
+        &self,
+        from: &netns::Namespace,
+        kind: &str,
+        target: SocketAddr,
+        every: Duration,
+    ) -> Result<Probe> {
+        let address = target.ip();
         let name = format!("{kind}-{}", address.to_string().replace(':', "_"));
         let record = self.path.join(format!("{name}.record"));
-        let target = std::net::SocketAddr::new(address, port).to_string();
         let milliseconds = every.as_millis().to_string();
-        let mut command = self.segment.client.namespace.command(programs::tool()?);
-        command.args([kind, &target, &milliseconds]).arg(&record);
+        let mut command = from.command(programs::tool()?);
+        command
+            .args([kind, &target.to_string(), &milliseconds])
+            .arg(&record);
         let process = Process::start(&name, &mut command, &self.path)?;
         Ok(Probe { process, record })
     }
@@ -454,13 +471,13 @@ impl Lab {
 
     /// What a UDP server answers to one datagram from a host; `None` when it does not in time.
     pub fn datagram(&self, from: &netns::Namespace, address: IpAddr, port: u16) -> Option<String> {
-        let exchange = || probe::datagram(std::net::SocketAddr::new(address, port));
+        let exchange = || probe::datagram(SocketAddr::new(address, port));
         from.inside(exchange).ok()?
     }
 
     /// The body of an HTTP answer as `curl` gets it from a host; `None` when it gets none.
     pub fn curl(&self, from: &netns::Namespace, address: IpAddr, port: u16) -> Option<String> {
-        let url = format!("http://{}/", std::net::SocketAddr::new(address, port));
+        let url = format!("http://{}/", SocketAddr::new(address, port));
         let mut command = from.command("curl");
         command.args(["-sS", "--max-time", "2", "--noproxy", "*", &url]);
         output(&mut command).ok()

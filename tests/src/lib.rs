@@ -4,8 +4,10 @@
 //! Everything here belongs to the outside world and is therefore no model for the product's code:
 //! it reads clocks, opens files and starts processes wherever a proof needs that.
 
+pub mod announcing;
 pub mod answers;
 pub mod capture;
+pub mod crowd;
 pub mod kubernetes;
 pub mod lab;
 pub mod netns;

@@ -1,6 +1,7 @@
 //! Manifests in one call each.
 
 use std::fmt::Write;
+use std::net::IpAddr;
 
 /// An IPAddressPool with these ranges.
 pub fn pool(name: &str, ranges: &[&str]) -> String {
@@ -48,6 +49,12 @@ pub fn service(name: &str, spec: &str) -> String {
         indented(ports),
         indented(spec)
     )
+}
+
+/// The same with an address that it has already, as somebody else gave it.
+pub fn assigned(name: &str, spec: &str, address: IpAddr) -> String {
+    let status = format!("status: {{loadBalancer: {{ingress: [{{ip: \"{address}\"}}]}}}}\n");
+    service(name, spec) + &status
 }
 
 /// The lines of a Service's spec for TCP ports with their NodePorts.

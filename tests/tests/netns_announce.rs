@@ -4,15 +4,11 @@
     reason = "a proof that cannot be set up has failed"
 )]
 
-use std::collections::BTreeSet;
-use std::fmt::Write;
-use std::net::{IpAddr, Ipv4Addr};
-use std::path::PathBuf;
 use std::time::Duration;
 
-use ferrolb_tests::capture::{self, Kind, Saying};
+use ferrolb_tests::announcing::{self, address, await_announced, distinct, services};
+use ferrolb_tests::capture::Saying;
 use ferrolb_tests::lab::Lab;
-use ferrolb_tests::objects::{layer2, nodes, pool};
 use ferrolb_tests::patience;
 
 const SOON: Duration = Duration::from_secs(15);
@@ -25,54 +21,14 @@ const FRAMES_A_SECOND: usize = 25_000;
 const SLOWEST: Duration = Duration::from_secs(10);
 const MANY: u32 = 10_000;
 
-fn address(n: u32) -> IpAddr {
-    Ipv4Addr::from_bits(Ipv4Addr::new(10, 128, 0, 1).to_bits() + n).into()
-}
-
-/// Services that have their addresses already, as somebody else gave them.
-fn services(numbers: std::ops::Range<u32>) -> String {
-    let mut text = String::new();
-    for n in numbers {
-        let ports = "ports: [{port: 80, nodePort: 30080}]";
-        let status = format!(
-            "status: {{loadBalancer: {{ingress: [{{ip: {}}}]}}}}",
-            address(n)
-        );
-        // Writing to a String cannot fail.
-        let _ = writeln!(
-            text,
-            "---\napiVersion: v1\nkind: Service\nmetadata: {{name: s{n}}}\n\
-             spec: {{type: LoadBalancer, {ports}}}\n{status}"
-        );
-    }
-    text
-}
-
 /// A node whose speaker is still to be started, and so many Services.
 fn lab(count: u32, reannounce: &str) -> Lab {
-    let mut lab = Lab::new(1).unwrap();
-    let pools = pool("many", &["10.128.0.0/18"]) + &layer2("many", "");
-    lab.manifest("nodes.yaml", &nodes(1)).unwrap();
-    lab.manifest("pools.yaml", &pools).unwrap();
-    lab.manifest("many.yaml", &services(0..count)).unwrap();
-    lab.speaker_arguments = vec![format!("--layer2-reannounce={reannounce}")];
-    lab
-}
-
-fn recording(lab: &Lab) -> PathBuf {
-    lab.path().join("segment.pcap")
+    announcing::lab(count, reannounce).unwrap()
 }
 
 /// The announcements of ours so far.
 fn announcements(lab: &Lab) -> Vec<Saying> {
-    let ours = address(0)..=address(MANY);
-    let mut said = capture::sayings(&recording(lab)).unwrap();
-    said.retain(|saying| saying.kind == Kind::Announces && ours.contains(&saying.address));
-    said
-}
-
-fn distinct(said: &[Saying]) -> BTreeSet<IpAddr> {
-    said.iter().map(|saying| saying.address).collect()
+    announcing::announcements(lab).unwrap()
 }
 
 #[test]
@@ -86,17 +42,16 @@ fn ten_thousand_addresses_are_announced_within_a_second_in_order_and_never_too_f
     // In the midst of the bursts one more comes to be held.
     lab.manifest("late.yaml", &services(MANY..MANY + 1))
         .unwrap();
-    patience::until("all to be announced", LATER, || {
-        distinct(&announcements(&lab)).len() > MANY as usize
-    })
-    .unwrap();
+    await_announced(&lab, MANY as usize + 1, LATER).unwrap();
     // The bursts, which take five seconds, and some of the low rate.
     patience::pause(Duration::from_secs(9)).unwrap();
     lab.stop_recording().unwrap();
     let said = announcements(&lab);
 
     let late = address(MANY);
-    let first_round = first_round(&said, late);
+    let mut others = said.clone();
+    others.retain(|saying| saying.address != late);
+    let first_round = announcing::first_round(&others).unwrap();
     println!("first round of {MANY} addresses: {first_round:?}");
     assert!(first_round < SLOWEST, "{first_round:?}");
 
@@ -118,16 +73,6 @@ fn ten_thousand_addresses_are_announced_within_a_second_in_order_and_never_too_f
     let again = distinct(&said[last..]).len();
     println!("{again} addresses again in the last two seconds");
     assert!(again > MANY as usize * 9 / 10, "{again}");
-}
-
-/// From the first announcement until each has been announced once.
-fn first_round(said: &[Saying], late: IpAddr) -> Duration {
-    let mut seen = BTreeSet::new();
-    let mut firsts = said
-        .iter()
-        .filter(|saying| saying.address != late && seen.insert(saying.address));
-    let first = firsts.next().unwrap().at;
-    firsts.last().unwrap().at - first
 }
 
 fn most_in_a_second(said: &[Saying]) -> usize {

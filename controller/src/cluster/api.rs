@@ -331,10 +331,12 @@ fn parse_log(text: &str) -> Log {
 
 fn event_object(event: &Event, uid: &str, identity: &str, now: SystemTime) -> core::Event {
     let QualifiedName { namespace, name } = &*event.service;
-    let object = api::ServiceEvent {
-        namespace,
-        name,
-        uid,
+    let object = api::Event {
+        about: api::Subject::Service {
+            namespace,
+            name,
+            uid,
+        },
         is_warning: event.severity == Severity::Warning,
         reason: &event.reason,
         message: &event.message,

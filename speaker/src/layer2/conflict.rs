@@ -27,9 +27,9 @@ pub const PROBES_A_SECOND: u32 = 12_500;
 /// What happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Input {
-    /// The addresses that are to be asked for, and where that can be done at present; one that is not
-    /// named is forgotten.
-    Want(BTreeMap<IpAddr, BTreeSet<LinkIndex>>),
+    /// Of some addresses: where they are to be asked for, as far as that can be done at present; `None`:
+    /// they are to be forgotten.
+    Want(BTreeMap<IpAddr, Option<BTreeSet<LinkIndex>>>),
     /// Somebody else has an address, or is about to take it.
     Seen {
         /// Where.
@@ -176,17 +176,13 @@ impl Conflicts {
         self.contests.contains_key(&address)
     }
 
-    fn want(&mut self, now: Instant, wanted: BTreeMap<IpAddr, BTreeSet<LinkIndex>>) {
-        let all = self.contests.keys();
-        let gone: Vec<IpAddr> = all
-            .filter(|address| !wanted.contains_key(address))
-            .copied()
-            .collect();
-        for address in gone {
-            self.unschedule(address);
-            self.contests.remove(&address);
-        }
+    fn want(&mut self, now: Instant, wanted: BTreeMap<IpAddr, Option<BTreeSet<LinkIndex>>>) {
         for (address, links) in wanted {
+            let Some(links) = links else {
+                self.unschedule(address);
+                self.contests.remove(&address);
+                continue;
+            };
             let contest = self.contests.entry(address).or_insert_with(|| Contest {
                 links: BTreeSet::new(),
                 wanted: now,

@@ -22,12 +22,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::layer2::exclusion::Exclusion;
 use crate::layer2::heartbeat;
 use crate::layer2::interfaces::{InterfacesError, Watch};
+use crate::layer2::letterbox::{Letter, Letterbox};
 use crate::layer2::socket::{self, Port};
 use crate::layer2::station::{Input, Link, Output, Station};
 use crate::layer2::tally::Tally;
-use crate::layer2::{
-    ClaimsByAddress, Counts, Desired, Findings, LinkIndex, Report, Rival, Settings,
-};
+use crate::layer2::{Counts, Desired, LinkIndex, Report, Rival, Settings};
 
 /// Why layer 2 does not run.
 #[derive(Debug, Error)]
@@ -57,9 +56,7 @@ pub struct Layer2 {
     report: watch::Receiver<Report>,
     leave: mpsc::Sender<Done>,
     counters: Counters,
-    claims: Arc<Mutex<ClaimsByAddress>>,
-    findings: Arc<Mutex<Findings>>,
-    rivals: Arc<Mutex<Vec<Rival>>>,
+    letterbox: Letterbox,
 }
 
 /// What was counted, for whoever asks at any time.
@@ -112,13 +109,11 @@ impl Layer2 {
         let (leave, leaving) = mpsc::channel(1);
         let (started, outcome) = std::sync::mpsc::channel();
         let counters = Counters::default();
-        let (claims, findings, rivals) = (Arc::default(), Arc::default(), Arc::default());
+        let letterbox = Letterbox::default();
         let outside = Outside {
             reporter,
             counters: counters.clone(),
-            claims: Arc::clone(&claims),
-            findings: Arc::clone(&findings),
-            rivals: Arc::clone(&rivals),
+            letterbox: letterbox.clone(),
         };
         let orders = Orders {
             wanted,
@@ -136,9 +131,7 @@ impl Layer2 {
             report,
             leave,
             counters,
-            claims,
-            findings,
-            rivals,
+            letterbox,
         })
     }
 
@@ -166,23 +159,9 @@ impl Layer2 {
         self.counters.clone()
     }
 
-    /// What the others claim by now of those addresses of which that has changed since this was last
-    /// asked.
-    pub fn take_claims(&self) -> ClaimsByAddress {
-        let claims = self.claims.lock();
-        std::mem::take(&mut claims.unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Who else has those addresses of which that was found out since this was last asked.
-    pub fn take_findings(&self) -> Findings {
-        let findings = self.findings.lock();
-        std::mem::take(&mut findings.unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Who else was seen to answer for a held address since this was last asked.
-    pub fn take_rivals(&self) -> Vec<Rival> {
-        let rivals = self.rivals.lock();
-        std::mem::take(&mut rivals.unwrap_or_else(PoisonError::into_inner))
+    /// What was found out since this was last asked.
+    pub fn take_letter(&self) -> Letter {
+        self.letterbox.take()
     }
 
     /// Hands over what is held, tells the others and ends; takes less than a second. Which addresses
@@ -215,9 +194,7 @@ struct Orders {
 struct Outside {
     reporter: watch::Sender<Report>,
     counters: Counters,
-    claims: Arc<Mutex<ClaimsByAddress>>,
-    findings: Arc<Mutex<Findings>>,
-    rivals: Arc<Mutex<Vec<Rival>>>,
+    letterbox: Letterbox,
 }
 
 type Started = std::sync::mpsc::Sender<Result<(), StartError>>;
@@ -383,6 +360,7 @@ impl Driver {
         self.close_failed();
         self.station.handle_timeout(Instant::now());
         let mut has_changed = false;
+        let mut letter = Letter::default();
         while let Some(output) = self.station.poll() {
             match output {
                 Output::Send { link, frame } => self.send(link, &frame),
@@ -394,7 +372,7 @@ impl Driver {
                     address,
                     mac,
                     node,
-                } => self.tell_rival(Rival {
+                } => letter.rivals.push(Rival {
                     interface,
                     address,
                     mac: mac.to_string(),
@@ -409,38 +387,19 @@ impl Driver {
         }
         self.count();
         if has_changed {
+            letter.claims = self.station.take_claims();
+            letter.findings = self.station.take_findings();
+        }
+        // Before the report that says so.
+        self.outside.letterbox.put(letter);
+        if has_changed {
             self.sync_groups();
-            self.tell_claims();
             let report = self.station.report();
             self.outside.reporter.send_if_modified(|current| {
                 let differs = *current != report;
                 *current = report;
                 differs
             });
-        }
-    }
-
-    /// Before the report that says so.
-    fn tell_claims(&mut self) {
-        let claims = self.station.take_claims();
-        if !claims.is_empty() {
-            let told = self.outside.claims.lock();
-            told.unwrap_or_else(PoisonError::into_inner).extend(claims);
-        }
-        let findings = self.station.take_findings();
-        if !findings.is_empty() {
-            let told = self.outside.findings.lock();
-            told.unwrap_or_else(PoisonError::into_inner)
-                .extend(findings);
-        }
-    }
-
-    /// Also before the report; who takes them in says how many are too many.
-    fn tell_rival(&self, rival: Rival) {
-        let rivals = self.outside.rivals.lock();
-        let mut rivals = rivals.unwrap_or_else(PoisonError::into_inner);
-        if rivals.len() < MAX_RIVALS {
-            rivals.push(rival);
         }
     }
 
@@ -634,9 +593,6 @@ const COUNT_EVERY: Duration = Duration::from_millis(100);
 
 /// Time until what could not be opened is tried again.
 const RETRY: Duration = Duration::from_secs(5);
-
-/// So many rivals wait to be taken in.
-const MAX_RIVALS: usize = 1024;
 
 /// The task looks up at least so often.
 const IDLE: Duration = Duration::from_secs(3600);

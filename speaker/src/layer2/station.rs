@@ -37,6 +37,7 @@ mod voice;
 
 use attachment::Attachment;
 pub use attachment::{Leg, Link};
+use contest::Probes;
 pub use hand_over::HAND_OVER;
 use hand_over::{Offer, is_taken, standings};
 use siblings::Siblings;
@@ -195,6 +196,7 @@ pub struct Station {
     /// Offered to the end, when this node left.
     left_behind: BTreeSet<IpAddr>,
     conflicts: Conflicts,
+    probes: Probes,
     /// Addresses of which it was found out lately who else has them.
     found: BTreeSet<IpAddr>,
     /// Those of them that are still to be announced.
@@ -245,6 +247,7 @@ impl Station {
             may_hand_over: false,
             left_behind: BTreeSet::new(),
             conflicts: Conflicts::new(now),
+            probes: Probes::default(),
             found: BTreeSet::new(),
             cleared: BTreeSet::new(),
             announcer: Announcer::new(now, incarnation.rotate_left(32), settings.reannounce),
@@ -388,6 +391,7 @@ impl Station {
             return;
         }
         let before = std::mem::replace(&mut self.desired, desired);
+        self.probes.note(&before.probed, &self.desired.probed);
         if before.is_failing != self.desired.is_failing {
             // Who is to take over need not wait for the next heartbeat.
             for attachment in self.links.values_mut().filter(|link| link.beats()) {

@@ -6,6 +6,7 @@
 )]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use ferrolb_crds::api;
 use ferrolb_crds::source::kubernetes::watch::{Event, Target, Watch};
@@ -21,7 +22,7 @@ use crate::reports::{Body, Key, Seen, Sort, label, seen};
 #[derive(Debug)]
 pub struct Lookout {
     attention: watch::Sender<Attention>,
-    view: watch::Receiver<View>,
+    view: watch::Receiver<Arc<View>>,
     task: JoinHandle<()>,
 }
 
@@ -35,7 +36,7 @@ impl Lookout {
     /// Looks at nothing yet; `node` is this one.
     pub fn start(client: Client, node: &str, namespace: &str) -> Self {
         let (attention, wanted) = watch::channel(Attention::Nothing);
-        let (reporter, view) = watch::channel(View::default());
+        let (reporter, view) = watch::channel(Arc::default());
         let driver = Driver {
             client,
             node: node.to_owned(),
@@ -61,7 +62,7 @@ impl Lookout {
     }
 
     /// What is shown; waits there for what changes of it.
-    pub fn view(&self) -> watch::Receiver<View> {
+    pub fn view(&self) -> watch::Receiver<Arc<View>> {
         self.view.clone()
     }
 }
@@ -70,7 +71,7 @@ struct Driver {
     client: Client,
     node: String,
     namespace: String,
-    reporter: watch::Sender<View>,
+    reporter: watch::Sender<Arc<View>>,
     listed: BTreeSet<Sort>,
     /// By name.
     objects: BTreeMap<(Sort, String), Object>,
@@ -190,8 +191,10 @@ impl Driver {
             }
         }
         self.reporter.send_if_modified(|current| {
-            let differs = *current != view;
-            *current = view;
+            let differs = **current != view;
+            if differs {
+                *current = Arc::new(view);
+            }
             differs
         });
     }

@@ -425,24 +425,23 @@ impl Driver {
     }
 
     async fn post(&self, told: &Event) -> Done {
-        let path = format!("/api/v1/namespaces/{}/events", told.service.namespace);
-        let instant = SystemTime::now().duration_since(UNIX_EPOCH);
-        let instant = instant.unwrap_or_default().as_nanos();
-        let object = event(told, &self.settings.node, &now(), instant);
-        let body = object.to_string().into_bytes();
+        let object = event(told, &self.settings.node, &now(), instant());
+        self.post_event(&object).await
+    }
+
+    /// Where it says that it is.
+    async fn post_event(&self, event: &Value) -> Done {
+        let namespace = event["metadata"]["namespace"].as_str().unwrap_or_default();
+        let path = format!("/api/v1/namespaces/{namespace}/events");
+        let body = event.to_string().into_bytes();
         let request = Request::new(path).create(&PostParams::default(), body);
         self.ask::<Value>(request).await.map(drop)
     }
 
     async fn post_notice(&mut self, notice: &Notice) -> Done {
-        let path = format!("/api/v1/namespaces/{}/events", api::NodeEvent::NAMESPACE);
         let uid = self.owner().await?.unwrap_or_default();
-        let instant = SystemTime::now().duration_since(UNIX_EPOCH);
-        let instant = instant.unwrap_or_default().as_nanos();
-        let object = node_event(notice, &self.settings.node, &uid, &now(), instant);
-        let body = object.to_string().into_bytes();
-        let request = Request::new(path).create(&PostParams::default(), body);
-        self.ask::<Value>(request).await.map(drop)
+        let object = node_event(notice, &self.settings.node, &uid, &now(), instant());
+        self.post_event(&object).await
     }
 
     /// Other nodes that can take back what they said have done so by now; the others are gone.
@@ -628,6 +627,12 @@ fn number(version: &str) -> u64 {
 
 fn now() -> String {
     crate::status::time(SystemTime::now())
+}
+
+/// What makes the name of an event its own.
+fn instant() -> u128 {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
+    since_epoch.unwrap_or_default().as_nanos()
 }
 
 async fn until(deadline: Option<Instant>) {

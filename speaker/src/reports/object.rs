@@ -198,10 +198,12 @@ fn read<T: DeserializeOwned>(status: Value) -> Option<T> {
 /// An event as it is posted; `instant` makes its name its own.
 pub fn event(event: &Event, node: &str, now: &str, instant: u128) -> Value {
     let Event { service, uid, .. } = event;
-    let object = api::ServiceEvent {
-        namespace: &service.namespace,
-        name: &service.name,
-        uid,
+    let object = api::Event {
+        about: api::Subject::Service {
+            namespace: &service.namespace,
+            name: &service.name,
+            uid,
+        },
         is_warning: event.is_warning,
         reason: event.reason,
         message: &event.message,
@@ -214,13 +216,14 @@ pub fn event(event: &Event, node: &str, now: &str, instant: u128) -> Value {
 
 /// An event about this node as it is posted.
 pub fn node_event(notice: &Notice, node: &str, uid: &str, now: &str, instant: u128) -> Value {
-    let object = api::NodeEvent {
-        name: node,
-        uid,
+    let object = api::Event {
+        about: api::Subject::Node { name: node, uid },
         is_warning: notice.is_warning,
         reason: notice.reason,
         message: &notice.message,
         component: COMPONENT,
+        instance: node,
+        host: Some(node),
     };
     object.object(now, instant)
 }

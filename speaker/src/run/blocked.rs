@@ -8,6 +8,7 @@ pub(super) mod peers;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use ipnet::IpNet;
@@ -28,7 +29,7 @@ use peers::{Evidence, News, Peers};
 /// The machine, and what it sees through.
 #[derive(Default)]
 pub(super) struct BlockedLink {
-    lookout: Option<(Lookout, watch::Receiver<View>)>,
+    lookout: Option<(Lookout, watch::Receiver<Arc<View>>)>,
     pub(super) peers: Peers,
     /// What was put into the world for those that are not heard.
     claims: BTreeMap<IpAddr, Vec<Claim>>,
@@ -244,7 +245,7 @@ impl Speaker {
                 unheard: Heard::new(),
             };
         };
-        let view = view.borrow_and_update().clone();
+        let view = Arc::clone(&view.borrow_and_update());
         let interfaces = plan::heartbeat(&self.world).filter(|_| is_settled);
         let missed = match &interfaces {
             Some(_) => plan::candidates(&self.world, |node| report.nodes.contains_key(node)),

@@ -191,8 +191,14 @@ impl Rival {
 }
 
 impl Speaker {
-    /// Notes who holds one of these addresses beside this node, before it is decided who yields.
-    pub(super) fn note_rivals(&mut self, now: Instant, touched: impl Iterator<Item = IpAddr>) {
+    /// Notes who holds one of these addresses beside this node, before it is decided who yields, and who
+    /// was seen to answer for a held one.
+    pub(super) fn note_rivals(
+        &mut self,
+        now: Instant,
+        touched: impl Iterator<Item = IpAddr>,
+        seen: Vec<layer2::Rival>,
+    ) {
         self.rivals.forget(now);
         let known: Vec<IpAddr> = self.rivals.addresses().collect();
         let mut new = Vec::new();
@@ -200,7 +206,7 @@ impl Speaker {
             let claims = claims(&self.world, address);
             new.extend(self.rivals.claim(now, address, &claims));
         }
-        for seen in self.segment.take_rivals() {
+        for seen in seen {
             new.extend(self.rivals.see(now, Rival::of(seen)));
         }
         for rival in new {

@@ -16,7 +16,7 @@ use tracing::{info, warn};
 
 use super::{Heartbeat, Settings, Speaker};
 use crate::layer2::exclusion::Exclusion;
-use crate::layer2::{self, ClaimsByAddress, Counters, Desired, Findings, Layer2, Report, Rival};
+use crate::layer2::{self, Counters, Desired, Layer2, Letter, Report};
 use crate::world;
 
 /// Layer 2, while it runs or is being started.
@@ -163,27 +163,11 @@ impl SegmentLink {
         Some(layer2.counters())
     }
 
-    /// What others claim by now where that has changed.
-    pub(super) fn take_claims(&self) -> ClaimsByAddress {
+    /// What it has found out lately.
+    pub(super) fn take_letter(&self) -> Letter {
         let running = self.running.as_ref();
         running
-            .map(|(layer2, _)| layer2.take_claims())
-            .unwrap_or_default()
-    }
-
-    /// Who else has which address where that has been found out.
-    pub(super) fn take_findings(&self) -> Findings {
-        let running = self.running.as_ref();
-        running
-            .map(|(layer2, _)| layer2.take_findings())
-            .unwrap_or_default()
-    }
-
-    /// Who else was seen to answer for a held address.
-    pub(super) fn take_rivals(&self) -> Vec<Rival> {
-        let running = self.running.as_ref();
-        running
-            .map(|(layer2, _)| layer2.take_rivals())
+            .map(|(layer2, _)| layer2.take_letter())
             .unwrap_or_default()
     }
 

@@ -19,6 +19,7 @@ struct Bench {
     start: Instant,
     now: Instant,
     conflicts: Conflicts,
+    asked: BTreeSet<IpAddr>,
     probes: Vec<(Duration, LinkIndex, IpAddr)>,
     found: Vec<(Duration, IpAddr)>,
 }
@@ -30,17 +31,23 @@ fn bench() -> Bench {
         start,
         now: start,
         conflicts: Conflicts::new(start),
+        asked: BTreeSet::new(),
         probes: Vec::new(),
         found: Vec::new(),
     }
 }
 
 impl Bench {
+    /// Exactly these are to be asked for.
     fn want(&mut self, addresses: impl IntoIterator<Item = IpAddr>, links: &[LinkIndex]) {
         let links: BTreeSet<LinkIndex> = links.iter().copied().collect();
-        let wanted = addresses.into_iter();
-        let wanted = wanted.map(|address| (address, links.clone())).collect();
-        self.conflicts.handle(self.now, Input::Want(wanted));
+        let wanted: BTreeSet<IpAddr> = addresses.into_iter().collect();
+        let gone = self.asked.difference(&wanted);
+        let gone = gone.map(|address| (*address, None));
+        let here = wanted.iter().map(|address| (*address, Some(links.clone())));
+        let changes = gone.chain(here).collect();
+        self.conflicts.handle(self.now, Input::Want(changes));
+        self.asked = wanted;
         self.take();
     }
 

@@ -7,7 +7,31 @@ use std::time::Instant;
 use super::{Attachment, Output, Station};
 use crate::layer2::announcer;
 use crate::layer2::conflict::{self, Input};
-use crate::layer2::{Findings, LinkIndex};
+use crate::layer2::{Findings, Interfaces, LinkIndex};
+
+/// What is to be asked for, as far as it has not been said yet.
+#[derive(Debug, Default)]
+pub(super) struct Probes {
+    /// Of which something else is wanted.
+    changed: BTreeSet<IpAddr>,
+    /// Where it can be done.
+    settled: BTreeMap<LinkIndex, String>,
+}
+
+impl Probes {
+    /// Something else is wanted.
+    pub(super) fn note(
+        &mut self,
+        before: &BTreeMap<IpAddr, Interfaces>,
+        now: &BTreeMap<IpAddr, Interfaces>,
+    ) {
+        let gone = before.keys().filter(|address| !now.contains_key(address));
+        let here = now.iter();
+        let here = here.filter(|(address, interfaces)| before.get(address) != Some(interfaces));
+        let here = here.map(|(address, _)| address);
+        self.changed.extend(gone.chain(here));
+    }
+}
 
 impl Station {
     /// What is to be announced of that which is answered for: nothing of which it is not known yet
@@ -30,18 +54,37 @@ impl Station {
         attachment.owned.iter().filter(is_to_be).copied().collect()
     }
 
-    /// Asks where it can be asked: on an interface that has settled, since who is another speaker is
-    /// known there.
+    /// Has it found out who else has what is to be asked for: those addresses of which something else
+    /// than before is wanted, or all if they can be asked for elsewhere.
     pub(super) fn want_probes(&mut self, now: Instant) {
-        let all = self.desired.probed.keys();
-        let mut wanted: BTreeMap<IpAddr, BTreeSet<LinkIndex>> =
-            all.map(|address| (*address, BTreeSet::new())).collect();
-        for (link, attachment) in self.links.iter().filter(|(_, link)| link.is_settled) {
-            for address in self.desired.probed_on(&attachment.link.name) {
-                wanted.entry(address).or_default().insert(*link);
-            }
+        let wanted = self.changed_probes();
+        if !wanted.is_empty() {
+            self.conflicts.handle(now, Input::Want(wanted));
         }
-        self.conflicts.handle(now, Input::Want(wanted));
+    }
+
+    /// Where they can be asked for: on an interface that has settled, since who is another speaker is
+    /// known there.
+    pub(super) fn changed_probes(&mut self) -> BTreeMap<IpAddr, Option<BTreeSet<LinkIndex>>> {
+        let settled = self.links.iter().filter(|(_, link)| link.is_settled);
+        let settled = settled.map(|(index, at)| (*index, at.link.name.clone()));
+        let settled: BTreeMap<LinkIndex, String> = settled.collect();
+        if settled != self.probes.settled {
+            let all = self.desired.probed.keys();
+            self.probes.changed.extend(all);
+            self.probes.settled = settled;
+        }
+        let changed = std::mem::take(&mut self.probes.changed).into_iter();
+        let wanted = changed.map(|address| {
+            let interfaces = self.desired.probed.get(&address);
+            let links = interfaces.map(|interfaces| {
+                let settled = self.probes.settled.iter();
+                let here = settled.filter(|(_, name)| interfaces.contains(name));
+                here.map(|(link, _)| *link).collect()
+            });
+            (address, links)
+        });
+        wanted.collect()
     }
 
     /// Asks what is to be asked, and announces what waited for an answer.

@@ -58,7 +58,8 @@ impl Station {
         self.leaving = Some(Farewell::begin(now));
         self.is_new = false;
         let owned = std::mem::take(&mut self.desired.owned);
-        self.desired.probed.clear();
+        let probed = std::mem::take(&mut self.desired.probed);
+        self.probes.note(&probed, &self.desired.probed);
         let mut nodes = self.liveness.nodes();
         let is_accompanied = nodes.any(|(_, node)| {
             let mut ways = node.heard_on().chain(node.listens_on());

@@ -2,16 +2,17 @@
 //! recorded ones played again, and forged ones without the key, from a thousand senders.
 #![expect(clippy::disallowed_methods, reason = "measures time")]
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use ferrolb_crds::model::Secret;
+use ferrolb_speaker::layer2::ClaimsByAddress;
 use ferrolb_speaker::layer2::heartbeat::{self, Authenticator, Flags, Heartbeat};
-use ferrolb_speaker::layer2::station::{Input, Link, Output, Station};
-use ferrolb_speaker::layer2::{ClaimsByAddress, Desired, Interfaces, LinkIndex, Settings};
+use ferrolb_speaker::layer2::station::Station;
 use ferrolb_speaker::wire::ethernet::Mac;
+use ferrolb_tests::crowd::{Crowd, Member};
 
 use super::{Figure, repeated};
 
@@ -22,13 +23,12 @@ const ADDRESSES: u32 = 1_000;
 /// 100,000 packets a second.
 const PACE: Duration = Duration::from_micros(10);
 
-const LINK: LinkIndex = LinkIndex(2);
-
 /// Two nodes with a key, and somebody without one.
 struct Segment {
     now: Instant,
-    stations: [Station; 2],
-    claims: [ClaimsByAddress; 2],
+    crowd: Crowd,
+    /// What the first of them knows of the other's.
+    claims: ClaimsByAddress,
     /// What the two said, as long as somebody records it.
     tape: Vec<Vec<u8>>,
     is_recording: bool,
@@ -86,44 +86,21 @@ pub(crate) fn heartbeats() -> Result<Vec<Figure>> {
 impl Segment {
     fn new() -> Self {
         let now = Instant::now();
-        let station = |number: u8| {
-            let settings = Settings {
-                node: format!("n{number}"),
-                key: Some(Secret::new("what the nodes share".to_owned())),
-                interval: Duration::from_millis(100),
-                down_after: None,
-                reannounce: None,
-                exclusion: Default::default(),
-            };
-            let mut station =
-                Station::new(&settings, u64::from(number), now, SystemTime::UNIX_EPOCH);
-            let link = Link {
-                name: "eth0".to_owned(),
-                mac: mac(number.into()),
-                has_carrier: true,
-                addresses: Vec::new(),
-                path: BTreeMap::new(),
-            };
-            station.handle(now, Input::Links(BTreeMap::from([(LINK, link)])));
+        let members = (1..=2).map(|number: u8| {
             let base = u32::from(number) << 16;
-            let owned = (0..ADDRESSES).map(|n| {
-                (
-                    IpAddr::from(Ipv4Addr::from(0x0a00_0000 + base + n)),
-                    Interfaces::All,
-                )
-            });
-            let desired = Desired {
+            let owned = (0..ADDRESSES).map(|n| Ipv4Addr::from(0x0a00_0000 + base + n).into());
+            Member {
+                node: format!("n{number}"),
+                mac: mac(number.into()),
+                v4: Ipv4Addr::new(192, 168, 1, number),
                 owned: owned.collect(),
-                heartbeat: Some(Interfaces::All),
-                ..Desired::default()
-            };
-            station.handle(now, Input::Want(desired));
-            station
-        };
+            }
+        });
+        let key = Secret::new("what the nodes share".to_owned());
         Self {
             now,
-            stations: [station(1), station(2)],
-            claims: Default::default(),
+            crowd: Crowd::new(now, members, &key, None),
+            claims: ClaimsByAddress::new(),
             tape: Vec::new(),
             is_recording: false,
             sent: 0,
@@ -135,11 +112,7 @@ impl Segment {
         let end = self.now + span;
         loop {
             self.settle();
-            let next = self
-                .stations
-                .iter()
-                .filter_map(|station| station.poll_timeout());
-            match next.map(|(at, _)| at).min().filter(|at| *at < end) {
+            match self.crowd.poll_timeout().filter(|at| *at < end) {
                 Some(at) => self.now = self.now.max(at),
                 None => break,
             }
@@ -149,37 +122,18 @@ impl Segment {
 
     /// Everything that is due now, and what follows from it.
     fn settle(&mut self) {
-        for station in &mut self.stations {
-            station.handle_timeout(self.now);
+        let said = self.crowd.settle(self.now);
+        self.sent += said.len();
+        if self.is_recording {
+            self.tape.extend(said);
         }
-        loop {
-            let mut frames = Vec::new();
-            for (from, station) in self.stations.iter_mut().enumerate() {
-                while let Some(output) = station.poll() {
-                    if let Output::Send { frame, .. } = output {
-                        frames.push((1 - from, frame));
-                    }
-                }
-                self.claims[from].extend(station.take_claims());
-                // As the driver does.
-                station.take_counts().for_each(drop);
-                drop(station.take_tally());
-            }
-            if frames.is_empty() {
-                return;
-            }
-            for (to, frame) in frames {
-                self.sent += 1;
-                let input = Input::Frame {
-                    link: LINK,
-                    frame: &frame,
-                };
-                self.stations[to].handle(self.now, input);
-                if self.is_recording {
-                    self.tape.push(frame);
-                }
-            }
-        }
+        let claims = self.first().take_claims();
+        self.claims.extend(claims);
+    }
+
+    /// The first of the two.
+    fn first(&mut self) -> &mut Station {
+        self.crowd.station(0).expect("there are two")
     }
 
     /// So many hostile packets, one after the other, while the two go on.
@@ -187,19 +141,9 @@ impl Segment {
         let strangers = Authenticator::new(Some(&Secret::new("a guess".to_owned())));
         for number in 0..packets {
             let frame = self.hostile(number % 5, rng, &strangers);
-            for station in &mut self.stations {
-                let input = Input::Frame {
-                    link: LINK,
-                    frame: &frame,
-                };
-                station.handle(self.now, input);
-            }
+            self.crowd.hear(self.now, &frame);
             self.now += PACE;
-            let due = self
-                .stations
-                .iter()
-                .filter_map(|station| station.poll_timeout());
-            if due.map(|(at, _)| at).min().is_some_and(|at| at <= self.now) {
+            if self.crowd.poll_timeout().is_some_and(|at| at <= self.now) {
                 self.settle();
             }
         }
@@ -253,18 +197,20 @@ impl Segment {
         }
     }
 
-    fn standing(&self) -> Standing {
-        let report = self.stations[0].report();
+    fn standing(&mut self) -> Standing {
+        let first = self.first();
+        let report = first.report();
         let owned = (0..ADDRESSES)
             .map(|n| IpAddr::from(Ipv4Addr::from(0x0a01_0000 + n)))
-            .filter(|address| self.stations[0].is_owned(*address));
+            .filter(|address| first.is_owned(*address));
         let nodes = report.nodes.into_iter();
+        let owned = owned.count();
         Standing {
-            owned: owned.count(),
+            owned,
             nodes: nodes
                 .map(|(name, health)| (name, health.heard_on.is_empty()))
                 .collect(),
-            claims: self.claims[0].clone(),
+            claims: self.claims.clone(),
         }
     }
 }

@@ -3,26 +3,29 @@
 //! `make bars` builds the programs as they are released and says where they are.
 //!
 //! `bars` measures everything; `bars NAME…` only those named, and leaves the rows of the others: allocator, plan, bgp, layer2, leaving,
-//! recorder, rest, bfd, hostile, simulation, demo, sizes, routes, assignments, stages, kills. `BARS_RUNS=N` takes N in place of what a measure
-//! repeats for its promise, and the row says so.
+//! recorder, announced, rest, bfd, hostile, simulation, demo, sizes, routes, assignments, stages, crashes, kills. `BARS_RUNS=N`
+//! takes N in place of what a measure repeats for its promise, and the row says so.
 #![expect(clippy::print_stdout, reason = "tells what it is doing")]
 #![expect(clippy::disallowed_methods, reason = "measures time and writes a file")]
 
 mod bfd;
+mod crashes;
 mod hostile;
+mod rest;
 mod scale;
 mod segment;
 mod site;
 mod stages;
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use ferrolb_tests::lab::Lab;
-use ferrolb_tests::objects::{bgp, peer, pool, service};
+use ferrolb_tests::objects::{assigned, bgp, peer, pool, service};
 use ferrolb_tests::peer::Neighbour;
 use ferrolb_tests::peer::bird::{self, Bird};
 use ferrolb_tests::process::{output, words};
@@ -58,14 +61,15 @@ fn run() -> Result<()> {
     let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|word| word == name);
     let mut missed = 0;
     let mut rows_of: BTreeMap<&str, Vec<String>> = BTreeMap::new();
-    let measures: [(&str, Measure); 16] = [
+    let measures: [(&str, Measure); 18] = [
         ("allocator", allocator),
         ("plan", plan),
         ("bgp", announcing),
         ("layer2", segment::crashes),
         ("leaving", segment::leaving),
         ("recorder", segment::recorded),
-        ("rest", segment::at_rest),
+        ("announced", segment::announced),
+        ("rest", rest::at_rest),
         ("bfd", bfd::failover),
         ("hostile", hostile::heartbeats),
         ("simulation", simulation),
@@ -74,6 +78,7 @@ fn run() -> Result<()> {
         ("routes", scale::routes),
         ("assignments", scale::assignments),
         ("stages", stages::stages),
+        ("crashes", crashes::crashes),
         ("kills", scale::kills),
     ];
     let unknown = |word: &&String| measures.iter().all(|(name, _)| name != word);
@@ -263,13 +268,7 @@ fn announced_by_us() -> Result<(Vec<Duration>, usize)> {
     let setup =
         pool("many", &["10.64.0.0/16"]) + &bgp("many", "") + &peer("r", 64501, "192.168.1.1", "");
     let services: String = (0..SERVICES)
-        .map(|number| {
-            let status = format!(
-                "status: {{loadBalancer: {{ingress: [{{ip: {}}}]}}}}\n",
-                address(number)
-            );
-            service(&format!("web-{number:05}"), PORT) + &status
-        })
+        .map(|number| assigned(&format!("web-{number:05}"), PORT, address(number)))
         .collect();
     lab.manifest("setup.yaml", &setup)?;
     lab.manifest("services.yaml", &services)?;
@@ -335,8 +334,11 @@ fn kernel_routes(lab: &Lab) -> usize {
     })
 }
 
-fn address(number: usize) -> String {
-    format!("10.64.{}.{}", number / 256, number % 256)
+/// The address that the number-th Service gets, or has.
+fn address(number: usize) -> IpAddr {
+    let first = u32::from(Ipv4Addr::new(10, 64, 0, 0));
+    let offset = u32::try_from(number).unwrap_or(u32::MAX);
+    Ipv4Addr::from(first.saturating_add(offset)).into()
 }
 
 /// Least, median and most, as `1 / 2 / 3`.

@@ -13,8 +13,8 @@ use ferrolb_tests::kubernetes::{ControlPlane, Settings};
 use ferrolb_tests::process::Process;
 use ferrolb_tests::{patience, programs};
 
-use super::Figure;
-use super::site::{NODES, Site, Who, address};
+use super::site::{NODES, Site, Who};
+use super::{Figure, address};
 
 /// So many creators at a time.
 const CREATORS: usize = 16;

@@ -1,16 +1,15 @@
-//! Layer 2 on a real segment: what its neighbours notice of crashes, of leaving and of speakers that
-//! come and go, and what a speaker costs that has nothing to do.
-#![expect(clippy::disallowed_methods, reason = "measures time")]
+//! Layer 2 on a real segment: what its neighbours notice of crashes, of leaving, of speakers that come
+//! and go, and of one that takes many addresses at once.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
-use std::time::{Duration, Instant};
+use std::net::IpAddr;
+use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use ferrolb_tests::answers::{Membership, Recorder};
 use ferrolb_tests::lab::{Lab, Probe};
-use ferrolb_tests::objects::{layer2, nodes, pool, service};
-use ferrolb_tests::{netns, patience};
+use ferrolb_tests::objects::{assigned, layer2, nodes, pool};
+use ferrolb_tests::{announcing, netns, patience};
 
 use super::{Figure, middle, repeated};
 
@@ -24,6 +23,9 @@ const LEAVINGS: usize = 20;
 
 /// Speakers that come or go under the eyes of the recorder.
 const EVENTS: usize = 1_000;
+
+/// How often a speaker comes to hold very many addresses.
+const ROUNDS: usize = 5;
 
 /// Of many addresses so many are probed: the first, the last, and between them.
 const PROBED: usize = 5;
@@ -122,7 +124,7 @@ fn site(count: u8, addresses: usize) -> Result<Lab> {
     lab.manifest("setup.yaml", &setup)?;
     lab.manifest(
         "services.yaml",
-        &(0..addresses).map(assigned).collect::<String>(),
+        &(0..addresses).map(service).collect::<String>(),
     )?;
     // No node has an address of their subnet; the router asks on the segment for them all.
     lab.segment
@@ -146,11 +148,9 @@ fn site(count: u8, addresses: usize) -> Result<Lab> {
     Ok(lab)
 }
 
-fn assigned(number: usize) -> String {
+fn service(number: usize) -> String {
     let spec = "ports:\n  - port: 53\n    protocol: UDP\n    nodePort: 30053\n";
-    let address = super::address(number);
-    let status = format!("status: {{loadBalancer: {{ingress: [{{ip: {address}}}]}}}}\n");
-    service(&format!("web-{number:05}"), spec) + &status
+    assigned(&format!("web-{number:05}"), spec, super::address(number))
 }
 
 /// What each node's speaker says it holds.
@@ -252,7 +252,9 @@ fn setup(lab: &Lab, excluded: Option<usize>) -> String {
 pub(crate) fn recorded() -> Result<Vec<Figure>> {
     let events = repeated(EVENTS);
     let mut lab = site(5, 1)?;
-    let address: Ipv4Addr = super::address(0).parse()?;
+    let IpAddr::V4(address) = super::address(0) else {
+        bail!("the recorder asks by ARP");
+    };
     let recorder = Recorder::start(&mut lab, address)?;
     let mut membership = Membership::new(5, 1);
     for _ in 0..events {
@@ -277,56 +279,37 @@ pub(crate) fn recorded() -> Result<Vec<Figure>> {
     }])
 }
 
-/// Many addresses and candidates and nothing to do; then many frames that are nobody's business.
-pub(crate) fn at_rest() -> Result<Vec<Figure>> {
-    const NODES: u8 = 50;
-    let mut lab = site(NODES, super::SERVICES)?;
-    let span = Duration::from_secs(30);
-    let quiet = load(&mut lab, span)?;
-    let holds = held(&lab)?[&1].len();
-    let memory = lab.speaker(1)?.resident()? as f64 / 1_000_000.0;
-    drop(lab);
-
-    let mut lab = site(3, super::SERVICES)?;
-    let target = std::net::SocketAddr::from((lab.segment.nodes[0].v4, 9));
-    lab.segment.nodes[0]
-        .namespace
-        .run("iptables -t raw -A PREROUTING -p udp --dport 9 -j DROP")?;
-    let flood = ferrolb_tests::probe::flood(&lab.segment.neighbour.namespace, target, FOREIGN)?;
-    let busy = load(&mut lab, span)?;
-    let rate = flood.stop() as f64;
-    Ok(vec![
-        Figure {
-            what: format!(
-                "a speaker at rest, 10,000 addresses of which it holds {holds}, {NODES} candidates"
-            ),
-            measured: format!("{:.1} % of a core, {memory:.1} MB resident", 100.0 * quiet),
-            bar: "under 3 % of a core",
-            is_held: quiet < 0.03,
-        },
-        Figure {
-            what: "a speaker of 3 with 10,000 addresses, foreign frames on its link".to_owned(),
-            measured: format!("{:.1} % of a core at {:.0} frames/s", 100.0 * busy, rate),
-            bar: "under 5 % of a core at 150,000 frames/s",
-            is_held: busy < 0.05 && rate >= 0.95 * f64::from(FOREIGN),
-        },
-    ])
-}
-
-/// Frames a second that are nobody's business.
-const FOREIGN: u32 = 150_000;
-
-/// The share of a core that the first speaker uses.
-fn load(lab: &mut Lab, span: Duration) -> Result<f64> {
-    let process = lab.speaker(1)?;
-    let (start, before) = (Instant::now(), process.processor_time()?);
-    patience::pause(span)?;
-    let used = process.processor_time()?.saturating_sub(before);
-    Ok(used.as_secs_f64() / start.elapsed().as_secs_f64())
+/// A speaker alone on a segment finds that all addresses are its own.
+pub(crate) fn announced() -> Result<Vec<Figure>> {
+    let runs = repeated(ROUNDS);
+    let mut times = Vec::new();
+    for _ in 0..runs {
+        let mut lab = announcing::lab(super::SERVICES as u32, "30s")?;
+        lab.start_speaker(1)?;
+        announcing::await_announced(&lab, super::SERVICES, SOON)?;
+        lab.stop_recording()?;
+        times.push(announcing::first_round(&announcing::announcements(&lab)?)?);
+    }
+    times.sort();
+    let worst = times.last().copied().unwrap_or_default();
+    Ok(vec![Figure {
+        what: format!(
+            "a speaker comes to hold 10,000 addresses, {runs} times: from the first that is announced until all are"
+        ),
+        measured: format!(
+            "median {} ms, worst {} ms",
+            middle(&times).as_millis(),
+            worst.as_millis()
+        ),
+        bar: "worst under 1 s",
+        is_held: worst < Duration::from_secs(1),
+    }])
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
 
     #[test]

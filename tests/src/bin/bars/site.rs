@@ -2,7 +2,6 @@
 //! just started, and on it FerroLB or the reference MetalLB.
 #![expect(clippy::print_stdout, reason = "tells what it is doing")]
 
-use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -139,11 +138,4 @@ impl Site {
         let numbers = 1..=usize::from(NODES);
         numbers.map(|number| self.routes_from(number)).sum()
     }
-}
-
-/// The address that the number-th Service gets.
-pub(crate) fn address(number: usize) -> IpAddr {
-    let first = u32::from(Ipv4Addr::new(10, 64, 0, 0));
-    let offset = u32::try_from(number).unwrap_or(u32::MAX);
-    Ipv4Addr::from(first.saturating_add(offset)).into()
 }

@@ -15,8 +15,8 @@ use ferrolb_tests::netns::Namespace;
 use ferrolb_tests::{patience, probe};
 use serde_json::json;
 
-use super::Figure;
-use super::site::{Site, Who, address};
+use super::site::{Site, Who};
+use super::{Figure, address};
 
 const ROUNDS: usize = 100;
 const SOON: Duration = Duration::from_secs(20);

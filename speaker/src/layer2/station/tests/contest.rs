@@ -136,3 +136,38 @@ fn what_is_given_away_before_it_was_announced_is_not_announced_here_any_more() {
     said.extend(bench.run_for(Duration::from_secs(10)));
     assert_eq!(announcements(&said), BTreeMap::new());
 }
+
+#[test]
+fn what_is_said_of_probes_is_what_has_changed_and_all_where_an_interface_has() {
+    let address = |n: u32| IpAddr::from(Ipv4Addr::from(0x0a00_0000 + n));
+    let probing = |numbers: std::ops::Range<u32>| Desired {
+        probed: numbers.map(|n| (address(n), Interfaces::All)).collect(),
+        ..wanted(&Interfaces::All)
+    };
+    let mut bench = settled_bench();
+    bench.handle(Input::Want(probing(0..1_000)));
+    let here = Some(BTreeSet::from([LINK]));
+    // As `want` does, but for what follows.
+    let want = |station: &mut Station, desired: Desired| {
+        let before = std::mem::replace(&mut station.desired, desired);
+        station.probes.note(&before.probed, &station.desired.probed);
+        station.changed_probes()
+    };
+    let expected = BTreeMap::from([(address(0), None), (address(1_000), here)]);
+    assert_eq!(want(&mut bench.station, probing(1..1_001)), expected);
+    assert_eq!(want(&mut bench.station, probing(1..1_001)), BTreeMap::new());
+    let elsewhere = Interfaces::Only(BTreeSet::from(["eth9".to_owned()]));
+    let mut desired = probing(1..1_001);
+    desired.probed.insert(address(7), elsewhere);
+    let expected = BTreeMap::from([(address(7), Some(BTreeSet::new()))]);
+    assert_eq!(want(&mut bench.station, desired), expected);
+
+    bench.station.detach(bench.now, LINK);
+    let changes = bench.station.changed_probes();
+    assert_eq!(changes.len(), 1_000);
+    assert!(
+        changes
+            .values()
+            .all(|links| *links == Some(BTreeSet::new()))
+    );
+}
