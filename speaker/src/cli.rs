@@ -15,7 +15,7 @@ use crate::delivery::Check;
 use crate::layer2::heartbeat::INTERVALS;
 use crate::run::{Cluster, Heartbeat, Origin, Settings};
 use crate::status::request::{Demand, DrainDemand};
-use crate::status::{Place, View};
+use crate::status::{DrainOrder, Place, View};
 use crate::telemetry::Format;
 use crate::world::Identity;
 use metallb::MetallbFlags;
@@ -345,29 +345,19 @@ impl RebalanceArguments {
 }
 
 impl DrainArguments {
-    /// How to answer.
-    pub fn view(&self) -> View {
-        self.speaker.view()
-    }
-
-    /// What to demand.
-    pub fn demand(&self) -> DrainDemand {
-        match self.undo {
-            true => DrainDemand::Undo,
-            false => DrainDemand::Begin {
-                seconds: self.time.map(|time| time.as_secs()),
+    /// What is to be done.
+    pub fn order(self) -> DrainOrder {
+        DrainOrder {
+            view: self.speaker.view(),
+            demand: match self.undo {
+                true => DrainDemand::Undo,
+                false => DrainDemand::Begin {
+                    seconds: self.time.map(|time| time.as_secs()),
+                },
             },
+            waits: !self.no_wait,
+            place: self.speaker.place(),
         }
-    }
-
-    /// Whether to return when the node is drained, not before.
-    pub fn is_to_wait(&self) -> bool {
-        !self.no_wait
-    }
-
-    /// Where to look for the speaker.
-    pub fn place(self) -> Place {
-        self.speaker.place()
     }
 }
 

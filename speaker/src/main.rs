@@ -4,9 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser;
-use ferrolb_speaker::cli::{
-    Cli, Command, DrainArguments, RebalanceArguments, RunArguments, StatusArguments, Unusable,
-};
+use ferrolb_speaker::cli::{self, Cli, Command, Unusable};
 use ferrolb_speaker::{router_config, run, status, telemetry};
 use tracing::warn;
 
@@ -15,7 +13,7 @@ fn main() -> ExitCode {
         Command::Run(arguments) => speak(*arguments),
         Command::Status(arguments) => show(arguments),
         Command::Rebalance(arguments) => rebalance(arguments),
-        Command::Drain(arguments) => drain(arguments),
+        Command::Drain(arguments) => status::drain(&arguments.order()),
         Command::RouterConfig(arguments) => router_config::driver::run(&arguments.settings()),
     };
     match outcome {
@@ -33,7 +31,7 @@ fn main() -> ExitCode {
 /// As clap has it.
 const WRONG_COMMAND_LINE: u8 = 2;
 
-fn speak(arguments: RunArguments) -> anyhow::Result<()> {
+fn speak(arguments: cli::RunArguments) -> anyhow::Result<()> {
     telemetry::start(arguments.log_format(), arguments.log_level());
     for flag in arguments.ignored() {
         warn!(flag, "accepted for MetalLB's sake, without effect");
@@ -49,17 +47,12 @@ fn speak(arguments: RunArguments) -> anyhow::Result<()> {
     outcome
 }
 
-fn show(arguments: StatusArguments) -> anyhow::Result<()> {
+fn show(arguments: cli::StatusArguments) -> anyhow::Result<()> {
     let (view, address) = (arguments.view(), arguments.explain());
     status::show(&arguments.place(), view, address)
 }
 
-fn rebalance(arguments: RebalanceArguments) -> anyhow::Result<()> {
+fn rebalance(arguments: cli::RebalanceArguments) -> anyhow::Result<()> {
     let (view, demand) = (arguments.view(), arguments.demand());
     status::rebalance(&arguments.place(), view, demand)
-}
-
-fn drain(arguments: DrainArguments) -> anyhow::Result<()> {
-    let (view, demand, is_to_wait) = (arguments.view(), arguments.demand(), arguments.is_to_wait());
-    status::drain(&arguments.place(), view, demand, is_to_wait)
 }

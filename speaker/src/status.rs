@@ -367,22 +367,30 @@ pub fn rebalance(place: &Place, view: View, demand: Demand) -> anyhow::Result<()
     })
 }
 
-/// Has a speaker drain its node, waits until that is done if it is to, and prints how far it is.
-pub fn drain(
-    place: &Place,
-    view: View,
-    demand: DrainDemand,
-    is_to_wait: bool,
-) -> anyhow::Result<()> {
-    let socket = find(place, Path::new(DIRECTORY))?;
-    let mut answer: request::Draining = ask(&socket, Request::Drain(demand))?;
-    let is_begun = matches!(demand, DrainDemand::Begin { .. });
-    // The speaker ends it by itself; when it is gone or serves again there is nothing to wait for.
-    while is_begun && is_to_wait && !answer.is_done && answer.why.is_some() {
+/// How a node is to be drained, or no longer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DrainOrder {
+    /// Which speaker to tell.
+    pub place: Place,
+    /// How its answer looks.
+    pub view: View,
+    /// What it is told.
+    pub demand: DrainDemand,
+    /// Whether to return when the node is drained, not before.
+    pub waits: bool,
+}
+
+/// Has a speaker drain its node, and prints how far it is.
+pub fn drain(order: &DrainOrder) -> anyhow::Result<()> {
+    let socket = find(&order.place, Path::new(DIRECTORY))?;
+    let mut answer: request::Draining = ask(&socket, Request::Drain(order.demand))?;
+    let waits = order.waits && matches!(order.demand, DrainDemand::Begin { .. });
+    // The speaker ends it by itself; when it serves again there is nothing to wait for.
+    while waits && !answer.is_done && answer.why.is_some() {
         std::thread::sleep(LOOK_AGAIN);
         answer = ask(&socket, Request::Drain(DrainDemand::Look))?;
     }
-    print(&match view {
+    print(&match order.view {
         View::Text => answer.render(),
         View::Json => serde_json::to_string_pretty(&answer)? + "\n",
     })

@@ -284,14 +284,13 @@ fn drain_begins_takes_back_and_waits_unless_told_otherwise() {
         }
     };
     let begin = |seconds| DrainDemand::Begin { seconds };
-    let plain = parse(&[]).unwrap();
-    assert_eq!((plain.demand(), plain.is_to_wait()), (begin(None), true));
-    let timed = parse(&["--time=1m", "--no-wait"]).unwrap();
-    assert_eq!(
-        (timed.demand(), timed.is_to_wait()),
-        (begin(Some(60)), false)
-    );
-    assert_eq!(parse(&["--undo"]).unwrap().demand(), DrainDemand::Undo);
+    let wish = |arguments: &[&str]| {
+        let order = parse(arguments).unwrap().order();
+        (order.demand, order.waits)
+    };
+    assert_eq!(wish(&[]), (begin(None), true));
+    assert_eq!(wish(&["--time=1m", "--no-wait"]), (begin(Some(60)), false));
+    assert_eq!(wish(&["--undo"]).0, DrainDemand::Undo);
     for wrong in [
         &["--time=1500ms"][..],
         &["--time=2h"],
