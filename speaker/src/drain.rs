@@ -58,6 +58,16 @@ impl Drain {
         }
     }
 
+    /// What the Node says before anything was announced: there is nothing to withdraw.
+    pub fn begin(&mut self, mark: Option<DrainMark>) {
+        self.mark = mark;
+        self.next = None;
+        self.stage = match self.cause() {
+            Some(_) => Draining::Ended,
+            None => Draining::No,
+        };
+    }
+
     /// The Node says that, or says nothing of the kind.
     pub fn note_mark(&mut self, now: Instant, mark: Option<DrainMark>) {
         self.mark = mark;
@@ -172,6 +182,18 @@ mod tests {
         let mut drain = Drain::new(Duration::ZERO);
         drain.note_mark(now, Some(DrainMark::Label));
         assert_eq!(drain.stage(), Draining::Withdrawn);
+    }
+
+    #[test]
+    fn who_is_marked_before_it_has_announced_anything_has_nothing_to_withdraw() {
+        let mut drain = Drain::new(TIME);
+        drain.begin(Some(DrainMark::Taint));
+        assert_eq!(
+            (drain.stage(), drain.poll_timeout()),
+            (Draining::Ended, None)
+        );
+        drain.begin(None);
+        assert_eq!(drain.stage(), Draining::No);
     }
 
     #[test]

@@ -80,7 +80,12 @@ impl AddressPlan {
     /// Whether its traffic is handed off here: also while it is not known yet who is to answer, so
     /// that who was silent for a while need not wait for the hand-off as well.
     pub fn is_handed_off(&self) -> bool {
-        self.is_announced() || self.layer2.reason() == Some(Reason::Listening)
+        let is_any = || {
+            self.services
+                .iter()
+                .any(|(_, service)| service.is_leaving())
+        };
+        self.is_announced() || self.layer2.reason() == Some(Reason::Listening) || is_any()
     }
 }
 
@@ -92,7 +97,12 @@ impl ServicePlan {
 
     /// Whether its traffic is handed off here.
     fn is_handed_off(&self) -> bool {
-        self.is_announced() || self.layer2 == Some(Reason::Listening)
+        self.is_announced() || self.layer2 == Some(Reason::Listening) || self.is_leaving()
+    }
+
+    /// Whether its route is withdrawn because the node is drained: routers may not have read that yet.
+    fn is_leaving(&self) -> bool {
+        self.bgp == Some(Reason::NodeDraining)
     }
 }
 

@@ -510,7 +510,10 @@ impl Speaker {
     fn apply_sessions(&mut self) {
         if self.world.draining() == Draining::Ended {
             self.sessions.end_all(&self.farewell(true));
-            self.bfd.want(BTreeMap::new(), BTreeMap::new());
+            // A Cease says more than a path that is given up: it goes first.
+            if !self.sessions.is_stopping() {
+                self.bfd.want(BTreeMap::new(), BTreeMap::new());
+            }
             return self.note_sessions();
         }
         let mut wanted = translate::sessions(&self.plan, &self.settings.identity.node);
@@ -524,8 +527,11 @@ impl Speaker {
         self.sessions.want(wanted, |peer| {
             Arc::new(translate::routes(announced(plan, hand_off), peer))
         });
-        let (wanted, keys) = translate::bfd_sessions(&self.plan);
-        self.bfd.want(wanted, keys);
+        // A Cease says more than a path that is given up: it goes first.
+        if !self.sessions.is_stopping() {
+            let (wanted, keys) = translate::bfd_sessions(&self.plan);
+            self.bfd.want(wanted, keys);
+        }
         let bfd = &self.bfd;
         self.sessions
             .watch_paths(bfd.keys(), |key| bfd.failures(key));

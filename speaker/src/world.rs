@@ -607,6 +607,11 @@ impl World {
         node.is_excluded() && !self.identity.ignore_exclude_label
     }
 
+    /// Whether there is a Node object of this node.
+    pub fn is_described(&self) -> bool {
+        self.nodes.contains_key(&self.identity.node)
+    }
+
     /// Whether there are Node objects, and this node is not among them.
     pub fn is_stranger(&self) -> bool {
         !self.nodes.is_empty() && !self.nodes.contains_key(&self.identity.node)

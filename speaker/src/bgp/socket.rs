@@ -129,6 +129,18 @@ pub(super) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
         SockRef::from(&socket).set_only_v6(true)?;
     }
     socket.set_reuseaddr(true)?;
+    // What answers the first packet of a peer with GTSM has to have the highest TTL (RFC 5082 §3).
+    let options = SockRef::from(&socket);
+    match address {
+        SocketAddr::V4(_) => {
+            options.set_ttl_v4(HIGHEST_TTL)?;
+            options.set_tos_v4(CLASS)?;
+        }
+        SocketAddr::V6(_) => {
+            options.set_unicast_hops_v6(HIGHEST_TTL)?;
+            options.set_tclass_v6(CLASS)?;
+        }
+    }
     socket.bind(address)?;
     socket.listen(BACKLOG)
 }
@@ -136,6 +148,8 @@ pub(super) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 /// Treats a connection that a peer has dialled as one that was dialled from here.
 pub(super) fn prepare_accepted(stream: &TcpStream, settings: &Settings) -> io::Result<()> {
     stream.set_nodelay(true)?;
+    // Also of one that waited to be accepted when the key came.
+    rekey(stream, settings).map_err(io::Error::other)?;
     mark(stream, settings)
 }
 
@@ -330,6 +344,7 @@ unsafe fn address_of(address: *const libc::sockaddr) -> Option<IpAddr> {
 
 /// Class selector 6 (RFC 2474 §4.2.2.2), as routing protocols have it.
 const CLASS: u32 = 0xc0;
+const HIGHEST_TTL: u32 = 255;
 /// How many connections the kernel keeps until they are looked at.
 const BACKLOG: u32 = 16;
 

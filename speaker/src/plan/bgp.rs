@@ -383,10 +383,17 @@ fn session(peer: &Peer, neighbor: IpAddr) -> Session {
 /// The fields that ask for something this program does not do. To leave one out silently would be a
 /// session that is not what its owner asked for.
 fn unbuilt_fields(peer: &Peer) -> Vec<&'static str> {
-    let fields = [(
-        "spec.interface",
-        matches!(peer.neighbor, Neighbor::Interface(_)),
-    )];
+    let fields = [
+        (
+            "spec.interface",
+            matches!(peer.neighbor, Neighbor::Interface(_)),
+        ),
+        // The path would be watched outside of the VRF.
+        (
+            "spec.bfdProfile with spec.vrf",
+            peer.bfd_profile.is_some() && peer.vrf.is_some(),
+        ),
+    ];
     let set = fields.into_iter().filter(|(_, is_set)| *is_set);
     set.map(|(field, _)| field).collect()
 }

@@ -1,6 +1,6 @@
 //! Leaving: when the Node or somebody says so, and on the way out.
 
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use tracing::info;
 
@@ -47,15 +47,23 @@ impl DrainLink {
 impl Speaker {
     /// What the Node says may be something else by now.
     pub(super) fn note_drain_mark(&mut self) {
+        // A Node that is gone was not taken back.
+        if !self.world.is_described() {
+            return;
+        }
         let mark = self.world.this_node().draining;
-        self.drain.machine.note_mark(Instant::now(), mark);
+        // What this run has not announced need not be withdrawn step by step.
+        match self.is_ready {
+            true => self.drain.machine.note_mark(Instant::now(), mark),
+            false => self.drain.machine.begin(mark),
+        }
         self.apply_drain();
     }
 
     /// Somebody wants this node drained, or no longer.
     pub(super) fn demand_drain(&mut self, demand: DrainDemand) -> Answer {
         if let DrainDemand::Begin { seconds } = demand {
-            let time = seconds.map(std::time::Duration::from_secs);
+            let time = seconds.map(|seconds| Duration::from_secs(seconds.min(LONGEST)));
             self.drain.machine.demand(Instant::now(), true, time);
         }
         if demand == DrainDemand::Undo {
@@ -94,9 +102,11 @@ impl Speaker {
         }
         let touched = self.world.set_draining(stage);
         self.replan(touched);
-        // Also where nothing else differs.
-        self.tell_layer2();
-        self.apply_sessions();
+        // Also where nothing else differs; not before it is known what there is.
+        if self.is_ready {
+            self.tell_layer2();
+            self.apply_sessions();
+        }
     }
 }
 
@@ -121,3 +131,6 @@ fn notice(stage: Draining, cause: &str) -> Option<Notice> {
         message,
     })
 }
+
+/// Seconds that routes may stay as the last resort, as the command line has it.
+const LONGEST: u64 = 3600;

@@ -12,8 +12,8 @@ use tracing::{error, info, warn};
 
 use crate::bfd::SessionKey;
 use crate::bgp::{
-    Change, Doors, Farewell, Guest, Listener, Routes, Session, SessionState, SessionStatus,
-    Settings,
+    Authentication, Change, Doors, Farewell, Guest, Listener, Routes, Session, SessionState,
+    SessionStatus, Settings, Transport,
 };
 
 /// The sessions by peer.
@@ -115,7 +115,7 @@ impl Sessions {
     }
 
     /// Has peers let in at the sessions that run. Of several with the same ends the first by name has
-    /// what is dialled.
+    /// what is dialled. A socket that listens is no VRF's, and its keys of TCP-AO could not be changed.
     fn admit(&self) {
         let Some(listener) = &self.listener else {
             return;
@@ -125,6 +125,9 @@ impl Sessions {
             settings, session, ..
         } in self.running.values()
         {
+            if !may_dial(settings) {
+                continue;
+            }
             let ends = (settings.neighbor, settings.source_address);
             doors.entry(ends).or_insert_with(|| Guest {
                 door: session.door(),
@@ -149,10 +152,10 @@ impl Sessions {
             return false;
         }
         info!(peer, address = %settings.neighbor, "session started");
-        if settings.passive && self.listener.is_none() {
+        if settings.passive && (self.listener.is_none() || !may_dial(&settings)) {
             warn!(
                 peer,
-                "the peer is to dial, and nothing listens: give --bgp-listen"
+                "the peer is to dial, and cannot: give --bgp-listen; it is not let in with vrf or bgp-tcp-ao"
             );
         }
         let session = Session::start(settings.clone(), routes(peer));
@@ -167,6 +170,11 @@ impl Sessions {
         };
         self.running.insert(peer.to_owned(), running);
         true
+    }
+
+    /// Whether some are still saying goodbye.
+    pub(super) fn is_stopping(&self) -> bool {
+        !self.stopping.is_empty()
     }
 
     /// Ends those that run, and lets nobody dial.
@@ -295,6 +303,16 @@ impl Sessions {
             }
         }
     }
+}
+
+/// Whether the peer can be let in.
+fn may_dial(settings: &Settings) -> bool {
+    let Transport {
+        device,
+        authentication,
+        ..
+    } = &settings.transport;
+    device.is_none() && !matches!(authentication, Authentication::Ao(..))
 }
 
 /// What tells connections apart for the peer: its address and port, and the device and the address of

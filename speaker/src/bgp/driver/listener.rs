@@ -9,7 +9,6 @@
 )]
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -109,7 +108,7 @@ impl Place {
                 Ok(()) = self.doors.changed() => continue,
             };
             match accepted {
-                Ok((stream, from)) => self.receive(stream, from),
+                Ok((stream, from)) => self.receive(stream, from, &doors, &keys),
                 // The peer has gone, or there are no descriptors: others may have better luck.
                 Err(error) if is_passing(&error) => {}
                 Err(error) => return error,
@@ -119,15 +118,16 @@ impl Place {
         }
     }
 
-    fn receive(&mut self, stream: TcpStream, from: SocketAddr) {
+    /// Hands a connection to its session; not while a peer that is to sign could as well not.
+    fn receive(&mut self, stream: TcpStream, from: SocketAddr, doors: &Doors, keys: &Keys) {
         let peer = from.ip().to_canonical();
         let dialled = stream
             .local_addr()
             .map(|address| address.ip().to_canonical());
-        let doors = self.doors.borrow().clone();
         let certain = dialled.ok().and_then(|own| doors.get(&(peer, Some(own))));
         match certain.or_else(|| doors.get(&(peer, None))) {
-            Some(guest) => guest.door.knock(stream),
+            Some(guest) if keys.are_expected_of(peer) => guest.door.knock(stream),
+            Some(_) => {}
             None => self.strangers.note(Instant::now(), peer),
         }
     }
@@ -135,7 +135,14 @@ impl Place {
 
 /// Whose signatures a socket that listens expects. A peer without the right one is not heard at all.
 #[derive(Debug, Default)]
-struct Keys(BTreeMap<IpAddr, Settings>);
+struct Keys(BTreeMap<IpAddr, Expected>);
+
+/// What one peer is to sign with, and whether the kernel sees to that.
+#[derive(Debug)]
+struct Expected {
+    settings: Settings,
+    is_in_force: bool,
+}
 
 impl Keys {
     /// Expects those of these peers, as far as they are of the socket's family, and of nobody else.
@@ -146,30 +153,42 @@ impl Keys {
                 wanted.entry(*peer).or_insert(&guest.settings);
             }
         }
-        let is_kept = |peer: &IpAddr, settings: &Settings| {
-            let wanted = wanted.get(peer);
-            wanted.is_some_and(|wanted| {
-                wanted.transport.authentication == settings.transport.authentication
-            })
-        };
-        self.0.retain(|peer, settings| {
-            let is_kept = is_kept(peer, settings);
-            if !is_kept {
-                let open = settings.without_authentication();
-                tell(socket::rekey(listener, &open), &settings.name);
+        self.0.retain(|peer, expected| {
+            let is_wanted = wanted.contains_key(peer);
+            if !is_wanted {
+                let open = expected.settings.without_authentication();
+                tell(&socket::rekey(listener, &open), &open.name);
             }
-            is_kept
+            is_wanted
         });
         for (peer, settings) in wanted {
-            if let Entry::Vacant(vacant) = self.0.entry(peer) {
-                tell(socket::authenticate(listener, settings), &settings.name);
-                vacant.insert(settings.clone());
+            let authentication = &settings.transport.authentication;
+            let present = self
+                .0
+                .get(&peer)
+                .map(|expected| &expected.settings.transport);
+            if present.map(|transport| &transport.authentication) == Some(authentication) {
+                continue;
             }
+            // A key takes the place of another, so that there is none without one.
+            let outcome = socket::rekey(listener, settings);
+            tell(&outcome, &settings.name);
+            let expected = Expected {
+                settings: settings.clone(),
+                is_in_force: outcome.is_ok(),
+            };
+            self.0.insert(peer, expected);
         }
+    }
+
+    fn are_expected_of(&self, peer: IpAddr) -> bool {
+        self.0
+            .get(&peer)
+            .is_some_and(|expected| expected.is_in_force)
     }
 }
 
-fn tell(outcome: Result<(), AuthenticationError>, peer: &str) {
+fn tell(outcome: &Result<(), AuthenticationError>, peer: &str) {
     if let Err(error) = outcome {
         warn!(peer, error = %error, "peer cannot dial");
     }

@@ -60,6 +60,7 @@ fn i9_routes_become_the_last_resort_and_then_go() {
             Some(Reason::NodeDraining)
         );
         assert_eq!(communities(&world), None);
+        assert!(plan.is_handed_off(), "routers may not have read it yet");
     }
     let _ = world.set_draining(Draining::No);
     assert_eq!(communities(&world), serving);
