@@ -271,19 +271,16 @@ fn i7_a_peer_that_is_not_there_delays_no_other_and_a_refused_field_is_named() {
     let peers = [
         peer("four", 64501, "192.168.1.1", ""),
         peer("nobody", 64501, "192.168.1.99", ""),
-        // With an internal peer it would be another session than its owner asks for.
-        peer("internal", 64500, "192.168.1.98", "localASN: 64600"),
+        peer("unnumbered", 64501, "192.168.1.98", "")
+            .replace("peerAddress: \"192.168.1.98\"", "interface: eth0"),
     ];
     let site = Site::new(1, 64501, &peers);
     site.await_next_hop(FOUR, &["192.168.1.11"]);
     assert_eq!(site.session(1, "four")["state"], "Established");
     assert_eq!(site.session(1, "four")["prefixes"], 1);
     assert_ne!(site.session(1, "nobody")["state"], "Established");
-    let internal = site.session(1, "internal");
-    assert!(
-        internal["notStarted"].to_string().contains("localASN"),
-        "{internal}"
-    );
+    let unnumbered = site.session(1, "unnumbered");
+    assert_eq!(unnumbered["notStarted"][0], "spec.interface");
 }
 
 /// Every announcing node is a next hop, and the router spreads connections over all of them.
