@@ -23,6 +23,7 @@ pub use nat::{Frontend, HandOff, RefusedPort, Target};
 
 use crate::world::World;
 use eligibility::Claim;
+use layer2::Electorate;
 
 /// Everything that should be true on this node.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -110,8 +111,8 @@ impl ServicePlan {
 pub fn plan(world: &World) -> Plan {
     let addresses = world.addresses();
     Plan {
-        addresses: addresses
-            .filter_map(|address| Some((address, plan_address(world, address)?)))
+        addresses: plan_each(world, addresses)
+            .filter_map(|(address, plan)| Some((address, plan?)))
             .collect(),
         peers: peers(world),
         heartbeat: heartbeat(world),
@@ -124,15 +125,29 @@ pub fn misplaced(world: &World) -> BTreeMap<IpAddr, String> {
     let mut world = world.clone();
     let held: Vec<IpAddr> = world.held().collect();
     let given = world.give(held);
-    let moves = given.into_iter().filter_map(|address| {
-        let plan = plan_address(&world, address)?;
-        Some((address, plan.layer2.other_holder()?.to_owned()))
-    });
+    let moves = plan_each(&world, given)
+        .filter_map(|(address, plan)| Some((address, plan?.layer2.other_holder()?.to_owned())));
     moves.collect()
+}
+
+/// Plans some addresses; `None` stands for one that no Service holds. What is decided of one depends
+/// on no other, so that what they have in common is worked out once.
+pub fn plan_each<'w>(
+    world: &'w World,
+    addresses: impl IntoIterator<Item = IpAddr>,
+) -> impl Iterator<Item = (IpAddr, Option<AddressPlan>)> {
+    let electorate = Electorate::new(world);
+    let addresses = addresses.into_iter();
+    addresses.map(move |address| (address, plan_one(&electorate, address)))
 }
 
 /// Plans one address; `None` when no Service holds it.
 pub fn plan_address(world: &World, address: IpAddr) -> Option<AddressPlan> {
+    plan_one(&Electorate::new(world), address)
+}
+
+fn plan_one(electorate: &Electorate<'_>, address: IpAddr) -> Option<AddressPlan> {
+    let world = electorate.world();
     let claims: Vec<Claim<'_>> = world
         .services_at(address)
         .map(|service| Claim::of(world, service, address))
@@ -140,7 +155,7 @@ pub fn plan_address(world: &World, address: IpAddr) -> Option<AddressPlan> {
     if claims.is_empty() {
         return None;
     }
-    let (layer2, by_layer2) = layer2::plan(world, address, &claims);
+    let (layer2, by_layer2) = layer2::plan(electorate, address, &claims);
     let (advertised, by_bgp) = bgp::plan(world, address, &claims);
     let keys = claims.iter().map(|claim| claim.service.key.clone());
     let fates = by_layer2.into_iter().zip(by_bgp);

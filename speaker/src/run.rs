@@ -39,6 +39,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context;
+use ferrolb_crds::model::ServiceKey;
 use ferrolb_crds::source::Change;
 use kube::Client;
 use tokio::signal::unix::{SignalKind, signal};
@@ -139,6 +140,9 @@ pub enum Heartbeat {
 /// How long the status file may lag behind, so that a burst of changes is one write.
 const STATUS_LAG: Duration = Duration::from_millis(500);
 
+/// So many addresses are planned together.
+const TOGETHER: usize = 256;
+
 /// How long to wait before what could not be started is tried again.
 const RETRY: Duration = Duration::from_secs(5);
 
@@ -233,6 +237,18 @@ struct StatusLink {
     last_error: Option<String>,
     /// When the file is brought up to date.
     due: Option<Instant>,
+}
+
+/// What follows from what was planned anew.
+#[derive(Default)]
+struct Follows {
+    differs: Differences,
+    /// This node has come to hold an address, or holds one no more.
+    has_moved: bool,
+    /// Not handed off before.
+    fresh: BTreeSet<IpAddr>,
+    /// Whose plan is another one.
+    services: BTreeSet<ServiceKey>,
 }
 
 impl Speaker {
@@ -420,39 +436,21 @@ impl Speaker {
             return;
         }
         let now = SystemTime::now();
-        let mut differs = Differences::default();
-        let mut has_moved = false;
-        let mut fresh = BTreeSet::new();
-        let mut services = BTreeSet::new();
-        for address in touched {
-            let new = plan::plan_address(&self.world, address);
-            self.note_decided(address, new.as_ref());
-            let old = self.plan.addresses.get(&address);
-            if old == new.as_ref() {
-                continue;
+        let mut follows = Follows::default();
+        let touched: Vec<IpAddr> = touched.into_iter().collect();
+        // Some at once, not all: most plans are as before, and are not kept.
+        for some in touched.chunks(TOGETHER) {
+            let planned = plan::plan_each(&self.world, some.iter().copied());
+            for (address, plan) in planned.collect::<Vec<_>>() {
+                self.adopt(now, address, plan, &mut follows);
             }
-            changes::log(address, old, new.as_ref());
-            changes::note_held(&mut self.since, now, address, new.as_ref());
-            if let Some(cluster) = &self.cluster {
-                cluster.note_address(address, old, new.as_ref());
-            }
-            differs.add(old, new.as_ref());
-            has_moved |= old
-                .zip(new.as_ref())
-                .is_some_and(|(old, new)| old.layer2.is_held() != new.layer2.is_held());
-            let plans = old.into_iter().chain(new.as_ref());
-            services.extend(plans.flat_map(AddressPlan::holders).cloned());
-            let was_handed_off = old.is_some_and(AddressPlan::is_handed_off);
-            match new.as_ref().is_some_and(AddressPlan::is_handed_off) {
-                true if !was_handed_off => drop(fresh.insert(address)),
-                true => {}
-                false => self.hand_off.forget(address),
-            }
-            match new {
-                Some(new) => self.plan.addresses.insert(address, new),
-                None => self.plan.addresses.remove(&address),
-            };
         }
+        let Follows {
+            mut differs,
+            has_moved,
+            fresh,
+            services,
+        } = follows;
         self.report_services(services);
         let peers = plan::peers(&self.world);
         changes::log_peers(&self.plan.peers, &peers);
@@ -465,6 +463,43 @@ impl Speaker {
         }
         self.owed.add(differs);
         self.apply(fresh);
+    }
+
+    /// Takes over what was planned of one address, and notes what follows.
+    fn adopt(
+        &mut self,
+        now: SystemTime,
+        address: IpAddr,
+        new: Option<AddressPlan>,
+        follows: &mut Follows,
+    ) {
+        self.note_decided(address, new.as_ref());
+        let old = self.plan.addresses.get(&address);
+        if old == new.as_ref() {
+            return;
+        }
+        changes::log(address, old, new.as_ref());
+        changes::note_held(&mut self.since, now, address, new.as_ref());
+        if let Some(cluster) = &self.cluster {
+            cluster.note_address(address, old, new.as_ref());
+        }
+        follows.differs.add(old, new.as_ref());
+        follows.has_moved |= old
+            .zip(new.as_ref())
+            .is_some_and(|(old, new)| old.layer2.is_held() != new.layer2.is_held());
+        let plans = old.into_iter().chain(new.as_ref());
+        let services = plans.flat_map(AddressPlan::holders).cloned();
+        follows.services.extend(services);
+        let was_handed_off = old.is_some_and(AddressPlan::is_handed_off);
+        match new.as_ref().is_some_and(AddressPlan::is_handed_off) {
+            true if !was_handed_off => drop(follows.fresh.insert(address)),
+            true => {}
+            false => self.hand_off.forget(address),
+        }
+        match new {
+            Some(new) => self.plan.addresses.insert(address, new),
+            None => self.plan.addresses.remove(&address),
+        };
     }
 
     /// The next plan depends on what this one makes this node hold.

@@ -242,14 +242,23 @@ impl<'a> Endpoints<'a> {
         }
     }
 
+    /// Whether traffic that reaches a node gets to an endpoint, where that is the same of every node;
+    /// `None`: it is not.
+    pub(super) fn serve_alike(&self) -> Option<Result<(), Reason>> {
+        match self.policy {
+            _ if self.is_assumed => Some(Ok(())),
+            TrafficPolicy::Cluster if self.exist => Some(Ok(())),
+            TrafficPolicy::Cluster => Some(Err(Reason::NoEndpoints)),
+            TrafficPolicy::Local => None,
+        }
+    }
+
     /// Whether traffic that reaches the node gets to an endpoint.
     pub(super) fn serve(&self, node: &str) -> Result<(), Reason> {
-        match self.policy {
-            _ if self.is_assumed => Ok(()),
-            TrafficPolicy::Cluster if self.exist => Ok(()),
-            TrafficPolicy::Cluster => Err(Reason::NoEndpoints),
-            TrafficPolicy::Local if self.nodes.contains(node) => Ok(()),
-            TrafficPolicy::Local => Err(Reason::NoLocalEndpoints),
+        match self.serve_alike() {
+            Some(fate) => fate,
+            None if self.nodes.contains(node) => Ok(()),
+            None => Err(Reason::NoLocalEndpoints),
         }
     }
 }

@@ -27,19 +27,23 @@
 //! other speaker was ever heard nobody can tell a segment from a container's link, of which every
 //! node has some: such an interface has no vote, and goes with the node that is first of all.
 
+mod electorate;
 mod explain;
 
 use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::rc::Rc;
 
 use ferrolb_crds::model::{L2Advertisement, Labels, Node};
 use ferrolb_crds::rank;
 
 use super::eligibility::{Claim, Endpoints, Reason, node_is_fit};
-use crate::world::{Cause, Decision, LinkState, Others, Segment, Standing, World};
+use crate::world::{self, Cause, Decision, LinkState, Others, Segment, Standing, World};
 
+pub(super) use electorate::Electorate;
+use electorate::{Voter, Voters, advertisements, weight};
 pub use explain::{Candidacy, Explanation, Presence, explain};
 
 /// On which interfaces.
@@ -245,29 +249,25 @@ pub fn candidates(world: &World, is_excepted: impl Fn(&str) -> bool) -> BTreeSet
 type Links = BTreeMap<String, LinkState>;
 
 /// Plans one address, and says for each claim why this node does not announce it, if it does not.
-pub(super) fn plan(
-    world: &World,
+pub(super) fn plan<'w>(
+    electorate: &Electorate<'w>,
     address: IpAddr,
-    claims: &[Claim<'_>],
+    claims: &[Claim<'w>],
 ) -> (Layer2, Vec<Option<Reason>>) {
-    let askings: Vec<Result<Asking<'_>, Reason>> = claims
+    let (world, this) = (electorate.world, &electorate.this);
+    let askings: Vec<Result<Asking<'w>, Reason>> = claims
         .iter()
         .map(|claim| Asking::of(world, claim))
         .collect();
-    let this = world.this_node();
     let fates: Vec<Result<(), Reason>> = askings
         .iter()
         .map(|asking| match asking {
-            Ok(asking) => asking.may_be_announced_by(world, &this),
+            Ok(asking) => asking.may_be_announced_by(world, this),
             Err(reason) => Err(*reason),
         })
         .collect();
-    let ballot = Ballot {
-        world,
-        address,
-        askings: askings.iter().flatten().collect(),
-    };
-    let layer2 = ballot.outcome(&this, &fates);
+    let ballot = Ballot::new(electorate, address, &askings);
+    let layer2 = ballot.outcome(&fates);
     let reasons = fates
         .into_iter()
         .map(|fate| match (fate, &layer2) {
@@ -323,16 +323,39 @@ impl<'a> Asking<'a> {
 
 /// The question who holds one address. Sharing Services have one holder: a node that may announce
 /// any of them is a candidate.
-struct Ballot<'a> {
-    world: &'a World,
+struct Ballot<'a, 'w> {
+    world: &'w World,
+    electorate: &'a Electorate<'w>,
     address: IpAddr,
-    askings: Vec<&'a Asking<'a>>,
+    askings: Vec<&'a Asking<'w>>,
+    voters: Rc<Voters<'w>>,
+    /// The node that the controller named.
+    hint: Option<&'w str>,
+    /// What others say of the address.
+    claims: &'w [world::Claim],
 }
 
-impl Ballot<'_> {
-    fn outcome(&self, this: &Node, fates: &[Result<(), Reason>]) -> Layer2 {
-        let nodes = self.world.nodes();
-        let outcome = self.vote(this, &nodes);
+impl<'a, 'w> Ballot<'a, 'w> {
+    fn new(
+        electorate: &'a Electorate<'w>,
+        address: IpAddr,
+        askings: &'a [Result<Asking<'w>, Reason>],
+    ) -> Self {
+        let askings: Vec<_> = askings.iter().flatten().collect();
+        Self {
+            world: electorate.world,
+            electorate,
+            address,
+            voters: electorate.voters(&askings),
+            hint: electorate.world.hint(address),
+            claims: electorate.world.claims_at(address),
+            askings,
+        }
+    }
+
+    fn outcome(&self, fates: &[Result<(), Reason>]) -> Layer2 {
+        let this = &self.electorate.this;
+        let outcome = self.vote();
         let refuse = |reason, detail| Layer2::NotHeld {
             reason,
             detail,
@@ -362,7 +385,7 @@ impl Ballot<'_> {
                     reason: Reason::AnnounceFailed,
                     detail: Some(why_down(&interfaces, links)),
                     holder: None,
-                    is_at_fault: self.would_hold(&this.name, &nodes),
+                    is_at_fault: self.would_hold(&this.name),
                 };
             }
             None | Some(LinkState::Down) => {
@@ -421,8 +444,9 @@ impl Ballot<'_> {
     }
 
     /// Who holds the address where.
-    fn vote<'n>(&'n self, this: &Node, nodes: &'n [Cow<'n, Node>]) -> Outcome<'n> {
-        let Segment::Known { links, unknown, .. } = self.world.segment() else {
+    fn vote(&self) -> Outcome<'_> {
+        let this = &self.electorate.this;
+        let Segment::Known { unknown, .. } = self.world.segment() else {
             return Outcome {
                 ours: BTreeSet::new(),
                 cause: Cause::Kept,
@@ -430,45 +454,41 @@ impl Ballot<'_> {
                 is_open: false,
             };
         };
-        let ours: Vec<&str> = match self.interfaces(this) {
-            Some(interfaces) => up(&interfaces, links).collect(),
-            None => Vec::new(),
-        };
-        let claims = self.world.claims_at(self.address);
-        let claims_it = |node: &Node| {
-            node.name == this.name || claims.iter().any(|claim| *claim.node == *node.name)
-        };
-        // Mostly somebody holds it, and then it does not matter who else could.
-        let claimants = nodes.iter().filter(|node| claims_it(node));
-        let mut candidates =
-            Candidates(claimants.filter_map(|node| self.candidate(node)).collect());
-        let is_held = |candidates: &Candidates<'n>, link: &str| {
-            let mut holders = candidates.holders_on(link);
-            holders.next().is_some()
-        };
-        let mut shared = ours.iter().filter(|link| !self.is_alone_on(link));
-        let is_undecided = !shared.all(|link| is_held(&candidates, link))
-            || candidates.holders().next().is_none()
+        let voter = self.voter(&this.name);
+        let ours = voter
+            .into_iter()
+            .flat_map(|voter| voter.alive_on.iter().copied());
+        // Nobody else can hold it.
+        let claimants = self.claimants();
+        let claimants = claimants.filter_map(|voter| self.candidate(voter));
+        let claimants = Candidates(claimants.collect());
+        let is_held = |link: &str| claimants.holders_on(link).next().is_some();
+        let is_open = |link: &&str| !is_held(link) && self.is_unknown_on(link, unknown);
+        let (open, settled): (Vec<&str>, Vec<&str>) = ours.partition(is_open);
+        if settled.is_empty() && !open.is_empty() {
+            return Outcome {
+                ours: BTreeSet::new(),
+                cause: Cause::Kept,
+                holder: None,
+                is_open: true,
+            };
+        }
+        let mut shared = settled.iter().filter(|link| !self.is_alone_on(link));
+        let is_undecided = !shared.all(|link| is_held(link))
+            || claimants.holders().next().is_none()
             || self.world.is_given(self.address)
             || self.world.may_prefer_another(self.address)
-            || candidates.0.iter().any(Candidate::is_failing);
-        if is_undecided {
-            let all = nodes.iter().filter_map(|node| self.candidate(node));
-            candidates = Candidates(all.collect());
-        }
-        let first = self.first_of_all(&candidates, &this.name);
-        let is_open = |link: &str| {
-            let mut there = candidates
-                .0
-                .iter()
-                .filter(|candidate| candidate.alive_on.contains(link));
-            !is_held(&candidates, link) && there.any(|candidate| unknown.contains(candidate.name))
+            || claimants.0.iter().any(Candidate::is_failing);
+        // Mostly somebody holds it, and then it does not matter who else could.
+        let candidates = match is_undecided {
+            true => Candidates(self.candidates().collect()),
+            false => claimants,
         };
-        let verdict_on = |link: &str| match self.is_alone_on(link) {
+        let first = self.first_of_all(&candidates, &this.name);
+        let verdict_on = |link: &str| match self.is_alone_on(link) || candidates.are_all_on(link) {
             true => first,
             false => self.first_on(&candidates, link, &this.name),
         };
-        let (open, settled): (Vec<&str>, Vec<&str>) = ours.iter().partition(|link| is_open(link));
         let verdicts = settled.into_iter().filter_map(|link| {
             let verdict = verdict_on(link)?;
             (verdict.node == this.name).then_some((link, verdict.cause))
@@ -483,13 +503,20 @@ impl Ballot<'_> {
         }
     }
 
+    /// Whether it is not known what some candidate claims that is alive there.
+    fn is_unknown_on(&self, link: &str, unknown: &BTreeSet<String>) -> bool {
+        let voters = unknown.iter().filter_map(|name| self.voter(name));
+        let mut there = voters.filter(|voter| voter.alive_on.contains(link));
+        there.any(|voter| self.candidate(voter).is_some())
+    }
+
     fn first_on<'n>(
         &self,
         candidates: &Candidates<'n>,
         link: &str,
         this: &str,
     ) -> Option<Verdict<'n>> {
-        let there = |candidate: &&Candidate<'_>| candidate.alive_on.contains(link);
+        let there = |candidate: &&Candidate<'_>| candidate.is_alive_on(link);
         let holders = candidates.holders_on(link);
         self.first(holders, || candidates.0.iter().filter(there), this)
     }
@@ -511,11 +538,10 @@ impl Ballot<'_> {
         // Where somebody delivers, who does not is left out, and of others only those count that are
         // known to: who is not heard may not know that there is something to be taken.
         let is_to_move = is_to_move(&all);
-        let may_take =
-            move |candidate: &&Candidate<'_>| !is_to_move || candidate.delivers == Some(true);
+        let may_take = move |candidate: &&Candidate<'_>| !is_to_move || candidate.delivers();
         let holders = holders.filter(|candidate| !(is_to_move && candidate.is_failing()));
         let all = || all().filter(may_take);
-        let settled = || all().filter(|candidate| !candidate.is_waiting);
+        let settled = || all().filter(|candidate| !candidate.is_waiting());
         let because = |candidate: &Candidate<'n>, cause| Verdict {
             node: candidate.name,
             cause,
@@ -528,7 +554,7 @@ impl Ballot<'_> {
                 self.ranked(settled().filter(|candidate| !self.is_unknown(candidate.name)))
             } else if is_this && self.world.may_prefer_another(self.address) {
                 let first = self.ranked(settled());
-                first.filter(|(first, _)| first.weight > holder.weight)
+                first.filter(|(first, _)| first.weight() > holder.weight())
             } else {
                 None
             };
@@ -554,7 +580,7 @@ impl Ballot<'_> {
         let name = rank::first(self.address, keyed)?;
         let first = candidates.iter().find(|candidate| candidate.name == name)?;
         let equals = candidates.iter();
-        let equals = equals.filter(|candidate| candidate.weight == first.weight);
+        let equals = equals.filter(|candidate| candidate.weight() == first.weight());
         let cause = match (candidates.len(), equals.count()) {
             (1, _) => Cause::OnlyCandidate,
             (_, 1) => Cause::Preferred,
@@ -564,73 +590,70 @@ impl Ballot<'_> {
         Some((first, cause))
     }
 
-    /// The node as one that could announce; `None`: it may not, or is not alive.
-    fn candidate<'n>(&'n self, node: &'n Node) -> Option<Candidate<'n>> {
-        let Segment::Known {
-            links,
-            heard,
-            waiting,
-            ..
-        } = self.world.segment()
-        else {
-            return None;
-        };
-        let interfaces = self.interfaces(node)?;
-        let is_this = node.name == self.world.identity().node;
-        let mut candidate = Candidate {
-            name: &node.name,
-            weight: self.weight(node),
-            is_hinted: self.is_hinted(&node.name),
-            alive_on: BTreeSet::new(),
-            holds_on: BTreeSet::new(),
-            remembers: false,
-            is_waiting: false,
-            delivers: self.world.delivers(&node.name),
-        };
-        if is_this {
-            let world = self.world;
-            candidate.alive_on = up(&interfaces, links).collect();
+    /// Those that could hold it.
+    fn candidates(&self) -> impl Iterator<Item = Candidate<'_>> {
+        let voters = self.voters.iter();
+        voters.filter_map(|voter| self.candidate(voter))
+    }
+
+    /// This node, and those that say something of the address.
+    fn claimants(&self) -> impl Iterator<Item = &Voter<'w>> {
+        let this = self.world.identity().node.as_str();
+        let claims = self.claims.iter();
+        let mut names: Vec<&str> = claims.map(|claim| &*claim.node).chain([this]).collect();
+        names.sort_unstable();
+        names.dedup();
+        names.into_iter().filter_map(|name| self.voter(name))
+    }
+
+    fn voter(&self, name: &str) -> Option<&Voter<'w>> {
+        let by_name = |voter: &Voter<'w>| voter.name.as_str().cmp(name);
+        let at = self.voters.binary_search_by(by_name).ok()?;
+        self.voters.get(at)
+    }
+
+    /// The node as it stands to this address; `None`: it does not count.
+    fn candidate<'n>(&self, voter: &'n Voter<'w>) -> Option<Candidate<'n>> {
+        let (world, address) = (self.world, self.address);
+        let mut holds_on: Vec<&'n str> = Vec::new();
+        let remembers;
+        if voter.is_this {
             // On a link of its own nobody contradicts it: that does not make it the holder elsewhere.
             let is_shared = |link: &&str| !self.is_alone_on(link);
-            let has_shared = candidate.alive_on.iter().any(is_shared);
-            let held = candidate.alive_on.iter().copied();
+            let has_shared = voter.alive_on.iter().any(is_shared);
+            let held = voter.alive_on.iter().copied();
             let held = held.filter(|link| !has_shared || is_shared(link));
-            candidate.holds_on = held
-                .filter(|link| world.holds_on(self.address, link))
-                .collect();
-            candidate.remembers = world.remembered().contains(&self.address);
+            holds_on.extend(held.filter(|link| world.holds_on(address, link)));
+            remembers = world.remembered().contains(&address);
+        } else if self.claims.is_empty() {
+            remembers = false;
         } else {
             let says = |standing| {
-                let claims = self.world.claims_at(self.address).iter();
-                claims.filter(move |claim| *claim.node == *node.name && claim.standing == standing)
+                let claims = self.claims.iter();
+                claims.filter(move |claim| claim.standing == standing && *claim.node == *voter.name)
             };
-            let on = |ways: &'n BTreeMap<String, BTreeSet<String>>,
-                      is_meant: &dyn Fn(&str) -> bool| {
-                let on = ways
-                    .iter()
-                    .filter(|(_, from)| from.iter().any(|name| is_meant(name)));
-                on.map(|(link, _)| link.as_str()).collect()
+            remembers = says(Standing::Remembers).next().is_some();
+            let answers = |from: &String| {
+                voter.interfaces.include(from)
+                    && says(Standing::Holds).any(|claim| *claim.interface == **from)
             };
-            candidate.remembers = says(Standing::Remembers).next().is_some();
-            if let Some(ways) = heard.get(&node.name) {
-                candidate.alive_on = on(ways, &|from| interfaces.include(from));
-                candidate.holds_on = on(ways, &|from| {
-                    interfaces.include(from)
-                        && says(Standing::Holds).any(|claim| *claim.interface == *from)
-                });
-            } else if candidate.remembers
-                && let Some(ways) = waiting.get(&node.name)
-            {
-                candidate.is_waiting = true;
-                candidate.alive_on = on(ways, &|from| interfaces.include(from));
-            }
+            let held = voter.ways.into_iter().flatten();
+            let held = held.filter(|(_, from)| from.iter().any(answers));
+            holds_on.extend(held.map(|(link, _)| link.as_str()));
         }
-        (!candidate.alive_on.is_empty()).then_some(candidate)
+        (remembers || !voter.is_waiting).then(|| Candidate {
+            name: &voter.name,
+            voter,
+            is_hinted: self.is_hinted(&voter.name),
+            holds_on,
+            remembers,
+        })
     }
 
     /// Whether the node is first of all that may announce the address, alive or not.
-    fn would_hold(&self, node: &str, nodes: &[Cow<'_, Node>]) -> bool {
-        let may = nodes.iter().filter(|node| self.interfaces(node).is_some());
+    fn would_hold(&self, node: &str) -> bool {
+        let may = self.electorate.nodes.iter();
+        let may = may.filter(|node| self.interfaces(node).is_some());
         let keyed = may.map(|node| {
             let key = order_key(self.weight(node), self.is_hinted(&node.name));
             (node.name.as_str(), key)
@@ -640,7 +663,7 @@ impl Ballot<'_> {
 
     /// Whether it is the one that the controller named.
     fn is_hinted(&self, node: &str) -> bool {
-        self.world.hint(self.address) == Some(node)
+        self.hint == Some(node)
     }
 
     /// Whether it is not known yet what a node claims.
@@ -659,45 +682,26 @@ impl Ballot<'_> {
 
     /// Where the node would announce; `None`: it may not.
     fn interfaces(&self, node: &Node) -> Option<Interfaces> {
-        Interfaces::union(self.advertisements(node).into_values())
+        let advertisements = advertisements(self.world, &self.askings, node);
+        Interfaces::union(advertisements.into_values())
     }
 
     /// The sum of the preferences for a node, over the advertisements that have it announce.
     fn weight(&self, node: &Node) -> u32 {
-        let advertisements = self.advertisements(node).into_values();
-        let weights = advertisements.map(|ad| ad.preference_for(&node.labels));
-        weights.fold(0, u32::saturating_add)
-    }
-
-    /// The advertisements that have a node announce, each once however many Services share it.
-    fn advertisements(&self, node: &Node) -> BTreeMap<&str, &L2Advertisement> {
-        let may = self
-            .askings
-            .iter()
-            .filter(|asking| asking.may_be_announced_by(self.world, node).is_ok());
-        may.flat_map(|asking| asking.on(&node.labels))
-            .map(|ad| (ad.name.as_str(), ad))
-            .collect()
+        weight(&advertisements(self.world, &self.askings, node), node)
     }
 }
 
 /// A node that may announce the address and is alive.
 struct Candidate<'n> {
     name: &'n str,
-    weight: u32,
+    voter: &'n Voter<'n>,
     /// The controller named it.
     is_hinted: bool,
-    /// Interfaces of ours whose segment it would answer on: for this node those that are up, for
-    /// another those on which it is heard from one that it would answer on. Never empty.
-    alive_on: BTreeSet<&'n str>,
-    /// Those of them where it holds the address.
-    holds_on: BTreeSet<&'n str>,
+    /// Where it holds the address, of those of ours where it is alive.
+    holds_on: Vec<&'n str>,
     /// It held the address before it was started anew.
     remembers: bool,
-    /// It only listens yet: then it counts as far as it remembers.
-    is_waiting: bool,
-    /// What arrives there is delivered; `None`: it is not known.
-    delivers: Option<bool>,
 }
 
 /// Whether those that do not deliver are to leave it to one that does.
@@ -705,17 +709,33 @@ fn is_to_move<'c, 'n: 'c, I>(all: impl Fn() -> I) -> bool
 where
     I: Iterator<Item = &'c Candidate<'n>>,
 {
-    let mut delivering = all().filter(|candidate| candidate.delivers == Some(true));
-    delivering.any(|candidate| !candidate.is_waiting) && all().any(Candidate::is_failing)
+    let mut delivering = all().filter(|candidate| candidate.delivers());
+    delivering.any(|candidate| !candidate.is_waiting()) && all().any(Candidate::is_failing)
 }
 
 impl Candidate<'_> {
     fn is_failing(&self) -> bool {
-        self.delivers == Some(false)
+        self.voter.delivers == Some(false)
+    }
+
+    fn delivers(&self) -> bool {
+        self.voter.delivers == Some(true)
+    }
+
+    fn is_waiting(&self) -> bool {
+        self.voter.is_waiting
+    }
+
+    fn weight(&self) -> u32 {
+        self.voter.weight
+    }
+
+    fn is_alive_on(&self, link: &str) -> bool {
+        self.voter.alive_on.contains(link)
     }
 
     fn key(&self) -> OrderKey {
-        order_key(self.weight, self.is_hinted)
+        order_key(self.weight(), self.is_hinted)
     }
 }
 
@@ -743,9 +763,18 @@ impl<'n> Candidates<'n> {
             .filter(|candidate| !candidate.holds_on.is_empty())
     }
 
-    fn holders_on(&self, link: &str) -> impl Iterator<Item = &Candidate<'n>> {
+    /// Whether where they are alive and what they hold is the same there as everywhere.
+    fn are_all_on(&self, link: &str) -> bool {
+        let mut all = self.0.iter();
+        all.all(|candidate| {
+            candidate.is_alive_on(link)
+                && (candidate.holds_on.is_empty() || candidate.holds_on.contains(&link))
+        })
+    }
+
+    fn holders_on<'a>(&'a self, link: &'a str) -> impl Iterator<Item = &'a Candidate<'n>> {
         self.holders()
-            .filter(|candidate| candidate.holds_on.contains(link))
+            .filter(move |candidate| candidate.holds_on.contains(&link))
     }
 }
 

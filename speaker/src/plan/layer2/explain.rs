@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use ferrolb_crds::model::{Node, ServiceKey};
 use ferrolb_crds::rank;
 
-use super::{Asking, Ballot, Candidate, Layer2, is_to_move, why_down};
+use super::{Asking, Ballot, Candidate, Electorate, Layer2, is_to_move, why_down};
 use crate::plan::eligibility::{Claim, Reason};
 use crate::world::{Cause, Segment, Standing, World};
 
@@ -68,23 +68,20 @@ pub fn explain(world: &World, address: IpAddr) -> Option<Explanation> {
         .collect();
     let askings = claims.iter().map(|claim| Asking::of(world, claim));
     let askings: Vec<Result<Asking<'_>, Reason>> = askings.collect();
-    let ballot = Ballot {
-        world,
-        address,
-        askings: askings.iter().flatten().collect(),
-    };
-    let (here, _) = super::plan(world, address, &claims);
-    let known = world.nodes();
-    let outcome = ballot.vote(&world.this_node(), &known);
+    let electorate = Electorate::new(world);
+    let ballot = Ballot::new(&electorate, address, &askings);
+    let (here, _) = super::plan(&electorate, address, &claims);
+    let known = &electorate.nodes;
+    let outcome = ballot.vote();
     let decided = outcome
         .holder
         .map(|verdict| (verdict.node.to_owned(), verdict.cause));
-    let places = ballot.places(&known);
-    let explained = everybody(world, &known).into_iter().map(|node| {
+    let places = ballot.places();
+    let explained = everybody(world, known).into_iter().map(|node| {
         let candidacy = Candidacy {
-            refused: match ballot.is_to_leave_it(&known, &node) {
+            refused: match ballot.is_to_leave_it(&node) {
                 true => BTreeSet::from([Reason::NotDelivering]),
-                false => refusals(world, &known, &askings, &node),
+                false => refusals(world, known, &askings, &node),
             },
             presence: ballot.presence(&node),
             place: places.get(node.name.as_str()).copied(),
@@ -160,13 +157,13 @@ fn is_unknown(world: &World, node: &str) -> bool {
     }
 }
 
-impl Ballot<'_> {
+impl Ballot<'_, '_> {
     /// The order of those that could take the address if nobody held it.
-    fn places<'n>(&'n self, nodes: &'n [Cow<'n, Node>]) -> BTreeMap<&'n str, usize> {
-        let all = nodes.iter().filter_map(|node| self.candidate(node));
-        let mut candidates: Vec<Candidate<'n>> = all.filter(|it| !it.is_waiting).collect();
+    fn places(&self) -> BTreeMap<&str, usize> {
+        let mut candidates: Vec<Candidate<'_>> = self.candidates().collect();
+        candidates.retain(|it| !it.is_waiting());
         if is_to_move(|| candidates.iter()) {
-            candidates.retain(|it| it.delivers == Some(true));
+            candidates.retain(Candidate::delivers);
         }
         let keyed = candidates.iter().map(|it| (it.name, it.key()));
         let order = rank::order(self.address, keyed);
@@ -174,19 +171,20 @@ impl Ballot<'_> {
     }
 
     /// What arrives there is not delivered, and another node delivers.
-    fn is_to_leave_it(&self, nodes: &[Cow<'_, Node>], node: &Node) -> bool {
-        let all = nodes.iter().filter_map(|node| self.candidate(node));
-        let all: Vec<Candidate<'_>> = all.collect();
+    fn is_to_leave_it(&self, node: &Node) -> bool {
+        let all: Vec<Candidate<'_>> = self.candidates().collect();
         let mut own = all.iter().filter(|it| it.name == node.name);
         own.any(Candidate::is_failing) && is_to_move(|| all.iter())
     }
 
     fn presence(&self, node: &Node) -> Presence {
-        if let Some(candidate) = self.candidate(node) {
-            return match candidate.is_waiting {
+        // One without an object may not hold it, and is no voter.
+        let voter = self.electorate.voter(&self.askings, node);
+        if let Some(candidate) = voter.as_ref().and_then(|voter| self.candidate(voter)) {
+            return match candidate.is_waiting() {
                 true => Presence::Waiting,
                 false => {
-                    let on = candidate.alive_on.into_iter();
+                    let on = candidate.voter.alive_on.iter().copied();
                     Presence::Alive(on.map(str::to_owned).collect())
                 }
             };
