@@ -9,6 +9,7 @@
 
 mod cause;
 mod draining;
+mod watch;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,6 +21,7 @@ use ferrolb_crds::source::Change;
 
 pub use cause::Cause;
 pub use draining::Draining;
+use watch::Watch;
 
 /// The label by which a kubelet names its node.
 pub const HOSTNAME_LABEL: &str = "kubernetes.io/hostname";
@@ -170,6 +172,8 @@ pub struct World {
     held: BTreeMap<IpAddr, Held>,
     /// Who else is to hold an address.
     others: BTreeMap<IpAddr, Box<str>>,
+    /// Whom each address is waited for, or nobody.
+    watch: Watch,
     /// Somebody is known to have held it, or nobody else to have had it when it was asked for.
     known: BTreeSet<IpAddr>,
     /// Who else has an address that is not known.
@@ -203,6 +207,7 @@ impl World {
             claims: BTreeMap::new(),
             held: BTreeMap::new(),
             others: BTreeMap::new(),
+            watch: Watch::default(),
             known: BTreeSet::new(),
             conflicts: BTreeMap::new(),
             remembered: BTreeSet::new(),
@@ -245,22 +250,37 @@ impl World {
         let Some(nodes) = nodes.filter(|_| self.takes_traffic()) else {
             return self.all_addresses();
         };
+        self.watch.concerned(&nodes)
+    }
+
+    /// Notes on whom the decision on an address hangs.
+    fn file(&mut self, address: IpAddr) {
+        match self.by_address.contains_key(&address) {
+            true => self.watch.set(address, self.hangs_on(address)),
+            false => self.watch.remove(address),
+        }
+    }
+
+    /// The nodes on which the decision on an address hangs, as long as the links are as they are and
+    /// there is one segment; `None`: on any.
+    fn hangs_on(&self, address: IpAddr) -> Option<Box<[Arc<str>]>> {
+        let claims = self.claims_at(address);
+        if let Some(held) = self.held.get(&address) {
+            // What this node holds it keeps, unless somebody else is heard who claims it.
+            let is_sure = held.preferences == self.preferences && !self.given.contains(&address);
+            let links = self.segment.links().into_iter().flatten();
+            let mut shared = links.filter(|(_, state)| **state == LinkState::Up);
+            let is_everywhere = shared.all(|(link, _)| held.on.contains(link));
+            let mut claimants: Vec<_> = claims.iter().map(|claim| claim.node.clone()).collect();
+            claimants.dedup();
+            return (is_sure && is_everywhere).then(|| claimants.into());
+        }
         // Another node's address is nobody else's business as long as nothing happens to that node.
-        let is_settled = |address: &IpAddr| {
-            let holder = self.others.get(address);
-            holder.is_some_and(|holder| {
-                let mut claims = self.claims_at(*address).iter();
-                !nodes.contains(&**holder)
-                    && claims.any(|claim| {
-                        claim.node.as_ref() == holder.as_ref()
-                            && claim.standing == Standing::Holds
-                            && self.segment.hears(claim)
-                    })
-            })
-        };
-        self.addresses()
-            .filter(|address| !is_settled(address))
-            .collect()
+        let holder = self.others.get(&address)?;
+        let mut claims = claims.iter().filter(|claim| *claim.node == **holder);
+        let claim =
+            claims.find(|claim| claim.standing == Standing::Holds && self.segment.hears(claim))?;
+        Some(Box::new([claim.node.clone()]))
     }
 
     /// Takes in which nodes deliver what arrives there.
@@ -333,6 +353,7 @@ impl World {
                 false => self.claims.insert(address, claims.clone()) != Some(claims),
             };
             if is_change && self.by_address.contains_key(&address) {
+                self.file(address);
                 touched.insert(address);
             }
         }
@@ -343,7 +364,9 @@ impl World {
     #[must_use = "the addresses named have to be planned again"]
     pub fn drop_claims(&mut self) -> BTreeSet<IpAddr> {
         self.claims.clear();
-        self.all_addresses()
+        let all = self.all_addresses();
+        all.iter().for_each(|address| self.file(*address));
+        all
     }
 
     /// Takes in who else has some addresses, as far as that was asked.
@@ -444,6 +467,7 @@ impl World {
             Decision::Failed if was_held => drop(self.remembered.insert(address)),
             Decision::Failed | Decision::Open | Decision::Withheld => {}
         }
+        self.file(address);
     }
 
     /// No Service holds the address any more.
@@ -454,6 +478,7 @@ impl World {
         self.conflicts.remove(&address);
         self.remembered.remove(&address);
         self.given.remove(&address);
+        self.file(address);
     }
 
     /// The addresses that this node holds, ascending.
@@ -677,7 +702,9 @@ impl World {
             Some(service) => self.services.insert(key, service),
             None => self.services.remove(&key),
         };
-        &old | &new
+        let touched = &old | &new;
+        touched.iter().for_each(|address| self.file(*address));
+        touched
     }
 
     fn forget_address(&mut self, address: IpAddr, key: &ServiceKey) {

@@ -126,3 +126,67 @@ fn without_node_objects_the_candidates_are_this_node_and_those_heard() {
     assert_eq!(names(&world), ["n2"]);
     assert!(world.is_stranger());
 }
+
+fn heard(nodes: &[&str]) -> Segment {
+    let ways = BTreeMap::from([("eth0".to_owned(), BTreeSet::from(["eth0".to_owned()]))]);
+    let nodes = nodes.iter();
+    Segment::Known {
+        links: BTreeMap::from([("eth0".to_owned(), LinkState::Up)]),
+        heard: nodes
+            .map(|node| ((*node).to_owned(), ways.clone()))
+            .collect(),
+        waiting: Heard::new(),
+        unknown: BTreeSet::new(),
+    }
+}
+
+fn holds(node: &str) -> Vec<Claim> {
+    vec![Claim {
+        node: node.into(),
+        interface: "eth0".into(),
+        standing: Standing::Holds,
+    }]
+}
+
+#[test]
+fn i11_what_happens_to_a_node_touches_its_own_addresses_and_those_that_nobody_has() {
+    let mut world = world();
+    for (name, address) in [
+        ("a", "10.0.0.1"),
+        ("b", "10.0.0.2"),
+        ("c", "10.0.0.3"),
+        ("d", "10.0.0.4"),
+    ] {
+        let _ = world.apply(Change::Service(key(name), service(name, &[address])));
+    }
+    let at = |address: &str| -> IpAddr { address.parse().unwrap() };
+    let _ = world.hear(heard(&["n2", "n3"]));
+    let _ = world.take_claims(BTreeMap::from([
+        (at("10.0.0.2"), holds("n2")),
+        (at("10.0.0.3"), holds("n3")),
+    ]));
+    let held = || Decision::Held {
+        on: BTreeSet::from(["eth0".to_owned()]),
+        cause: Cause::Rank,
+    };
+    let of = |node: &str| Decision::NotHeld {
+        holder: Some(node.to_owned()),
+    };
+    world.note_decision(at("10.0.0.1"), held());
+    world.note_decision(at("10.0.0.2"), of("n2"));
+    world.note_decision(at("10.0.0.3"), of("n3"));
+    world.note_decision(at("10.0.0.4"), of("n3"));
+    // It has not said yet that it holds it.
+    let all_but_others = addresses(&["10.0.0.3", "10.0.0.4"]);
+    assert_eq!(world.hear(heard(&["n2"])), all_but_others);
+    world.note_decision(at("10.0.0.3"), of("n2"));
+    world.note_decision(at("10.0.0.4"), held());
+    // n3 still claims what it held: that is its business again when it is back.
+    assert_eq!(world.hear(heard(&["n2", "n3"])), addresses(&["10.0.0.3"]));
+    world.note_decision(at("10.0.0.3"), of("n3"));
+    // A rival's fate is the business of who holds it, too.
+    let _ = world.take_claims(BTreeMap::from([(at("10.0.0.1"), holds("n2"))]));
+    world.note_decision(at("10.0.0.1"), held());
+    let touched = addresses(&["10.0.0.1", "10.0.0.2"]);
+    assert_eq!(world.hear(heard(&["n3"])), touched);
+}
