@@ -72,7 +72,7 @@ pub enum Output {
 /// Schedules announcements.
 ///
 /// After any `handle` or `handle_timeout`: `poll` until `None`, then ask for the next deadline.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Announcer {
     rng: fastrand::Rng,
     /// Mean wait after the burst; `None`: after it nothing is said.

@@ -120,7 +120,7 @@ pub enum Output {
 /// What the others say.
 ///
 /// After any `handle` or `handle_timeout`: `poll` until `None`, then ask for the next deadline.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Claims {
     /// By node and interface.
     accounts: BTreeMap<Arc<str>, BTreeMap<Arc<str>, Account>>,
@@ -134,7 +134,7 @@ pub struct Claims {
 }
 
 /// What one source said.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Account {
     link: LinkIndex,
     sender: Mac,

@@ -64,7 +64,7 @@ pub type Others = BTreeMap<LinkIndex, Mac>;
 /// Asks for addresses and remembers what came of it.
 ///
 /// After any `handle` or `handle_timeout`: `poll` until `None`, then ask for the next deadline.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Conflicts {
     began: Instant,
     contests: BTreeMap<IpAddr, Contest>,
@@ -76,7 +76,7 @@ pub struct Conflicts {
     outputs: VecDeque<Output>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Contest {
     links: BTreeSet<LinkIndex>,
     wanted: Instant,

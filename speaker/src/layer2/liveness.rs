@@ -220,7 +220,7 @@ enum Standing {
 ///
 /// After any `handle` or `handle_timeout`: `poll` until `None`, then ask for the next deadline.
 /// What has arrived is handled before `handle_timeout` is called.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Liveness {
     settings: Settings,
     incarnation: u64,

@@ -177,7 +177,7 @@ pub enum Timer {
 ///
 /// After any `handle` or `handle_timeout`: `poll` until `None`, then ask for the next deadline.
 /// Frames that have arrived are handled before `handle_timeout` is called.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Station {
     voice: Voice,
     desired: Desired,
@@ -360,6 +360,14 @@ impl Station {
     /// Whether the address is to be answered for somewhere.
     pub fn is_owned(&self, address: IpAddr) -> bool {
         self.desired.owned.contains_key(&address) || self.offers.contains_key(&address)
+    }
+
+    /// The addresses that are to be answered for somewhere, each once.
+    #[cfg(test)]
+    pub(crate) fn owned(&self) -> impl Iterator<Item = IpAddr> {
+        let offered = self.offers.keys();
+        let offered = offered.filter(|address| !self.desired.owned.contains_key(address));
+        self.desired.owned.keys().chain(offered).copied()
     }
 
     /// What the others claim of those addresses of which that has changed since this was last asked.
@@ -714,6 +722,9 @@ impl Station {
     /// long as on any: who holds what there depends on who is heard on the others.
     fn settling(&self) -> Vec<(LinkIndex, Instant)> {
         let listening = || self.links.iter().filter(|(_, link)| link.is_listening());
+        if listening().next().is_none() {
+            return Vec::new();
+        }
         let times: BTreeMap<LinkIndex, Duration> = listening()
             .map(|(link, _)| (*link, self.liveness.listen_time(*link)))
             .collect();

@@ -4,34 +4,29 @@
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 
-use ferrolb_crds::model::{
-    AddressRange, Config, Family, FamilyPolicy, Hints, L2Advertisement, Pool, PoolChoice, Requests,
-    Service, ServiceKey, TrafficPolicy,
-};
+use ferrolb_crds::model::ServiceKey;
 
 use super::*;
 
-#[cfg(test)]
 mod blocked;
+mod objects;
 mod scale;
 use crate::layer2::station::{Input, Link, Output, Station};
 use crate::layer2::{Desired, LinkIndex, Report, Settings};
 use crate::wire::arp::{Operation, Packet};
 use crate::wire::ethernet::Mac;
 use crate::world::Delivery;
+pub(super) use objects::{address, world};
+use objects::{services, world_of};
 
 /// Virtual addresses that the nodes share out among themselves.
 const ADDRESSES: u32 = 5;
 
-/// Nodes that hints name.
-const HINTED: u32 = 211;
+/// One of so many hears, on a large segment, when somebody announces what it does not hold itself.
+const OVERHEARD: u8 = 20;
 
 const LINK: LinkIndex = LinkIndex(2);
 const PEER: Mac = Mac([2, 0, 0, 0, 0, 0x0b]);
-
-pub(super) fn address(n: u32) -> IpAddr {
-    Ipv4Addr::from(0x0a00_0100 + n).into()
-}
 
 fn milliseconds(n: u64) -> Duration {
     Duration::from_millis(n)
@@ -52,6 +47,7 @@ fn name(n: usize) -> String {
     format!("node-{n}")
 }
 
+#[derive(Clone)]
 struct Host {
     station: Station,
     world: World,
@@ -63,25 +59,33 @@ struct Host {
     /// What the API server shows it, if there is one.
     cluster: Option<blocked::Cluster>,
     paused_until: Option<Instant>,
-    waiting: Vec<Vec<u8>>,
+    waiting: Vec<Arc<[u8]>>,
     side: u8,
     deadline: Option<Instant>,
+    /// When its loop reads what layer 2 has to say, where that is not at once.
+    hears_at: Option<Instant>,
 }
 
+#[derive(Clone)]
 struct Segment {
     start: Instant,
     now: Instant,
     hosts: Vec<Host>,
     rng: fastrand::Rng,
     loss: f64,
-    /// How many are shared out.
+    seed: u64,
+    /// How many are shared out, and whose they are.
     addresses: u32,
+    services: Arc<[Change]>,
+    /// How long the loop of a node takes to read what layer 2 has to say: what comes meanwhile it reads
+    /// together.
+    lag: Option<Duration>,
     /// Frames on their way: when, in which order sent, to whom.
-    wire: BTreeMap<(Instant, u64), (usize, Vec<u8>)>,
+    wire: BTreeMap<(Instant, u64), (usize, Arc<[u8]>)>,
     deadlines: BTreeSet<(Instant, usize)>,
     sent: u64,
     /// What was sent so far, where somebody records it.
-    tape: Option<Vec<Vec<u8>>>,
+    tape: Option<Vec<Arc<[u8]>>>,
     /// When whom took whom for down.
     downs: Vec<(Duration, usize, String)>,
     ups: usize,
@@ -89,11 +93,11 @@ struct Segment {
 
 impl Segment {
     fn new(count: usize, loss: f64, seed: u64) -> Self {
-        Self::sized(count, ADDRESSES, loss, seed)
+        Self::sized(count, ADDRESSES, None, loss, seed)
     }
 
     #[expect(clippy::disallowed_methods, reason = "where virtual time begins")]
-    fn sized(count: usize, addresses: u32, loss: f64, seed: u64) -> Self {
+    fn sized(count: usize, addresses: u32, lag: Option<Duration>, loss: f64, seed: u64) -> Self {
         let start = Instant::now();
         let mut segment = Self {
             start,
@@ -101,7 +105,10 @@ impl Segment {
             hosts: Vec::new(),
             rng: fastrand::Rng::with_seed(seed),
             loss,
+            seed,
             addresses,
+            services: services(addresses).collect(),
+            lag,
             wire: BTreeMap::new(),
             deadlines: BTreeSet::new(),
             sent: 0,
@@ -132,7 +139,7 @@ impl Segment {
         station.handle(self.now, Input::Links(BTreeMap::from([(LINK, eth0)])));
         let mut host = Host {
             station,
-            world: world_of(&name(n), self.addresses),
+            world: world_of(&name(n), &self.services),
             plan: Plan::default(),
             mac,
             is_alive: true,
@@ -143,36 +150,46 @@ impl Segment {
             waiting: Vec::new(),
             side: 0,
             deadline: None,
+            hears_at: None,
         };
-        host.hear(self.now);
+        host.hear(self.now, true);
         host
     }
 
     /// One turn of a host's driver: frames, what is due, and what follows.
-    fn turn(&mut self, n: usize, frames: &[Vec<u8>]) {
+    fn turn(&mut self, n: usize, frames: &[Arc<[u8]>]) {
         let now = self.now;
         let host = &mut self.hosts[n];
         for frame in frames {
             host.station.handle(now, Input::Frame { link: LINK, frame });
         }
         host.station.handle_timeout(now);
+        if host.hears_at.is_some_and(|at| at <= now) {
+            host.hears_at = None;
+            host.hear(now, false);
+        }
         let mut has_changed = true;
         let mut said = Vec::new();
         while has_changed {
             has_changed = false;
-            while let Some(output) = self.hosts[n].station.poll() {
+            while let Some(output) = host.station.poll() {
                 has_changed |= output == Output::Changed;
                 said.push(output);
             }
-            if has_changed {
-                self.hosts[n].hear(now);
+            match self.lag {
+                Some(lag) if has_changed => {
+                    host.hears_at.get_or_insert(now + lag);
+                    has_changed = false;
+                }
+                None if has_changed => host.hear(now, true),
+                Some(_) | None => {}
             }
         }
         for output in said {
             if let Output::Send { frame, .. } = output {
-                self.send(n, frame);
+                self.send(n, frame.into());
             } else if let Output::Answer { frame, .. } = output {
-                self.send(n, frame.to_vec());
+                self.send(n, frame.as_ref().into());
             } else if let Output::Node { node, down, .. } = output {
                 match down {
                     Some(_) => self.downs.push((now - self.start, n, node)),
@@ -191,6 +208,7 @@ impl Segment {
             self.deadlines.remove(&(old, n));
         }
         let due = host.station.poll_timeout().map(|(at, _)| at);
+        let due = due.into_iter().chain(host.hears_at).min();
         host.deadline = match host.paused_until {
             Some(until) => Some(until),
             None => due.filter(|_| host.is_alive),
@@ -198,16 +216,24 @@ impl Segment {
         self.deadlines.extend(host.deadline.map(|at| (at, n)));
     }
 
-    fn send(&mut self, from: usize, frame: Vec<u8>) {
+    fn send(&mut self, from: usize, frame: Arc<[u8]>) {
         self.sent += 1;
         if let Some(tape) = &mut self.tape {
             tape.push(frame.clone());
         }
         let to = Mac(frame[..6].try_into().unwrap());
+        // Who else hears it learns nothing that heartbeats do not tell: on a large segment few do.
+        let announced = self.lag.and_then(|_| Packet::parse(&frame[14..]).ok());
+        let announced = announced.map(|packet| IpAddr::V4(packet.sender_ip));
         for n in 0..self.hosts.len() {
             let host = &self.hosts[n];
             let is_for = n != from && (to.is_group() || to == host.mac);
             if !is_for || !host.is_alive || self.rng.f64() < self.loss {
+                continue;
+            }
+            if announced
+                .is_some_and(|at| self.rng.u8(..OVERHEARD) > 0 && !host.station.is_owned(at))
+            {
                 continue;
             }
             let delay = Duration::from_micros(self.rng.u64(200..1000));
@@ -218,7 +244,7 @@ impl Segment {
     }
 
     /// Somebody plays everything that was recorded, in any order, to everybody.
-    fn replay(&mut self, tape: &[Vec<u8>], time: Duration) {
+    fn replay(&mut self, tape: &[Arc<[u8]>], time: Duration) {
         let turns = 2000;
         for _ in 0..turns {
             let frame = self.rng.choice(tape).unwrap().clone();
@@ -251,7 +277,7 @@ impl Segment {
         self.now = end;
     }
 
-    fn deliver(&mut self, n: usize, frame: Vec<u8>) {
+    fn deliver(&mut self, n: usize, frame: Arc<[u8]>) {
         let sender = usize::from(u16::from_be_bytes([frame[10], frame[11]]));
         if self.hosts[sender].side != self.hosts[n].side {
             return;
@@ -281,14 +307,14 @@ impl Segment {
     /// The node is no candidate any more; the others are not told otherwise.
     fn retire(&mut self, n: usize) {
         self.hosts[n].is_candidate = false;
-        self.hosts[n].hear(self.now);
+        self.hosts[n].hear(self.now, true);
         self.turn(n, &[]);
     }
 
     /// What arrives at the node is not delivered from now on, or is again.
     fn fail(&mut self, n: usize, is_failing: bool) {
         self.hosts[n].is_failing = is_failing;
-        self.hosts[n].hear(self.now);
+        self.hosts[n].hear(self.now, true);
         self.turn(n, &[]);
     }
 
@@ -304,7 +330,7 @@ impl Segment {
         let incarnation = 2 + self.elapsed().as_micros() as u64;
         self.hosts[n] = self.host(n, incarnation);
         let _ = self.hosts[n].world.remember(held);
-        self.hosts[n].hear(self.now);
+        self.hosts[n].hear(self.now, true);
         self.turn(n, &[]);
     }
 
@@ -376,8 +402,8 @@ impl Segment {
 }
 
 impl Host {
-    /// What the composition root does when layer 2 has news.
-    fn hear(&mut self, now: Instant) {
+    /// What the composition root does when layer 2 has news: it tells layer 2 what differs, or all.
+    fn hear(&mut self, now: Instant, tells_all: bool) {
         let report = self.station.report();
         let claims = translate::claims(self.station.take_claims());
         let Seen {
@@ -394,14 +420,27 @@ impl Host {
         }));
         touched.extend(self.world.take_claims(claims));
         touched.extend(self.world.find(self.station.take_findings()));
-        let is_new = |at: &IpAddr| !self.plan.addresses.contains_key(at);
-        touched.extend(self.world.addresses().filter(is_new));
-        for address in touched {
-            let plan = plan::plan_address(&self.world, address).unwrap();
-            self.world.note_decision(address, plan.layer2.decision());
-            self.plan.addresses.insert(address, plan);
+        if self.plan.addresses.is_empty() {
+            touched.extend(self.world.addresses());
         }
-        self.plan.heartbeat = plan::heartbeat(&self.world);
+        let planned = plan::plan_each(&self.world, touched);
+        let planned: Vec<(IpAddr, Option<AddressPlan>)> = planned.collect();
+        let mut differs = tells_all;
+        for (address, plan) in planned {
+            let plan = plan.unwrap();
+            self.world.note_decision(address, plan.layer2.decision());
+            let before = self.plan.addresses.get(&address);
+            if before != Some(&plan) {
+                differs |= before.is_none_or(|before| before.layer2 != plan.layer2);
+                self.plan.addresses.insert(address, plan);
+            }
+        }
+        let heartbeat = plan::heartbeat(&self.world);
+        differs |= heartbeat != self.plan.heartbeat;
+        self.plan.heartbeat = heartbeat;
+        if !differs {
+            return;
+        }
         let desired = match self.is_candidate {
             true => {
                 let addresses = self.plan.addresses.iter();
@@ -418,72 +457,6 @@ impl Host {
         let held = held.filter(|(_, plan)| plan.layer2.is_held());
         held.map(|(address, _)| *address).collect()
     }
-}
-
-/// A world with the addresses in it, each that of a Service, and all of them announced by every node.
-pub(super) fn world(node: &str) -> World {
-    world_of(node, ADDRESSES)
-}
-
-fn world_of(node: &str, addresses: u32) -> World {
-    let mut world = World::new(Identity {
-        node: node.to_owned(),
-        ..Identity::default()
-    });
-    let mut config = Config::default();
-    let pool = Pool {
-        name: "pool".to_owned(),
-        labels: BTreeMap::new(),
-        ranges: vec![AddressRange::from(
-            "10.0.0.0/8".parse::<ipnet::IpNet>().unwrap(),
-        )],
-        auto_assign: true,
-        avoid_buggy_ips: false,
-        allocation: None,
-    };
-    config.pools.insert("pool".to_owned(), pool);
-    let advertisement = L2Advertisement {
-        name: "all".to_owned(),
-        pools: PoolChoice::default(),
-        nodes: Vec::new(),
-        services: Vec::new(),
-        interfaces: BTreeSet::new(),
-        preferences: Vec::new(),
-    };
-    let advertisements = &mut config.l2_advertisements;
-    advertisements.insert("all".to_owned(), advertisement);
-    let _ = world.apply(Change::Config(Arc::new(config)));
-    for n in 0..addresses {
-        let key = ServiceKey::new("default", format!("web-{n}"));
-        let service = Service {
-            key: key.clone(),
-            labels: BTreeMap::new(),
-            created: None,
-            is_load_balancer: true,
-            class: None,
-            families: Family::V4.into(),
-            family_policy: FamilyPolicy::Single,
-            ports: Vec::new(),
-            traffic_policy: TrafficPolicy::Cluster,
-            selector: BTreeMap::new(),
-            source_ranges: Vec::new(),
-            bad_source_ranges: Vec::new(),
-            requests: Requests::default(),
-            ingress: vec![address(n)],
-            allocated_from: None,
-            // At some nodes, also such as are not there or gone, and for some addresses at none.
-            hints: match n % 4 {
-                0 => Hints::default(),
-                _ => Hints::parse(&format!(
-                    "{}={}",
-                    address(n),
-                    name(usize::try_from(n % HINTED).unwrap())
-                )),
-            },
-        };
-        let _ = world.apply(Change::Service(key, Some(Arc::new(service))));
-    }
-    world
 }
 
 #[test]

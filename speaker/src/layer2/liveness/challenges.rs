@@ -21,7 +21,7 @@ pub(super) struct Question {
 }
 
 /// Who is being asked.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Challenges {
     pending: BTreeMap<Suspect, Challenge>,
     /// No question is to be repeated earlier.
@@ -34,7 +34,7 @@ pub(super) struct Challenges {
 /// A node on a way, in one of its incarnations.
 pub(super) type Suspect = (String, Way, u64);
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Challenge {
     nonce: u64,
     /// From where it was heard: who plays a recording can say that it is elsewhere.

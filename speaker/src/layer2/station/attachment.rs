@@ -41,7 +41,7 @@ pub struct Leg {
 }
 
 /// An interface and what we do there.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Attachment {
     pub(super) link: Link,
     pub(super) problem: Option<String>,

@@ -10,7 +10,7 @@ use crate::layer2::conflict::{self, Input};
 use crate::layer2::{Findings, Interfaces, LinkIndex};
 
 /// What is to be asked for, as far as it has not been said yet.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Probes {
     /// Of which something else is wanted.
     changed: BTreeSet<IpAddr>,

@@ -10,7 +10,7 @@ use crate::layer2::liveness::Liveness;
 use crate::layer2::{Interfaces, LinkIndex};
 
 /// An address that somebody else is to take.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Offer {
     pub(super) interfaces: Interfaces,
     pub(super) until: Instant,

@@ -14,7 +14,7 @@ use crate::layer2::LinkIndex;
 use crate::layer2::announcer;
 
 /// Where this node has heard itself.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Siblings {
     /// On the first what was sent on the second: how much has been sent there since.
     heard: BTreeMap<(LinkIndex, LinkIndex), u8>,

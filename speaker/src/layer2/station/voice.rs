@@ -9,7 +9,7 @@ use crate::layer2::claims::{Digest, Message};
 use crate::layer2::heartbeat::{Authenticator, Flags, Heartbeat};
 
 /// What our heartbeats are made from.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Voice {
     node: String,
     pub(super) authenticator: Authenticator,

@@ -14,6 +14,12 @@ pub(super) struct Cluster {
     count: usize,
 }
 
+impl Clone for Cluster {
+    fn clone(&self) -> Self {
+        unreachable!("a segment in a cluster is not forked")
+    }
+}
+
 /// How late everything is.
 const LATE: Duration = Duration::from_millis(200);
 
@@ -94,7 +100,7 @@ impl Segment {
                     cluster.view = view.clone();
                 }
                 if host.is_alive {
-                    host.hear(self.now);
+                    host.hear(self.now, true);
                     self.turn(n, &[]);
                 }
             }
