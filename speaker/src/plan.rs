@@ -132,8 +132,8 @@ pub fn misplaced(world: &World) -> BTreeMap<IpAddr, String> {
 
 /// Plans some addresses; `None` stands for one that no Service holds. What is decided of one depends
 /// on no other, so that what they have in common is worked out once.
-pub fn plan_each<'w>(
-    world: &'w World,
+pub fn plan_each(
+    world: &World,
     addresses: impl IntoIterator<Item = IpAddr>,
 ) -> impl Iterator<Item = (IpAddr, Option<AddressPlan>)> {
     let electorate = Electorate::new(world);

@@ -47,6 +47,9 @@ fn name(n: usize) -> String {
     format!("node-{n}")
 }
 
+/// A frame, as many hear it.
+type Frame = Arc<[u8]>;
+
 #[derive(Clone)]
 struct Host {
     station: Station,
@@ -59,7 +62,7 @@ struct Host {
     /// What the API server shows it, if there is one.
     cluster: Option<blocked::Cluster>,
     paused_until: Option<Instant>,
-    waiting: Vec<Arc<[u8]>>,
+    waiting: Vec<Frame>,
     side: u8,
     deadline: Option<Instant>,
     /// When its loop reads what layer 2 has to say, where that is not at once.
@@ -81,11 +84,11 @@ struct Segment {
     /// together.
     lag: Option<Duration>,
     /// Frames on their way: when, in which order sent, to whom.
-    wire: BTreeMap<(Instant, u64), (usize, Arc<[u8]>)>,
+    wire: BTreeMap<(Instant, u64), (usize, Frame)>,
     deadlines: BTreeSet<(Instant, usize)>,
     sent: u64,
     /// What was sent so far, where somebody records it.
-    tape: Option<Vec<Arc<[u8]>>>,
+    tape: Option<Vec<Frame>>,
     /// When whom took whom for down.
     downs: Vec<(Duration, usize, String)>,
     ups: usize,
@@ -157,7 +160,7 @@ impl Segment {
     }
 
     /// One turn of a host's driver: frames, what is due, and what follows.
-    fn turn(&mut self, n: usize, frames: &[Arc<[u8]>]) {
+    fn turn(&mut self, n: usize, frames: &[Frame]) {
         let now = self.now;
         let host = &mut self.hosts[n];
         for frame in frames {
@@ -216,7 +219,7 @@ impl Segment {
         self.deadlines.extend(host.deadline.map(|at| (at, n)));
     }
 
-    fn send(&mut self, from: usize, frame: Arc<[u8]>) {
+    fn send(&mut self, from: usize, frame: Frame) {
         self.sent += 1;
         if let Some(tape) = &mut self.tape {
             tape.push(frame.clone());
@@ -244,7 +247,7 @@ impl Segment {
     }
 
     /// Somebody plays everything that was recorded, in any order, to everybody.
-    fn replay(&mut self, tape: &[Arc<[u8]>], time: Duration) {
+    fn replay(&mut self, tape: &[Frame], time: Duration) {
         let turns = 2000;
         for _ in 0..turns {
             let frame = self.rng.choice(tape).unwrap().clone();
@@ -277,7 +280,7 @@ impl Segment {
         self.now = end;
     }
 
-    fn deliver(&mut self, n: usize, frame: Arc<[u8]>) {
+    fn deliver(&mut self, n: usize, frame: Frame) {
         let sender = usize::from(u16::from_be_bytes([frame[10], frame[11]]));
         if self.hosts[sender].side != self.hosts[n].side {
             return;

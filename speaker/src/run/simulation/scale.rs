@@ -230,7 +230,7 @@ fn find(size: Size, seed: u64, begun: Option<&Segment>) -> Finding {
         Some(begun) => begun.fork(loss, 1_000 + seed),
         None => size.begin(loss, 1_000 + seed),
     };
-    let fails_only = seed % 4 == 0;
+    let fails_only = seed.is_multiple_of(4);
     let mut found = Finding::default();
     let mut before = segment.owners();
     for _ in 0..size.events {
@@ -261,7 +261,6 @@ fn find(size: Size, seed: u64, begun: Option<&Segment>) -> Finding {
 }
 
 #[test]
-#[expect(clippy::disallowed_methods, reason = "a thread for each core")]
 fn i6_events_at_random_end_with_one_holder_each_and_none_moves_without_a_cause() {
     let size = Size::asked();
     let begun = size.is_large().then(|| size.begin(0.03, 999));
