@@ -172,7 +172,7 @@ pub struct World {
     held: BTreeMap<IpAddr, Held>,
     /// Who else is to hold an address.
     others: BTreeMap<IpAddr, Box<str>>,
-    /// Whom each address is waited for, or nobody.
+    /// On whom the decision on each address hangs.
     watch: Watch,
     /// Somebody is known to have held it, or nobody else to have had it when it was asked for.
     known: BTreeSet<IpAddr>,
@@ -265,22 +265,22 @@ impl World {
     /// there is one segment; `None`: on any.
     fn hangs_on(&self, address: IpAddr) -> Option<Box<[Arc<str>]>> {
         let claims = self.claims_at(address);
-        if let Some(held) = self.held.get(&address) {
-            // What this node holds it keeps, unless somebody else is heard who claims it.
-            let is_sure = held.preferences == self.preferences && !self.given.contains(&address);
+        let is_settled = if let Some(held) = self.held.get(&address) {
+            // What this node holds on the segment it keeps.
             let links = self.segment.links().into_iter().flatten();
             let mut shared = links.filter(|(_, state)| **state == LinkState::Up);
-            let is_everywhere = shared.all(|(link, _)| held.on.contains(link));
-            let mut claimants: Vec<_> = claims.iter().map(|claim| claim.node.clone()).collect();
-            claimants.dedup();
-            return (is_sure && is_everywhere).then(|| claimants.into());
-        }
-        // Another node's address is nobody else's business as long as nothing happens to that node.
-        let holder = self.others.get(&address)?;
-        let mut claims = claims.iter().filter(|claim| *claim.node == **holder);
-        let claim =
-            claims.find(|claim| claim.standing == Standing::Holds && self.segment.hears(claim))?;
-        Some(Box::new([claim.node.clone()]))
+            held.preferences == self.preferences
+                && !self.given.contains(&address)
+                && shared.all(|(link, _)| held.on.contains(link))
+        } else {
+            // What another node holds, as it says itself, is that node's business.
+            let holder = self.others.get(&address)?;
+            let mut claims = claims.iter().filter(|claim| *claim.node == **holder);
+            claims.any(|claim| claim.standing == Standing::Holds && self.segment.hears(claim))
+        };
+        // Unless somebody else claims it.
+        let claimants: BTreeSet<&Arc<str>> = claims.iter().map(|claim| &claim.node).collect();
+        is_settled.then(|| claimants.into_iter().cloned().collect())
     }
 
     /// Takes in which nodes deliver what arrives there.
@@ -347,11 +347,13 @@ impl World {
     pub fn take_claims(&mut self, claims: BTreeMap<IpAddr, Vec<Claim>>) -> BTreeSet<IpAddr> {
         let mut touched = BTreeSet::new();
         for (address, claims) in claims {
+            let was_new = self.is_new(address);
             self.know(address);
-            let is_change = match claims.is_empty() {
-                true => self.claims.remove(&address).is_some(),
-                false => self.claims.insert(address, claims.clone()) != Some(claims),
-            };
+            let is_change = was_new
+                | match claims.is_empty() {
+                    true => self.claims.remove(&address).is_some(),
+                    false => self.claims.insert(address, claims.clone()) != Some(claims),
+                };
             if is_change && self.by_address.contains_key(&address) {
                 self.file(address);
                 touched.insert(address);
@@ -833,12 +835,14 @@ impl Segment {
         Some(nodes)
     }
 
-    /// Whether the node that claims something is heard from the interface that it claims it for.
+    /// Whether the node that claims something is heard from the interface that it claims it for, where
+    /// this node takes part.
     fn hears(&self, claim: &Claim) -> bool {
-        let Self::Known { heard, .. } = self else {
+        let Self::Known { links, heard, .. } = self else {
             return false;
         };
         let ways = heard.get(&*claim.node).into_iter().flatten();
+        let ways = ways.filter(|(link, _)| links.get(*link) == Some(&LinkState::Up));
         let mut from = ways.flat_map(|(_, from)| from);
         from.any(|from| **from == *claim.interface)
     }

@@ -33,7 +33,7 @@ impl Watch {
         self.settled.insert(address, nodes);
     }
 
-    /// No Service holds the address any more.
+    /// Forgets what was noted of an address.
     pub(super) fn remove(&mut self, address: IpAddr) {
         self.open.remove(&address);
         for node in self.settled.remove(&address).iter().flatten() {

@@ -10,16 +10,21 @@ use proptest::prelude::*;
 
 use super::fixture::*;
 use crate::plan::{Layer2, Plan, Presence, explain, heartbeat, peers, plan, plan_address};
-use crate::world::{Claim, Heard, Identity, Segment, Standing, World};
+use crate::world::{Claim, Delivery, Heard, Identity, LinkState, Segment, Standing, World};
 
 /// A change of the world, small enough that changes meet each other.
 #[derive(Debug, Clone)]
 enum Op {
     Objects(Change),
     Segment(Segment),
+    Delivery(Delivery),
+    /// Somebody else may have an address.
+    Finding(&'static str, bool),
     /// All that is claimed of an address.
     Claims(&'static str, Vec<Claim>),
 }
+
+const ADDRESSES: [&str; 4] = ["10.0.0.1", "10.0.0.2", "fc00::1", "10.0.1.1"];
 
 fn service_change() -> impl Strategy<Value = Change> {
     let shape = (0..3u8, 0..4u8, any::<bool>(), any::<bool>(), any::<bool>());
@@ -97,28 +102,90 @@ fn config_change() -> impl Strategy<Value = Change> {
     })
 }
 
+/// Mostly there is one link that is up, and little differs from one time to the next.
 fn segment() -> impl Strategy<Value = Op> {
-    (0..3u8, any::<[bool; 3]>()).prop_map(|(state, [is_up, n2, n3])| {
-        let links = links(&[("eth0", is_up)]);
+    let second = prop::sample::select(vec![
+        None,
+        None,
+        Some(LinkState::Down),
+        Some(LinkState::Listening),
+        Some(LinkState::Alone),
+        Some(LinkState::Up),
+    ]);
+    let other = || {
+        prop::sample::select(vec![
+            Other::Silent,
+            Other::Waits,
+            Other::Unknown,
+            Other::Heard,
+        ])
+    };
+    let on = || prop::sample::select(vec![&["eth0"][..], &["eth0", "eth1"], &["eth1"]]);
+    let others = ((other(), on()), (other(), on()));
+    (0..6u8, 0..8u8, second, others).prop_map(|(state, down, second, (n2, n3))| {
+        let mut links = links(&[("eth0", down > 0)]);
+        links.extend(second.map(|second| ("eth1".to_owned(), second)));
+        let (mut heard, mut waiting) = (Heard::new(), Heard::new());
+        let mut unknown = BTreeSet::new();
+        for (name, (other, on)) in [("n2", n2), ("n3", n3)] {
+            // Where nobody was ever heard nobody is.
+            let on = on.iter().filter(|link| {
+                let state = links.get(**link);
+                state.is_some_and(|state| *state != LinkState::Alone)
+            });
+            let ways = same_names(&on.copied().collect::<Vec<_>>());
+            match other {
+                _ if ways.is_empty() => {}
+                Other::Silent => {}
+                Other::Waits => drop(waiting.insert(name.to_owned(), ways)),
+                Other::Unknown => {
+                    unknown.insert(name.to_owned());
+                    heard.insert(name.to_owned(), ways);
+                }
+                Other::Heard => drop(heard.insert(name.to_owned(), ways)),
+            }
+        }
         Op::Segment(match state {
             0 => Segment::Off("off".to_owned()),
             1 => Segment::Listening { links },
             _ => Segment::Known {
                 links,
-                heard: [("n2", n2), ("n3", n3)]
-                    .iter()
-                    .filter(|(_, is_heard)| *is_heard)
-                    .map(|(name, _)| ((*name).to_owned(), same_names(&["eth0"])))
-                    .collect(),
-                waiting: Heard::new(),
-                unknown: BTreeSet::new(),
+                heard,
+                waiting,
+                unknown,
             },
         })
     })
 }
 
+/// How another node is heard.
+#[derive(Debug, Clone, Copy)]
+enum Other {
+    Silent,
+    Waits,
+    Unknown,
+    Heard,
+}
+
+fn delivery() -> impl Strategy<Value = Op> {
+    let sets = any::<[bool; 4]>();
+    (0..4u8, sets).prop_map(|(state, [n2_fails, n3_fails, n2_unheard, n3_unheard])| {
+        let set = |n2, n3| {
+            let nodes = [("n2", n2), ("n3", n3)].into_iter();
+            let nodes = nodes.filter(|(_, is_in)| *is_in);
+            nodes.map(|(name, _)| name.to_owned()).collect()
+        };
+        Op::Delivery(Delivery {
+            is_failing: state == 0,
+            is_unproven: false,
+            failing: set(n2_fails, n3_fails),
+            unheard: set(n2_unheard, n3_unheard),
+        })
+    })
+}
+
 fn claims() -> impl Strategy<Value = Op> {
-    let address = prop::sample::select(vec!["10.0.0.1", "10.0.0.2", "fc00::1", "10.0.1.1"]);
+    let address = prop::sample::select(ADDRESSES.to_vec());
     let standing = || {
         prop::option::of(prop::sample::select(vec![
             Standing::Holds,
@@ -126,13 +193,13 @@ fn claims() -> impl Strategy<Value = Op> {
             Standing::Remembers,
         ]))
     };
-    (address, [standing(), standing()], any::<bool>()).prop_map(|(address, standings, renamed)| {
+    let interface = || prop::sample::select(vec!["eth0", "eth0", "eth1", "old0"]);
+    let interfaces = [interface(), interface()];
+    (address, [standing(), standing()], interfaces).prop_map(|(address, standings, interfaces)| {
         let claims = ["n2", "n3"].into_iter().zip(standings);
         let claims = claims.filter_map(|(node, standing)| Some(claim(node, standing?)));
-        let claims = claims.map(|mut claim| {
-            if renamed {
-                claim.interface = "old0".into();
-            }
+        let claims = claims.zip(interfaces).map(|(mut claim, interface)| {
+            claim.interface = interface.into();
             claim
         });
         Op::Claims(address, claims.collect())
@@ -145,8 +212,11 @@ fn op() -> impl Strategy<Value = Op> {
         2 => slice_change().prop_map(Op::Objects),
         1 => node_change().prop_map(Op::Objects),
         1 => config_change().prop_map(Op::Objects),
-        1 => segment(),
-        1 => claims(),
+        3 => segment(),
+        2 => claims(),
+        1 => delivery(),
+        1 => (prop::sample::select(ADDRESSES.to_vec()), any::<bool>())
+            .prop_map(|(address, is_taken)| Op::Finding(address, is_taken)),
     ]
 }
 
@@ -163,13 +233,23 @@ fn step(world: &mut World, held: &mut Plan, op: Op, keeps: bool) {
         Op::Objects(change) => world.apply(change),
         Op::Segment(segment) => world.hear(segment),
         Op::Claims(address, claims) => world.take_claims(BTreeMap::from([(ip(address), claims)])),
+        Op::Delivery(delivery) => world.note_delivery(delivery),
+        Op::Finding(address, is_taken) => {
+            let others = [("eth0".to_owned(), "02:00:00:00:00:09".to_owned())];
+            let others = others.into_iter().filter(|_| is_taken).collect();
+            world.find(BTreeMap::from([(ip(address), others)]))
+        }
     };
     for address in touched {
-        let plan = plan_address(world, address);
-        match &plan {
-            Some(plan) if keeps => world.note_decision(address, plan.layer2.decision()),
-            Some(_) => {}
-            None => world.forget(address),
+        let mut plan = plan_address(world, address);
+        // Who has given an address up may not know yet who has it.
+        for _ in 0..2 {
+            match &plan {
+                Some(plan) if keeps => world.note_decision(address, plan.layer2.decision()),
+                Some(_) => {}
+                None => world.forget(address),
+            }
+            plan = plan_address(world, address);
         }
         match plan {
             Some(plan) => held.addresses.insert(address, plan),
@@ -188,6 +268,8 @@ fn object(op: &Op) -> String {
         Op::Objects(Change::Node(name, _)) => format!("node {name}"),
         Op::Objects(_) => "config".to_owned(),
         Op::Segment(_) => "segment".to_owned(),
+        Op::Delivery(_) => "delivery".to_owned(),
+        Op::Finding(address, _) => format!("finding {address}"),
         Op::Claims(address, _) => format!("claims {address}"),
     }
 }
@@ -212,11 +294,15 @@ proptest! {
         for op in ops {
             step(&mut world, &mut held, op, true);
         }
+        // On several somebody else can be the first of all, or it is not known somewhere.
+        let links = world.segment().links();
+        let is_one = links.is_none_or(|links| links.len() == 1);
         for (address, plan) in held.addresses {
             let explained = explain(&world, address).unwrap();
             prop_assert_eq!(&explained.here, &plan.layer2);
             let holder = explained.decided.map(|(holder, _)| holder);
             match &plan.layer2 {
+                Layer2::Held(_) | Layer2::Withheld { .. } if !is_one => {}
                 Layer2::Held(_) | Layer2::Withheld { .. } => {
                     prop_assert_eq!(holder.as_deref(), Some("n1"));
                 }
@@ -236,6 +322,8 @@ proptest! {
         seed in any::<u64>(),
     ) {
         let mut last = BTreeMap::new();
+        // What is found is of those addresses that there are by then.
+        let ops = ops.into_iter().filter(|op| !matches!(op, Op::Finding(..)));
         for op in ops {
             last.insert(object(&op), op);
         }
