@@ -32,7 +32,7 @@ pub use bgp_peer::{
     BgpPeer, BgpPeerSpec, BgpPeerSpecV1Beta1, BgpPeerV1Beta1, DynamicAsn, MatchExpression,
     NodeSelector, Password, SecretReference,
 };
-pub use bgp_session::{BgpSession, BgpSessionStatus, SessionState};
+pub use bgp_session::{BgpSession, BgpSessionBfd, BgpSessionStatus, SessionState};
 pub use community::{Community, CommunityAlias, CommunitySpec};
 pub use condition::{Condition, ConditionStatus, ConfigurationStatus};
 pub use configuration_state::{ConfigurationResult, ConfigurationState, ConfigurationStateStatus};

@@ -155,6 +155,8 @@ pub struct SessionStatus {
     pub hold_time: Option<HoldTime>,
     /// Families agreed on, while Established.
     pub families: BTreeSet<Family>,
+    /// Capabilities that both ends have, by name, while Established.
+    pub capabilities: Vec<&'static str>,
     /// Local address of the connection, while there is one.
     pub local_address: Option<IpAddr>,
 }

@@ -27,8 +27,8 @@ pub struct Snapshot {
     pub announced: BTreeMap<IpAddr, Announced>,
     /// Addresses that somebody else has, too: hardware addresses by interface.
     pub conflicts: BTreeMap<IpAddr, BTreeMap<String, String>>,
-    /// The sessions by the peer's address and port.
-    pub sessions: BTreeMap<SocketAddr, SessionStatus>,
+    /// The sessions by peer.
+    pub sessions: BTreeMap<Peer, SessionStatus>,
     /// What the source has brought.
     pub source: Source,
     /// How often somebody else held what this node holds.
@@ -38,6 +38,25 @@ pub struct Snapshot {
     /// Whether what arrives here is delivered; `None`: nobody is asked, or has answered for long enough.
     pub delivers: Option<bool>,
 }
+
+/// Who is at the other end of a session.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Peer {
+    /// Where it is reached.
+    pub address: SocketAddr,
+    /// By which VRF, if not by the default one.
+    pub vrf: Option<String>,
+}
+
+impl Peer {
+    fn labels(&self) -> Vec<String> {
+        let vrf = self.vrf.as_deref().unwrap_or(DEFAULT_VRF);
+        vec![self.address.to_string(), vrf.to_owned()]
+    }
+}
+
+/// As FRR names what is in no VRF.
+const DEFAULT_VRF: &str = "default";
 
 /// How often somebody else was found to hold an address that this node holds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -216,7 +235,7 @@ impl Page {
         );
     }
 
-    fn sessions(&self, sessions: &BTreeMap<SocketAddr, SessionStatus>) {
+    fn sessions(&self, sessions: &BTreeMap<Peer, SessionStatus>) {
         let columns: [Column<SessionStatus>; 3] = [
             (
                 "metallb_bgp_session_up",
@@ -237,13 +256,13 @@ impl Page {
         for (name, help, value) in columns {
             let rows = sessions.iter().map(|(peer, status)| {
                 let value = i64::try_from(value(status)).unwrap_or(i64::MAX);
-                (vec![peer.to_string()], value)
+                (peer.labels(), value)
             });
-            self.gauge(name, help, &["peer"], rows);
+            self.gauge(name, help, &PEER, rows);
         }
     }
 
-    fn messages(&self, sessions: &BTreeMap<SocketAddr, SessionStatus>) {
+    fn messages(&self, sessions: &BTreeMap<Peer, SessionStatus>) {
         let columns: [Column<SessionStatus>; 10] = [
             (
                 "metallb_bgp_updates_total",
@@ -294,14 +313,14 @@ impl Page {
         ];
         for (name, help, value) in columns {
             let rows = sessions.iter();
-            let rows = rows.map(|(peer, status)| (vec![peer.to_string()], value(status)));
-            self.counter(name, help, &["peer"], rows);
+            let rows = rows.map(|(peer, status)| (peer.labels(), value(status)));
+            self.counter(name, help, &PEER, rows);
         }
     }
 
-    /// MetalLB has a label for the VRF, which nothing is built for: everything is in the default one.
+    /// Nothing is built for BFD in a VRF: everything is in the default one.
     fn paths(&self, report: &bfd::Report) {
-        let labels = |key: &bfd::SessionKey| vec![key.peer.to_string(), "default".to_owned()];
+        let labels = |key: &bfd::SessionKey| vec![key.peer.to_string(), DEFAULT_VRF.to_owned()];
         let up = report.sessions.iter().map(|(key, status)| {
             let is_up = status.state == bfd::State::Up;
             (labels(key), i64::from(is_up))
@@ -309,7 +328,7 @@ impl Page {
         self.gauge(
             "metallb_bfd_session_up",
             "Whether the BFD session is up.",
-            &["peer", "vrf"],
+            &PEER,
             up,
         );
         let columns: [Column<bfd::Counts>; 6] = [
@@ -347,7 +366,7 @@ impl Page {
         for (name, help, value) in columns {
             let rows = report.counts.iter();
             let rows = rows.map(|(key, counts)| (labels(key), value(counts)));
-            self.counter(name, help, &["peer", "vrf"], rows);
+            self.counter(name, help, &PEER, rows);
         }
         let dropped = report.dropped.iter();
         self.counter(
@@ -459,6 +478,9 @@ impl Page {
         registered.expect("every name is used once");
     }
 }
+
+/// The labels of what is about a peer; MetalLB has the second in its FRR modes.
+const PEER: [&str; 2] = ["peer", "vrf"];
 
 /// Name, help, and the value of a row.
 type Column<T> = (&'static str, &'static str, fn(&T) -> u64);

@@ -12,12 +12,13 @@
 pub mod driver;
 pub mod ledger;
 mod object;
+mod outages;
 mod sign;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use ferrolb_crds::api::{self, Resource, SessionState};
+use ferrolb_crds::api::{self, BgpSessionBfd, Resource, SessionState};
 use ferrolb_crds::model::ServiceKey;
 use ferrolb_crds::validate::Statement;
 
@@ -90,6 +91,21 @@ pub struct Session {
     pub prefixes: i64,
     /// Where the peer is.
     pub peer_address: Option<String>,
+    /// What else there is to say.
+    pub details: Details,
+}
+
+/// What definitions of earlier versions have no room for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Details {
+    /// Hold time agreed on, in seconds.
+    pub hold_time: Option<u16>,
+    /// Families agreed on.
+    pub families: Vec<String>,
+    /// Capabilities that both ends have.
+    pub capabilities: Vec<String>,
+    /// How the path to the peer stands, if it is watched.
+    pub bfd: Option<BgpSessionBfd>,
 }
 
 /// Something that happened to a Service.
@@ -166,6 +182,15 @@ impl Body {
             (Self::Configuration(one), Self::Configuration(two)) => one.says_the_same(two),
             _ => self == other,
         }
+    }
+
+    /// The same, without what an older definition has no room for.
+    #[must_use]
+    pub fn without_details(mut self) -> Self {
+        if let Self::Session(session) = &mut self {
+            session.details = Details::default();
+        }
+        self
     }
 }
 

@@ -12,7 +12,8 @@ use std::time::Duration;
 use ferrolb_tests::kubernetes::audit::{Mark, Write};
 use ferrolb_tests::kubernetes::cluster::{Cluster, ProxyMode};
 use ferrolb_tests::kubernetes::{Part, Settings};
-use ferrolb_tests::peer::bird::Bird;
+use ferrolb_tests::peer::Bfd;
+use ferrolb_tests::peer::bird::{self, Bird};
 use ferrolb_tests::process::{Process, output};
 use ferrolb_tests::{objects, patience, programs};
 use serde_json::{Value, json};
@@ -79,6 +80,39 @@ impl Site {
         self.cluster.plane.apply(&configuration.concat()).unwrap();
         let neighbours = self.cluster.lab.neighbours(64501, 64500);
         self.router = Some(self.cluster.lab.router(&neighbours).unwrap());
+    }
+
+    /// The same, with a path that BFD watches.
+    fn watched_bgp(&mut self) {
+        let configuration = [
+            objects::bfd_profile("calm", "receiveInterval: 300\ntransmitInterval: 300"),
+            objects::peer("tor", 64501, "192.168.1.1", "bfdProfile: calm"),
+            objects::bgp("all", ""),
+        ];
+        self.cluster.plane.apply(&configuration.concat()).unwrap();
+        self.start_watching_router();
+    }
+
+    fn start_watching_router(&mut self) {
+        let lab = &self.cluster.lab;
+        let neighbours = lab.neighbours(64501, 64500);
+        let bfd = Bfd {
+            interval: 300,
+            ..Bfd::FAST
+        };
+        let config = bird::watching_router(lab.segment.router.v4, &neighbours, &bfd);
+        self.router = Some(lab.bird(&config).unwrap());
+    }
+
+    /// Waits until something is told of the node.
+    fn await_told(&self, reason: &str, words: &str) {
+        let mut described = String::new();
+        let outcome = patience::until(reason, SOON, || {
+            described = self.kubectl(&["describe", "node", "n1"]);
+            let mut lines = described.lines();
+            lines.any(|line| line.contains(reason) && line.contains(words))
+        });
+        outcome.unwrap_or_else(|error| panic!("{error:#}: {described}"));
     }
 
     /// With no capability but the one to open a packet socket.
@@ -214,7 +248,7 @@ fn of_speaker(write: &Write) -> bool {
 #[test]
 fn what_a_status_says_is_announced_reported_told_and_counted_with_net_raw_alone() {
     let mut site = Site::new(1);
-    site.bgp();
+    site.watched_bgp();
     site.speaker(1);
     site.await_ready(1);
     assert_eq!(site.ask(1, "17472/healthz").1, 200);
@@ -234,10 +268,21 @@ fn what_a_status_says_is_announced_reported_told_and_counted_with_net_raw_alone(
     let status = site.await_object(BGP, |object| object["status"]["node"] == "n1");
     assert_eq!(status["status"]["peers"], json!(["tor"]));
     let session = site.await_object(SESSIONS, |object| {
-        object["status"]["state"] == "Established" && object["status"]["prefixes"] == 1
+        object["status"]["prefixes"] == 1 && object["status"]["bfd"]["state"] == "Up"
     });
     assert_eq!(session["metadata"]["name"], "n1-tor");
-    assert_eq!(session["status"]["peerAddress"], "192.168.1.1");
+    let said = &session["status"];
+    assert_eq!(said["state"], "Established");
+    assert_eq!(said["peerAddress"], "192.168.1.1");
+    assert_eq!(
+        (&said["holdTime"], &said["families"]),
+        (&json!(3), &json!(["IPv4"]))
+    );
+    let capabilities = said["capabilities"].as_array().unwrap();
+    for capability in ["fourOctetAsn", "routeRefresh"] {
+        assert!(capabilities.contains(&json!(capability)), "{said}");
+    }
+    assert!(said["bfd"]["since"].is_string(), "{said}");
     let state = site.await_object(STATES, |object| object["status"]["result"] == "Valid");
     assert_eq!(state["metadata"]["name"], "speaker-n1");
     let described = site.described("web");
@@ -262,7 +307,7 @@ fn what_a_status_says_is_announced_reported_told_and_counted_with_net_raw_alone(
     assert!(count("requests_received").unwrap() > asked);
     assert!(count("responses_sent").unwrap() > asked);
     assert!(count("gratuitous_sent").unwrap() >= 2.0);
-    let peer = "metallb_bgp_session_up{peer=\"192.168.1.1:179\"}";
+    let peer = "metallb_bgp_session_up{peer=\"192.168.1.1:179\",vrf=\"default\"}";
     assert_eq!(site.metric(1, peer), Some(1.0));
     let loaded = "metallb_k8s_client_config_loaded_bool";
     assert_eq!(site.metric(1, loaded), Some(1.0));
@@ -304,6 +349,23 @@ fn what_a_status_says_is_announced_reported_told_and_counted_with_net_raw_alone(
     let bad = objects::pool("bad", &["nonsense"]);
     site.cluster.plane.apply(&bad).unwrap();
     site.await_object(STATES, |object| object["status"]["result"] == "Invalid");
+
+    // A session that is lost is told of, and that it is back.
+    let described = site.kubectl(&["describe", "node", "n1"]);
+    assert!(!described.contains("BGPSession"), "{described}");
+    let mut router = site.router.take().unwrap();
+    router.kill();
+    let of = "BGP session with BGPPeer \"tor\" (192.168.1.1)";
+    site.await_told("BGPSessionDown", &format!("{of} was lost: "));
+    site.await_object(SESSIONS, |object| {
+        object["status"]["bfd"]["state"] == "Down" && object["status"].get("capabilities").is_none()
+    });
+    drop(router);
+    site.start_watching_router();
+    site.await_told("BGPSessionUp", &format!("{of} is up"));
+    site.await_object(SESSIONS, |object| {
+        object["status"]["prefixes"] == 1 && object["status"]["bfd"]["state"] == "Up"
+    });
 
     // Another process with the same things to say says nothing. What was written before is in the
     // log by then.

@@ -34,6 +34,36 @@ pub struct BgpSessionStatus {
     /// How many routes the peer holds from this node.
     #[schemars(range(min = 0))]
     pub prefixes: i64,
+    /// Hold time agreed on, in seconds, while the session is up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold_time: Option<u16>,
+    /// Address families agreed on, while the session is up.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub families: Vec<String>,
+    /// Capabilities that both ends have, while the session is up.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub capabilities: Vec<String>,
+    /// How BFD watches the path to the peer, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bfd: Option<BgpSessionBfd>,
+}
+
+/// How BFD watches the path to a peer.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BgpSessionBfd {
+    /// `Up`, or `Down` for all that is not.
+    pub state: String,
+    /// When it came up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "date-time"))]
+    pub since: Option<String>,
+    /// Why the path was lost the last time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_failure: Option<String>,
+    /// Why BFD cannot be run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
 }
 
 /// The states of RFC 4271 §8.2.2.

@@ -487,6 +487,7 @@ fn status(peer: &Peer, since: SystemTime) -> SessionStatus {
         messages: peer.messages(),
         hold_time: peer.hold_time(),
         families: peer.families(),
+        capabilities: peer.capabilities(),
         local_address: peer.local_address(),
     }
 }

@@ -259,6 +259,12 @@ impl Peer {
         session.map_or_else(BTreeSet::new, |session| session.families.clone())
     }
 
+    /// Capabilities that both ends have, by name, while Established.
+    pub fn capabilities(&self) -> Vec<&'static str> {
+        let session = self.main.connection.negotiated();
+        session.map_or_else(Vec::new, connection::Negotiated::capabilities)
+    }
+
     /// Prefixes the peer holds from us.
     pub fn prefixes(&self) -> usize {
         self.adj_rib_out.as_ref().map_or(0, AdjRibOut::prefixes)

@@ -23,7 +23,15 @@ fn session(state: SessionState) -> SessionStatus {
         },
         hold_time: None,
         families: BTreeSet::new(),
+        capabilities: Vec::new(),
         local_address: None,
+    }
+}
+
+fn peer(address: &str, vrf: Option<&str>) -> Peer {
+    Peer {
+        address: address.parse().unwrap(),
+        vrf: vrf.map(str::to_owned),
     }
 }
 
@@ -51,11 +59,11 @@ fn the_page_has_metallbs_names_and_labels() {
         )]),
         sessions: BTreeMap::from([
             (
-                "192.0.2.254:179".parse().unwrap(),
+                peer("192.0.2.254:179", None),
                 session(SessionState::Established),
             ),
             (
-                "[2001:db8::1]:179".parse().unwrap(),
+                peer("[2001:db8::1]:179", Some("red")),
                 session(SessionState::Active),
             ),
         ]),

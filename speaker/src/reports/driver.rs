@@ -30,8 +30,9 @@ use tokio::time::{sleep_until, timeout};
 use tracing::{debug, info, warn};
 
 use super::ledger::{Ledger, Task};
+use super::outages::Outages;
 use super::{
-    Event, Key, Notice, Seen, Sign, Sort, Wanted, Warning, event, label, metadata, name,
+    Body, Event, Key, Notice, Seen, Sign, Sort, Wanted, Warning, event, label, metadata, name,
     node_event, seen, signed, status,
 };
 use crate::backoff::Backoff;
@@ -157,6 +158,7 @@ struct Driver {
     inbox: Arc<Inbox>,
     earlier: watch::Sender<Option<BTreeSet<ServiceKey>>>,
     ledger: Ledger,
+    outages: Outages,
     heard: mpsc::Receiver<(Sort, Heard<Option<Seen>>)>,
     _watches: Vec<Watch>,
     pace: Pace,
@@ -182,6 +184,7 @@ impl Driver {
         let watches = Sort::ALL.map(|sort| follow(&client, &settings, sort, &sender));
         Self {
             ledger: Ledger::new(settings.node.clone()),
+            outages: Outages::default(),
             client,
             settings,
             inbox,
@@ -204,6 +207,9 @@ impl Driver {
                 return self.end().await;
             }
             let now = Instant::now();
+            while let Some(notice) = self.outages.poll(now) {
+                self.ledger.notice(notice);
+            }
             let is_quiet = self.quiet_until.is_some_and(|until| until > now);
             if !is_quiet
                 && self.pace.has_one(now)
@@ -218,6 +224,8 @@ impl Driver {
                 false if !self.pace.has_one(now) => Some(self.pace.next()),
                 false => self.ledger.poll_timeout(),
             };
+            let deadline = deadline.into_iter().chain(self.outages.poll_timeout());
+            let deadline = deadline.min();
             tokio::select! {
                 Some((sort, heard)) = self.heard.recv() => self.hear(sort, heard),
                 () = self.inbox.news.notified() => {}
@@ -247,6 +255,9 @@ impl Driver {
             self.pace.work(Instant::now());
         }
         for (key, wanted) in letters.wanted {
+            if let Key::Session(peer) = &key {
+                self.outages.note(Instant::now(), peer, wanted.as_ref());
+            }
             self.ledger.want(key, wanted);
         }
         if letters.is_complete {
@@ -351,7 +362,7 @@ impl Driver {
                     &self.patch(&key),
                     &Patch::Merge(patch),
                 );
-                let outcome = self.write(&key, request).await;
+                let outcome = self.write(&key, Some(&body), request).await;
                 // Somebody else may insist on other words: MetalLB's speaker, while both run.
                 if key.sort() == Sort::Configuration && outcome.is_ok() {
                     let until = Instant::now() + SESSION_PAUSE;
@@ -381,27 +392,34 @@ impl Driver {
         }
         let body = object.to_string().into_bytes();
         let created = self.request(key).create(&PostParams::default(), body);
-        match self.write(key, created).await {
+        match self.write(key, None, created).await {
             Err(failed) if failed.code() == Some(409) => {
                 let name = name(key, &self.settings.node);
                 let patch = Patch::Merge(object);
                 let patched = self.request(key).patch(&name, &self.patch(key), &patch);
-                self.write(key, patched).await
+                self.write(key, None, patched).await
             }
             outcome => outcome,
         }
     }
 
-    /// Writes an object, and sees what the server made of it.
-    async fn write(&mut self, key: &Key, request: Result<Http, request::Error>) -> Done {
+    /// Writes an object, and sees what the server made of it and of what it was to say.
+    async fn write(
+        &mut self,
+        key: &Key,
+        body: Option<&Body>,
+        request: Result<Http, request::Error>,
+    ) -> Done {
         let object: Value = self.ask(request).await?;
         // A session's writes are far apart, however much it flaps.
         if key.sort() == Sort::Session {
             let until = Instant::now() + SESSION_PAUSE;
             self.ledger.put_off(key.clone(), until);
         }
-        if let Some(seen) = seen(key.sort(), object) {
-            self.ledger.see(seen);
+        match (seen(key.sort(), object), body) {
+            (Some(seen), Some(body)) => self.ledger.wrote(body, seen),
+            (Some(seen), None) => self.ledger.see(seen),
+            (None, _) => {}
         }
         Ok(())
     }
@@ -410,7 +428,7 @@ impl Driver {
         let key = Key::Configuration;
         let patch = Patch::Merge(signed(sign));
         let request = self.request(&key).patch(name, &self.patch(&key), &patch);
-        self.write(&key, request).await
+        self.write(&key, None, request).await
     }
 
     async fn delete(&mut self, key: &Key, name: &str) -> Done {

@@ -76,6 +76,8 @@ pub struct Ledger {
     /// What the ConfigurationState is to carry.
     sign: Option<Sign>,
     sweep: Option<(Instant, BTreeSet<ServiceKey>)>,
+    /// The API server drops details of sessions: its definition is older than this program.
+    has_no_room: bool,
 }
 
 #[derive(Debug)]
@@ -107,6 +109,7 @@ impl Ledger {
             notices: VecDeque::new(),
             sign: None,
             sweep: None,
+            has_no_room: false,
         }
     }
 
@@ -226,6 +229,15 @@ impl Ledger {
         self.dirty.insert(seen.key);
     }
 
+    /// An object that was to say this is like this.
+    pub fn wrote(&mut self, body: &Body, seen: Seen) {
+        if let Some(said) = &seen.body {
+            let without = body.clone().without_details();
+            self.has_no_room |= *said == without && *said != *body;
+        }
+        self.see(seen);
+    }
+
     /// An object was removed, by us.
     pub fn lose(&mut self, key: &Key, name: &str) {
         let objects = self.present.get_mut(key).into_iter().flatten();
@@ -341,7 +353,10 @@ impl Ledger {
                 let name = object.name.clone();
                 Some(Task::Delete { key, name })
             }
-            (Some(Wanted::This(body)), Some(object), None) => {
+            (Some(Wanted::This(mut body)), Some(object), None) => {
+                if self.has_no_room {
+                    body = body.without_details();
+                }
                 let present = object.body.as_ref();
                 if present.is_some_and(|present| present.says_the_same(&body)) {
                     let sign = self.sign_of(&key).cloned()?;

@@ -9,7 +9,7 @@ use ring::digest;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::{Body, Event, Key, Notice, Session, Sign, Sort, boundary};
+use super::{Body, Details, Event, Key, Notice, Session, Sign, Sort, boundary};
 
 /// An object that is there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,15 +103,7 @@ pub fn status(key: &Key, node: &str, body: &Body, present: Option<&Body>, now: &
             };
             statement.status(api::CONDITION_CONFIG_VALID, present, now)
         }
-        (Key::Session(peer), Body::Session(session)) => json!({
-            "node": node,
-            "peer": peer,
-            "peerAddress": session.peer_address,
-            "state": session.state,
-            "since": session.since,
-            "lastError": session.last_error,
-            "prefixes": session.prefixes,
-        }),
+        (Key::Session(peer), Body::Session(session)) => session_status(peer, node, session),
         // No key is ever given the body of another kind.
         (_, Body::Layer2(_) | Body::Bgp(_) | Body::Session(_)) => json!({}),
     };
@@ -124,6 +116,37 @@ fn service_status(service: &ServiceKey, node: &str, field: &str, list: Value) ->
         "serviceName": service.name,
         "serviceNamespace": service.namespace,
         field: list,
+    })
+}
+
+/// `null` takes away what was said before.
+fn session_status(peer: &str, node: &str, session: &Session) -> Value {
+    let Details {
+        hold_time,
+        families,
+        capabilities,
+        bfd,
+    } = &session.details;
+    let bfd = bfd.as_ref().map(|bfd| {
+        json!({
+            "state": bfd.state,
+            "since": bfd.since,
+            "lastFailure": bfd.last_failure,
+            "problem": bfd.problem,
+        })
+    });
+    json!({
+        "node": node,
+        "peer": peer,
+        "peerAddress": session.peer_address,
+        "state": session.state,
+        "since": session.since,
+        "lastError": session.last_error,
+        "prefixes": session.prefixes,
+        "holdTime": hold_time,
+        "families": (!families.is_empty()).then_some(families),
+        "capabilities": (!capabilities.is_empty()).then_some(capabilities),
+        "bfd": bfd,
     })
 }
 
@@ -188,6 +211,12 @@ fn session(status: Value) -> Option<Body> {
         last_error: status.last_error,
         prefixes: status.prefixes,
         peer_address: status.peer_address,
+        details: Details {
+            hold_time: status.hold_time,
+            families: status.families,
+            capabilities: status.capabilities,
+            bfd: status.bfd,
+        },
     })))
 }
 

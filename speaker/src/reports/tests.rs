@@ -35,6 +35,17 @@ fn what_is_written_is_read_back_as_the_same() {
         last_error: None,
         prefixes: 3,
         peer_address: Some("192.0.2.1".to_owned()),
+        details: Details {
+            hold_time: Some(90),
+            families: vec!["ipv4".to_owned()],
+            capabilities: vec!["routeRefresh".to_owned()],
+            bfd: Some(BgpSessionBfd {
+                state: "Up".to_owned(),
+                since: Some("2026-01-01T00:00:00Z".to_owned()),
+                last_failure: Some("control detection time expired".to_owned()),
+                problem: None,
+            }),
+        },
     };
     for (key, body) in [
         (Key::Layer2(web()), Body::Layer2(vec!["eth0".to_owned()])),

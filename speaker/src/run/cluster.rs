@@ -2,12 +2,12 @@
 //! told.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use ferrolb_crds::api;
-use ferrolb_crds::model::{Neighbor, ServiceKey};
+use ferrolb_crds::model::{HoldTime, Neighbor, ServiceKey};
 use ferrolb_crds::serve::{Pages, Pulse, Server};
 use kube::Client;
 use tokio::sync::watch;
@@ -191,7 +191,7 @@ impl ClusterLink {
     /// The sessions stand like this, by the peer's address, and the paths are told of there.
     fn note_sessions(
         &self,
-        sessions: BTreeMap<SocketAddr, SessionStatus>,
+        sessions: BTreeMap<metrics::Peer, SessionStatus>,
         bfd: Option<watch::Receiver<bfd::Report>>,
     ) {
         let mut known = self.known();
@@ -204,6 +204,7 @@ impl ClusterLink {
         &mut self,
         peers: &BTreeMap<String, PeerPlan>,
         statuses: &BTreeMap<String, SessionStatus>,
+        paths: &BTreeMap<String, bfd::Standing>,
     ) {
         let Some(reports) = &self.reports else {
             return;
@@ -219,7 +220,8 @@ impl ClusterLink {
                 (_, Some(status)) => status.since,
                 (_, None) => SystemTime::now(),
             };
-            let wanted = Wanted::This(Body::Session(Box::new(session(plan, status, since))));
+            let session = session(plan, status, paths.get(peer), since);
+            let wanted = Wanted::This(Body::Session(Box::new(session)));
             if said.is_none_or(|said| said.wanted != wanted) {
                 reports.want([(Key::Session(peer.clone()), Some(wanted.clone()))]);
                 let said = Said {
@@ -249,7 +251,7 @@ impl ClusterLink {
             let said = self.sessions.get(peer).filter(|said| !said.is_up);
             let ended = reports::Session {
                 last_error: Some(STOPPED.to_owned()),
-                ..session(plan, None, said.map_or(now, |said| said.since))
+                ..session(plan, None, None, said.map_or(now, |said| said.since))
             };
             let wanted = Wanted::This(Body::Session(Box::new(ended)));
             (Key::Session(peer.clone()), Some(wanted))
@@ -274,7 +276,8 @@ impl Speaker {
             && self.is_ready
         {
             cluster.note_sessions(self.sessions.by_address(), self.bfd.report());
-            cluster.report_sessions(&self.plan.peers, &self.sessions.statuses());
+            let (statuses, paths) = (self.sessions.statuses(), self.bfd.standings());
+            cluster.report_sessions(&self.plan.peers, &statuses, &paths);
         }
     }
 
@@ -308,37 +311,66 @@ impl Speaker {
 }
 
 /// What there is to say of a session. One that tries again and again is always the same.
-fn session(plan: &PeerPlan, status: Option<&SessionStatus>, since: SystemTime) -> reports::Session {
+fn session(
+    plan: &PeerPlan,
+    status: Option<&SessionStatus>,
+    path: Option<&bfd::Standing>,
+    since: SystemTime,
+) -> reports::Session {
     let since = status::time(since);
-    match (plan, status) {
-        (PeerPlan::Run(session), Some(status)) => reports::Session {
-            state: match status.state {
-                SessionState::Established => api::SessionState::Established,
-                SessionState::Idle
-                | SessionState::Connect
-                | SessionState::Active
-                | SessionState::OpenSent
-                | SessionState::OpenConfirm => api::SessionState::Active,
-            },
-            since,
-            last_error: status.last_error.clone(),
-            prefixes: i64::try_from(status.prefixes).unwrap_or(i64::MAX),
-            peer_address: Some(session.neighbor.to_string()),
-        },
-        (PeerPlan::Run(session), None) => reports::Session {
-            since,
-            peer_address: Some(session.neighbor.to_string()),
-            ..reports::Session::default()
-        },
-        (PeerPlan::Refused { neighbor, fields }, _) => reports::Session {
-            since,
-            last_error: Some(format!("not started, not built yet: {}", fields.join(", "))),
-            peer_address: match neighbor {
-                Neighbor::Address(address) => Some(address.to_string()),
-                Neighbor::Interface(_) => None,
-            },
-            ..reports::Session::default()
-        },
+    let plan = match plan {
+        PeerPlan::Run(plan) => plan,
+        PeerPlan::Refused { neighbor, fields } => {
+            return reports::Session {
+                since,
+                last_error: Some(format!("not started, not built yet: {}", fields.join(", "))),
+                peer_address: match neighbor {
+                    Neighbor::Address(address) => Some(address.to_string()),
+                    Neighbor::Interface(_) => None,
+                },
+                ..reports::Session::default()
+            };
+        }
+    };
+    let mut session = reports::Session {
+        since,
+        peer_address: Some(plan.neighbor.to_string()),
+        ..reports::Session::default()
+    };
+    session.details.bfd = plan.bfd.as_ref().map(|_| watched(path));
+    if let Some(status) = status {
+        session.state = match status.state {
+            SessionState::Established => api::SessionState::Established,
+            SessionState::Idle
+            | SessionState::Connect
+            | SessionState::Active
+            | SessionState::OpenSent
+            | SessionState::OpenConfirm => api::SessionState::Active,
+        };
+        session.last_error.clone_from(&status.last_error);
+        session.prefixes = i64::try_from(status.prefixes).unwrap_or(i64::MAX);
+        session.details.hold_time = status.hold_time.map(HoldTime::seconds);
+        let families = status.families.iter();
+        session.details.families = families.map(ToString::to_string).collect();
+        let capabilities = status.capabilities.iter();
+        session.details.capabilities = capabilities.map(ToString::to_string).collect();
+    }
+    session
+}
+
+/// What there is to say of a path, without what changes while nothing happens.
+fn watched(standing: Option<&bfd::Standing>) -> api::BgpSessionBfd {
+    let status = standing.and_then(|standing| standing.status.as_ref());
+    let up = status.filter(|status| status.state == bfd::State::Up);
+    let failure = status.and_then(|status| status.last_failure);
+    let failure = failure.filter(|failure| *failure != bfd::Diagnostic::Absent);
+    let problem = status.and_then(|status| status.problem.clone());
+    let of_all = || standing.and_then(|standing| standing.problem.clone());
+    api::BgpSessionBfd {
+        state: if up.is_some() { "Up" } else { "Down" }.to_owned(),
+        since: up.map(|status| status::time(status.since)),
+        last_failure: failure.map(|failure| failure.to_string()),
+        problem: problem.or_else(of_all),
     }
 }
 
@@ -370,3 +402,6 @@ const STOPPED: &str = "this speaker has stopped";
 
 /// How long the last report may take on the way out.
 const LAST_REPORT: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests;

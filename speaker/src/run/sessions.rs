@@ -15,6 +15,7 @@ use crate::bgp::{
     Authentication, Change, Doors, Farewell, Guest, Listener, Routes, Session, SessionState,
     SessionStatus, Settings, Transport,
 };
+use crate::metrics::Peer;
 
 /// The sessions by peer.
 #[derive(Debug, Default)]
@@ -281,14 +282,15 @@ impl Sessions {
             .collect()
     }
 
-    /// How they all stand, by the peer's address and port.
-    pub(super) fn by_address(&self) -> BTreeMap<SocketAddr, SessionStatus> {
+    /// How they all stand, by the peer's address and port, and the VRF.
+    pub(super) fn by_address(&self) -> BTreeMap<Peer, SessionStatus> {
         let running = self.running.values();
         running
             .map(|running| {
                 let peer = &running.settings;
-                let peer = SocketAddr::new(peer.neighbor, peer.port.get());
-                (peer, running.status.borrow().clone())
+                let address = SocketAddr::new(peer.neighbor, peer.port.get());
+                let vrf = peer.transport.device.clone();
+                (Peer { address, vrf }, running.status.borrow().clone())
             })
             .collect()
     }

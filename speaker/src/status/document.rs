@@ -262,6 +262,9 @@ pub struct Session {
     /// Families agreed on.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub families: Vec<String>,
+    /// Capabilities that both ends have.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub capabilities: Vec<String>,
     /// Local address of the connection.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub local_address: Option<String>,

@@ -285,6 +285,8 @@ fn running(name: &str, neighbor: IpAddr, status: Option<&SessionStatus>) -> Sess
         session.updates_sent = Some(status.updates_sent);
         session.hold_time = status.hold_time.map(model::HoldTime::seconds);
         session.families = status.families.iter().map(ToString::to_string).collect();
+        let capabilities = status.capabilities.iter();
+        session.capabilities = capabilities.map(ToString::to_string).collect();
         session.local_address = status.local_address.map(|address| address.to_string());
     }
     session

@@ -13,6 +13,7 @@ pub(super) fn render(document: &Document) -> String {
     draining(&mut out, document.draining.as_ref());
     layer2(&mut out, &document.layer2);
     sessions(&mut out, &document.sessions);
+    agreements(&mut out, &document.sessions);
     paths(&mut out, &document.sessions);
     advertised(&mut out, &document.advertised);
     services(&mut out, &document.services);
@@ -163,6 +164,27 @@ fn sessions(out: &mut String, sessions: &[Session]) {
         ])
     });
     table(out, rows.collect());
+}
+
+fn agreements(out: &mut String, sessions: &[Session]) {
+    let up = sessions
+        .iter()
+        .filter(|session| !session.families.is_empty());
+    let rows = up.map(|session| {
+        let hold_time = session.hold_time.map(|time| format!("hold time {time} s"));
+        row([
+            &session.peer,
+            &session.address,
+            &hold_time.unwrap_or_default(),
+            &session.families.join(", "),
+            &session.capabilities.join(", "),
+        ])
+    });
+    let rows: Vec<_> = rows.collect();
+    if !rows.is_empty() {
+        section(out, "bgp agreed on");
+        table(out, rows);
+    }
 }
 
 fn paths(out: &mut String, sessions: &[Session]) {
@@ -390,6 +412,29 @@ mod tests {
         assert_eq!(lines, expected, "{text}");
         document.sessions.retain(|session| session.bfd.is_none());
         assert!(!render(&document).contains("bfd"));
+    }
+
+    #[test]
+    fn of_sessions_that_are_up_it_is_shown_what_was_agreed_on() {
+        let up = Session {
+            peer: "a".to_owned(),
+            address: "192.0.2.1".to_owned(),
+            hold_time: Some(90),
+            families: vec!["IPv4".to_owned(), "IPv6".to_owned()],
+            capabilities: vec!["fourOctetAsn".to_owned(), "routeRefresh".to_owned()],
+            ..Session::default()
+        };
+        let mut document = Document {
+            sessions: vec![up, Session::default()],
+            ..Document::default()
+        };
+        let text = render(&document);
+        let (_, agreed) = text.split_once("bgp agreed on\n").unwrap();
+        let words: Vec<&str> = agreed.lines().next().unwrap().split_whitespace().collect();
+        let expected = "a 192.0.2.1 hold time 90 s IPv4, IPv6 fourOctetAsn, routeRefresh";
+        assert_eq!(words.join(" "), expected, "{text}");
+        document.sessions.remove(0);
+        assert!(!render(&document).contains("agreed"));
     }
 
     #[test]

@@ -51,3 +51,6 @@ pub async fn connect(
 
 /// How long it may take to connect: a server that has moved is to be found soon.
 const CONNECT: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests;

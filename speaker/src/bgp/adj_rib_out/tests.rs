@@ -18,8 +18,10 @@ fn session() -> Negotiated {
         has_four_octet_asn: true,
         has_extended_next_hop: false,
         has_extended_message: false,
+        has_route_refresh: true,
         has_enhanced_refresh: false,
         graceful_restart: None,
+        has_long_lived: false,
     }
 }
 

@@ -36,10 +36,14 @@ pub struct Negotiated {
     pub has_extended_next_hop: bool,
     /// Whether messages may be longer than 4096 octets.
     pub has_extended_message: bool,
+    /// Whether the peer may ask for everything anew.
+    pub has_route_refresh: bool,
     /// Whether the answer to a refresh request is marked.
     pub has_enhanced_refresh: bool,
     /// What was agreed on for a restart; `None`: nothing, it is the end of the routes.
     pub graceful_restart: Option<RestartTerms>,
+    /// Whether the peer keeps routes for longer than the restart time (RFC 9494).
+    pub has_long_lived: bool,
 }
 
 /// What both sides said of restarts.
@@ -60,6 +64,26 @@ impl Negotiated {
         } else {
             codec::MAX_MESSAGE
         }
+    }
+
+    /// What was agreed on beside the families, by the names that operators are shown.
+    pub fn capabilities(&self) -> Vec<&'static str> {
+        let terms = self.graceful_restart;
+        let all = [
+            ("enhancedRouteRefresh", self.has_enhanced_refresh),
+            ("extendedMessage", self.has_extended_message),
+            ("extendedNextHop", self.has_extended_next_hop),
+            ("fourOctetAsn", self.has_four_octet_asn),
+            ("gracefulRestart", terms.is_some()),
+            (
+                "gracefulRestartNotification",
+                terms.is_some_and(|terms| terms.has_notification),
+            ),
+            ("longLivedGracefulRestart", self.has_long_lived),
+            ("routeRefresh", self.has_route_refresh),
+        ];
+        let agreed = all.into_iter().filter(|(_, is_agreed)| *is_agreed);
+        agreed.map(|(name, _)| name).collect()
     }
 }
 
@@ -148,8 +172,10 @@ pub(super) fn negotiate(
         has_four_octet_asn: four_octet_asn(open).is_some(),
         has_extended_next_hop,
         has_extended_message: offers(Capability::ExtendedMessage),
+        has_route_refresh: offers(Capability::RouteRefresh),
         has_enhanced_refresh: offers(Capability::EnhancedRouteRefresh),
         graceful_restart: restart_terms(settings, open),
+        has_long_lived: is_long_lived(settings, open),
         endpoint,
     })
 }
@@ -243,6 +269,12 @@ fn restart_terms(settings: &Settings, open: &Open) -> Option<RestartTerms> {
         })
     };
     open.capabilities.iter().rev().find_map(terms)
+}
+
+fn is_long_lived(settings: &Settings, open: &Open) -> bool {
+    let is_offered = |capability| matches!(capability, &Capability::LongLivedGracefulRestart(_));
+    let ours = settings.graceful_restart.and_then(|ours| ours.long_lived);
+    ours.is_some() && open.capabilities.iter().any(is_offered)
 }
 
 /// Only where it has a use: IPv4 routes on a session over IPv6.

@@ -1,7 +1,7 @@
 use ferrolb_crds::api::SessionState;
 
 use super::*;
-use crate::reports::Session;
+use crate::reports::{Details, Session};
 
 fn web() -> ServiceKey {
     ServiceKey::new("default", "web")
@@ -249,6 +249,44 @@ fn at_the_end_only_the_sessions_are_spoken_of_and_at_once() {
         present: Some(up),
     };
     assert_eq!(ledger.last_words(), [expected]);
+}
+
+#[test]
+fn i4_what_an_older_definition_has_no_room_for_is_written_once() {
+    let key = Key::Session("tor".to_owned());
+    let session = |hold_time| {
+        Body::Session(Box::new(Session {
+            state: SessionState::Established,
+            details: Details {
+                hold_time,
+                ..Details::default()
+            },
+            ..Session::default()
+        }))
+    };
+    let seen = |version, body| Seen {
+        key: key.clone(),
+        name: "n1-tor".to_owned(),
+        version,
+        body: Some(body),
+        sign: None,
+    };
+    let idle = Body::Session(Box::default());
+    let mut ledger = ledger(vec![seen(1, idle)]);
+    let wanted = session(Some(90));
+    ledger.want(key.clone(), Some(Wanted::This(wanted.clone())));
+    let Some(Task::Write { body, .. }) = ledger.poll(start()) else {
+        panic!("nothing is written");
+    };
+    assert_eq!(body, wanted);
+    ledger.wrote(&body, seen(2, session(None)));
+    assert_eq!(ledger.poll(start()), None);
+    // What somebody edits is restored all the same, as far as there is room.
+    ledger.see(seen(3, Body::Session(Box::default())));
+    let Some(Task::Write { body, .. }) = ledger.poll(start()) else {
+        panic!("nothing is restored");
+    };
+    assert_eq!(body, session(None));
 }
 
 #[test]

@@ -64,6 +64,7 @@ fn i4_a_session_that_keeps_trying_does_not_change_the_file() {
         messages: Messages::default(),
         hold_time: None,
         families: BTreeSet::new(),
+        capabilities: Vec::new(),
         local_address: None,
     };
     let neighbor = "192.0.2.1".parse().unwrap();

@@ -447,6 +447,36 @@ fn what_only_one_side_offers_is_not_used() {
 }
 
 #[test]
+fn what_both_sides_can_do_is_named() {
+    let names = |settings: &Settings, capabilities: &[Capability]| {
+        let mut open = router_open();
+        open.capabilities.extend_from_slice(capabilities);
+        negotiated(settings, &open).unwrap().capabilities()
+    };
+    let most = [
+        Capability::RouteRefresh,
+        Capability::EnhancedRouteRefresh,
+        Capability::ExtendedMessage,
+        offered_restart(&[Family::V4], true),
+        Capability::LongLivedGracefulRestart(Vec::new()),
+    ];
+    assert_eq!(names(&settings(), &[]), ["fourOctetAsn"]);
+    // Of restarts nothing is agreed on that only the peer offers.
+    let without = [
+        "enhancedRouteRefresh",
+        "extendedMessage",
+        "fourOctetAsn",
+        "routeRefresh",
+    ];
+    assert_eq!(names(&settings(), &most), without);
+    let short = names(&gracefully(settings(), None), &most);
+    assert!(short.contains(&"gracefulRestartNotification"), "{short:?}");
+    assert!(!short.contains(&"longLivedGracefulRestart"), "{short:?}");
+    let long = names(&gracefully(settings(), Some(3600 * SECOND)), &most);
+    assert!(long.contains(&"longLivedGracefulRestart"), "{long:?}");
+}
+
+#[test]
 fn it_is_a_restart_until_there_has_been_a_session() {
     let now = Instant::now();
     let mut connection = Connection::new(gracefully(settings(), None), rng());
