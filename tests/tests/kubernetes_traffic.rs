@@ -218,7 +218,10 @@ fn reports_name_the_nodes_and_the_peers(site: &Site) {
         site.addresses(name, *count);
     }
     // Nobody is there, which no report is about.
-    let silent = json!({"myASN": 64500, "peerASN": 64501, "peerAddress": "192.168.1.99"});
+    let silent = json!({
+        "myASN": 64500, "peerASN": 64501, "peerAddress": "192.168.1.99",
+        "dualStackAddressFamily": true,
+    });
     site.put(Kind::BgpPeer, "silent", silent);
     let say = |nodes: &[&str], peers: &[&str]| {
         let wanted: Vec<Value> = nodes.iter().map(|node| json!([node, peers])).collect();

@@ -320,8 +320,9 @@ fn a_router_that_dials_is_served_without_being_dialled() {
 /// The higher identifier is once ours and once the router's.
 #[test]
 fn two_sides_that_dial_have_one_session_that_stays() {
+    let (lower, higher) = ("routerID: 10.0.0.1", "routerID: 203.0.113.1");
     for brand in BRANDS {
-        for spec in ["routerID: 10.0.0.1", "routerID: 203.0.113.1"] {
+        for spec in [lower, higher] {
             let plan = Plan {
                 spec,
                 listens: true,
@@ -329,20 +330,23 @@ fn two_sides_that_dial_have_one_session_that_stays() {
                 ..PLAIN
             };
             let site = Site::new(brand, plan);
-            let rounds = match brand {
-                Brand::Bird | Brand::Frr => 4,
-                Brand::Gobgp | Brand::Exabgp => 1,
+            let resets = match brand {
+                Brand::Bird | Brand::Frr => 2,
+                Brand::Exabgp => 1,
+                // It takes half a minute to get over one.
+                Brand::Gobgp => usize::from(spec == lower),
             };
-            for _ in 0..rounds {
+            for round in 0..=resets {
                 site.await_route();
                 patience::pause(Duration::from_secs(1)).unwrap();
                 patience::throughout("the one session", Duration::from_secs(2), || {
                     site.router.is_established() && site.connections() == 1
                 })
                 .unwrap();
-                site.router.reset();
+                if round < resets {
+                    site.router.reset();
+                }
             }
-            site.await_route();
         }
     }
 }
