@@ -135,8 +135,12 @@ impl Router {
             Self::Bird(bird) => drop(bird.ask("restart n1").unwrap()),
             Self::Frr(frr) => drop(frr.ask("clear bgp *").unwrap()),
             Self::Gobgp(gobgp) => drop(gobgp.ask(&format!("neighbor {NODE} reset")).unwrap()),
-            // Cease, administrative reset.
-            Self::Exabgp(exabgp) => exabgp.say(&format!("neighbor {NODE} teardown 4")).unwrap(),
+            Self::Exabgp(exabgp) => {
+                // Cease, administrative reset, in its own time.
+                let words = format!("neighbor {NODE} teardown 4");
+                exabgp.say(&words).unwrap();
+                patience::until("the end", SOON, || !self.is_established()).unwrap();
+            }
         }
     }
 }

@@ -4,7 +4,6 @@
     clippy::unwrap_used,
     reason = "a proof that cannot be set up has failed"
 )]
-#![expect(clippy::disallowed_methods, reason = "daemons keep files")]
 
 use std::net::IpAddr;
 use std::path::PathBuf;
