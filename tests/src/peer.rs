@@ -1,6 +1,7 @@
 //! Reference BGP speakers: what a router on the other side does and sees.
 
 pub mod bird;
+pub mod exabgp;
 pub mod frr;
 pub mod gobgp;
 

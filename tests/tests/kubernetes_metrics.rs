@@ -13,6 +13,8 @@ use ferrolb_tests::kubernetes::cluster::{Cluster, ProxyMode, Workload};
 use ferrolb_tests::kubernetes::container::Place;
 use ferrolb_tests::kubernetes::{ADDRESS, Settings, product};
 use ferrolb_tests::netns::Namespace;
+use ferrolb_tests::peer::Bfd;
+use ferrolb_tests::peer::frr::{self, Frr};
 use ferrolb_tests::process::{Process, output};
 use ferrolb_tests::{objects, patience, programs};
 
@@ -118,12 +120,25 @@ impl Site {
         }
     }
 
+    /// Waits until every node counts a peer as it should.
+    #[track_caller]
+    fn await_of_peer(&self, peer: &str, name: &str, is_wanted: impl Fn(f64) -> bool) {
+        let series = format!("metallb_{name}{{peer=\"{peer}\"");
+        let mut seen = Vec::new();
+        let outcome = patience::until(&series, SOON, || {
+            let nodes = 1..=self.speakers.len();
+            seen = nodes.map(|number| self.of_node(number, &series)).collect();
+            seen.iter().all(|value| value.is_some_and(&is_wanted))
+        });
+        outcome.unwrap_or_else(|error| panic!("{error:#}: {seen:?}"));
+    }
+
     /// The nodes that count a Service's address as announced.
-    fn announcing(&self, service: &str, address: IpAddr) -> Vec<String> {
+    fn announcing(&self, service: &str, address: IpAddr, protocol: &str) -> Vec<String> {
         let nodes = (1..=self.speakers.len()).filter(|number| {
             let node = &self.cluster.node(*number).name;
             let labels = format!(
-                "ip=\"{address}\",node=\"{node}\",protocol=\"layer2\",service=\"default/{service}\""
+                "ip=\"{address}\",node=\"{node}\",protocol=\"{protocol}\",service=\"default/{service}\""
             );
             self.of_node(*number, &format!("metallb_speaker_announced{{{labels}}}")) == Some(1.0)
         });
@@ -147,7 +162,7 @@ fn page(from: &Namespace, place: &str, path: &str) -> Option<String> {
 }
 
 #[test]
-fn b11_b12_metrics_follow_services_of_both_families_as_they_come_and_go() {
+fn b11_b12_k1_to_k9_metrics_follow_services_and_sessions_of_both_families_as_they_come_and_go() {
     let site = Site::new(2);
     site.counts("total", [26.0, 10.0, 16.0]);
     site.counts("in_use_total", [0.0, 0.0, 0.0]);
@@ -160,7 +175,7 @@ fn b11_b12_metrics_follow_services_of_both_families_as_they_come_and_go() {
         site.counts("in_use_total", in_use);
         let lab = &site.cluster.lab;
         let holder = || lab.holder_seen(address).map(|node| vec![node]);
-        let is_one = || holder() == Some(site.announcing(name, address));
+        let is_one = || holder() == Some(site.announcing(name, address, "layer2"));
         patience::until("one node to announce, and to count it", SOON, is_one).unwrap();
 
         let node = holder().unwrap().remove(0);
@@ -217,6 +232,139 @@ fn b11_b12_metrics_follow_services_of_both_families_as_they_come_and_go() {
             })
         };
         patience::until("every series to go", SOON, || !mentions()).unwrap();
+    }
+    sessions_and_paths(&site);
+    a_wrong_configuration(&site);
+}
+
+const ROUTER: &str = "192.168.1.1";
+const ROUTER_V6: &str = "fd00:1::1";
+
+/// BGP and BFD with FRR, over both families.
+fn sessions_and_paths(site: &Site) {
+    let lab = &site.cluster.lab;
+    let mut neighbours = lab.neighbours(64501, 64500);
+    for node in &lab.segment.nodes {
+        let mut six = neighbours[0].clone();
+        six.local = lab.segment.router.v6.into();
+        six.remote = node.v6.into();
+        neighbours.push(six);
+    }
+    let bfd = Bfd {
+        echo: Some(50),
+        ..Bfd::FAST
+    };
+    let config = frr::router(lab.segment.router.v4, &neighbours, Some(&bfd));
+    let frr = lab.frr(&config).unwrap();
+    let plane = &site.cluster.plane;
+    let configuration = [
+        objects::bfd_profile("path", ""),
+        objects::bgp("all", "ipAddressPools: [pool]"),
+        objects::peer("four", 64501, ROUTER, "bfdProfile: path"),
+        objects::peer("six", 64501, ROUTER_V6, "bfdProfile: path"),
+    ];
+    let configuration = configuration.concat();
+    plane
+        .apply(&configuration.replace("holdTime: 3s", "holdTime: 9s"))
+        .unwrap();
+    let (four, six) = (format!("{ROUTER}:179"), format!("[{ROUTER_V6}]:179"));
+    for peer in [&four, &six] {
+        site.await_of_peer(peer, "bgp_session_up", |value| value == 1.0);
+        site.await_of_peer(peer, "bgp_announced_prefixes_total", |value| value == 0.0);
+    }
+    for (name, family, peer, other) in
+        [("web4", "IPv4", &four, &six), ("web6", "IPv6", &six, &four)]
+    {
+        let address = site.serve(name, family);
+        site.await_of_peer(peer, "bgp_announced_prefixes_total", |value| value == 1.0);
+        site.await_of_peer(other, "bgp_announced_prefixes_total", |value| value == 0.0);
+        site.await_of_peer(peer, "bgp_updates_total", |value| value >= 1.0);
+        let is_everywhere = || site.announcing(name, address, "bgp") == ["n1", "n2"];
+        patience::until("both nodes to announce", SOON, is_everywhere).unwrap();
+        let words = ["delete", "service", name];
+        plane.kubectl(&words, None).unwrap();
+        site.await_of_peer(peer, "bgp_announced_prefixes_total", |value| value == 0.0);
+    }
+    for peer in [&four, &six] {
+        for count in [
+            "opens_sent",
+            "opens_received",
+            "keepalives_sent",
+            "keepalives_received",
+        ] {
+            site.await_of_peer(peer, &format!("bgp_{count}"), |value| value >= 1.0);
+        }
+        for count in ["total_sent", "total_received"] {
+            site.await_of_peer(peer, &format!("bgp_{count}"), |value| value >= 3.0);
+        }
+    }
+    paths(site, &frr);
+}
+
+/// With the defaults, with every field, with echo; and when the router has none any more.
+fn paths(site: &Site, frr: &Frr) {
+    let plane = &site.cluster.plane;
+    let full = "receiveInterval: 60\ntransmitInterval: 61\nechoInterval: 62\ndetectMultiplier: 4\n\
+                minimumTtl: 253";
+    for profile in ["", full] {
+        plane.apply(&objects::bfd_profile("path", profile)).unwrap();
+        for peer in [ROUTER, ROUTER_V6] {
+            site.await_of_peer(peer, "bfd_session_up", |value| value == 1.0);
+            for count in ["control_packet_input", "control_packet_output"] {
+                site.await_of_peer(peer, &format!("bfd_{count}"), |value| value >= 1.0);
+            }
+            site.await_of_peer(peer, "bfd_session_up_events", |value| value == 1.0);
+            site.await_of_peer(peer, "bfd_session_down_events", |value| value == 0.0);
+        }
+    }
+    // Echo does not go with pools that have IPv6.
+    let words = ["-n", "metallb-system", "delete", "bgppeer", "six"];
+    plane.kubectl(&words, None).unwrap();
+    let echo = [
+        objects::pool("pool", &["192.168.1.240-192.168.1.249"]),
+        objects::bfd_profile("path", "echoMode: true\nechoInterval: 50"),
+    ];
+    plane.apply(&echo.concat()).unwrap();
+    for count in ["echo_packet_input", "echo_packet_output"] {
+        site.await_of_peer(ROUTER, &format!("bfd_{count}"), |value| value >= 1.0);
+    }
+    let without = "router bgp 64501\n no neighbor 192.168.1.11 bfd\n no neighbor 192.168.1.12 bfd";
+    frr.configure(without).unwrap();
+    site.await_of_peer(ROUTER, "bfd_session_up", |value| value == 0.0);
+    site.await_of_peer(ROUTER, "bfd_session_down_events", |value| value >= 1.0);
+}
+
+/// It is told for as long as part of what is in force is older than what is there.
+fn a_wrong_configuration(site: &Site) {
+    let values = |name: &str| {
+        let series = format!("metallb_k8s_client_{name}");
+        let nodes = (1..=2).map(|number| site.of_node(number, &series));
+        let all: Option<Vec<f64>> = nodes.chain([site.of_controller(&series)]).collect();
+        all.unwrap_or_default()
+    };
+    let await_stale = |value: f64| {
+        let is_so = || values("config_stale_bool") == [value; 3];
+        patience::until("the sign of a stale configuration", SOON, is_so).unwrap();
+        assert_eq!(values("config_loaded_bool"), [1.0; 3]);
+    };
+    await_stale(0.0);
+    let counts = ["updates_total", "update_errors_total"].map(values);
+    let plane = &site.cluster.plane;
+    plane.apply(&objects::pool("bad", &["nonsense"])).unwrap();
+    await_stale(1.0);
+    let words = ["-n", "metallb-system", "delete", "ipaddresspool", "bad"];
+    plane.kubectl(&words, None).unwrap();
+    await_stale(0.0);
+    for (name, before) in ["updates_total", "update_errors_total"]
+        .into_iter()
+        .zip(counts)
+    {
+        let after = values(name);
+        let mut pairs = after.iter().zip(&before);
+        assert!(
+            pairs.all(|(after, before)| after > before),
+            "{name}: {before:?} {after:?}"
+        );
     }
 }
 

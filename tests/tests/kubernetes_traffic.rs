@@ -9,7 +9,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use ferrolb_crds::api::{Kind, SERVICE_L2_STATUS};
+use ferrolb_crds::api::{Kind, SERVICE_BGP_STATUS, SERVICE_L2_STATUS};
 use ferrolb_tests::kubernetes::cluster::ProxyMode;
 use ferrolb_tests::kubernetes::site::{PORT, SOON, Site};
 use ferrolb_tests::netns::Namespace;
@@ -205,9 +205,70 @@ fn number(node: &str) -> usize {
     node.trim_start_matches('n').parse().unwrap()
 }
 
+/// One report for each node that announces, with the peers that it is configured to announce to.
+fn reports_name_the_nodes_and_the_peers(site: &Site) {
+    let services = [
+        ("four", 1, json!({"ipFamilies": ["IPv4"]})),
+        ("six", 1, json!({"ipFamilies": ["IPv6"]})),
+        ("both", 2, json!({"ipFamilyPolicy": "RequireDualStack"})),
+    ];
+    let from_pool = json!({"annotations": {"metallb.io/address-pool": "routed"}});
+    for (name, count, spec) in &services {
+        site.service(name, json!({"metadata": from_pool, "spec": spec}));
+        site.addresses(name, *count);
+    }
+    // Nobody is there, which no report is about.
+    let silent = json!({
+        "myASN": 64500, "peerASN": 64501, "peerAddress": "192.168.1.99",
+        "dualStackAddressFamily": true,
+    });
+    site.put(Kind::BgpPeer, "silent", silent);
+    let say = |nodes: &[&str], peers: &[&str]| {
+        let wanted: Vec<Value> = nodes.iter().map(|node| json!([node, peers])).collect();
+        for (name, _, _) in &services {
+            let mut seen = Vec::new();
+            let outcome = patience::until("the reports", SOON, || {
+                let reports = site.reports(SERVICE_BGP_STATUS, name).into_iter();
+                let reports = reports.map(|report| report["status"].clone());
+                seen = reports
+                    .map(|status| json!([status["node"], status["peers"]]))
+                    .collect();
+                seen.sort_by_key(Value::to_string);
+                seen == wanted
+            });
+            outcome.unwrap_or_else(|error| panic!("{error:#}: {name}: {seen:?}"));
+        }
+    };
+    let all = ["n1", "n2", "n3"];
+    say(&all, &["router", "silent"]);
+    site.remove(Kind::BgpPeer, "silent");
+    say(&all, &["router"]);
+    let advertise = |more: Value| {
+        let mut spec = json!({"ipAddressPools": ["routed"]});
+        spec.as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        site.put(Kind::BgpAdvertisement, "routed", spec);
+    };
+    advertise(json!({"peers": ["router", "unknown"]}));
+    say(&all, &["router"]);
+    let one = json!([{"matchLabels": {"kubernetes.io/hostname": "n2"}}]);
+    advertise(json!({"nodeSelectors": one}));
+    say(&["n2"], &["router"]);
+    advertise(json!({"peers": ["unknown"]}));
+    say(&[], &[]);
+    advertise(json!({}));
+    say(&all, &["router"]);
+    for (name, _, _) in &services {
+        site.remove_service(name);
+    }
+    say(&[], &[]);
+}
+
 #[test]
-fn nodes_come_and_go_and_are_excluded_and_the_others_take_the_traffic() {
+fn f12_f34_to_f36_nodes_come_and_go_and_are_excluded_and_the_others_take_the_traffic() {
     let mut site = site(3, ProxyMode::Nftables);
+    reports_name_the_nodes_and_the_peers(&site);
     let services = ["near", "far"];
     site.service("near", dual("segment", "Cluster"));
     site.service("far", dual("routed", "Cluster"));

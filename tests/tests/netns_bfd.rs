@@ -343,6 +343,61 @@ fn i8_an_edited_profile_takes_no_session_down() {
     }
 }
 
+/// The defaults, and every field: what FRR is told, what both agree on, and that what is announced
+/// has nothing to do with it.
+#[test]
+fn f37_f38_f40_to_f42_f72_both_ends_go_by_the_profile_and_one_service_more_flaps_nothing() {
+    let site = Site::new(
+        Kind::Frr,
+        Meeting {
+            profile: "",
+            ..Meeting::default()
+        },
+    );
+    site.await_up();
+    let node = &site.lab.segment.nodes[0];
+    let ends = [
+        ("four", IpAddr::from(node.v4)),
+        ("six", IpAddr::from(node.v6)),
+    ];
+    let full = "receiveInterval: 60\ntransmitInterval: 61\nechoInterval: 62\ndetectMultiplier: 4\n\
+                echoMode: false\npassiveMode: false\nminimumTtl: 253";
+    for (spec, [receive, transmit, multiplier]) in [("", [300, 300, 3]), (full, [60, 61, 4])] {
+        let profile = bfd_profile("fast", spec);
+        site.lab.manifest("profile.yaml", &profile).unwrap();
+        for (peer, address) in ends {
+            let mut seen = Vec::new();
+            let is_so = || {
+                let told = site.frr().path(address).unwrap();
+                let agreed = site.bfd(peer);
+                let is_so = told["remote-receive-interval"] == receive
+                    && told["remote-transmit-interval"] == transmit
+                    && told["remote-detect-multiplier"] == multiplier
+                    // FRR has 50 ms three times.
+                    && agreed["transmitInterval"] == f64::from(transmit)
+                    && agreed["detectionTime"] == f64::from(3 * receive);
+                seen = vec![told, agreed];
+                is_so
+            };
+            let found = patience::until("the profile at both ends", SOON, is_so);
+            found.unwrap_or_else(|error| panic!("{error:#}: {spec}: {seen:#?}"));
+        }
+    }
+    let since = ends.map(|(peer, _)| site.bfd(peer)["since"].clone());
+    let more = "ipFamilyPolicy: RequireDualStack\n".to_owned() + &tcp(&[(80, 30081)]);
+    site.lab
+        .manifest("more.yaml", &service("more", &more))
+        .unwrap();
+    site.await_next_hop("198.51.100.1/32", &["192.168.1.11"]);
+    site.await_next_hop("2001:db8:100::1/128", &["fd00:1::11"]);
+    // Many times the detection time.
+    patience::throughout("both paths", Duration::from_secs(4), || {
+        (site.downs("four"), site.downs("six")) == (0, 0)
+    })
+    .unwrap();
+    assert_eq!(ends.map(|(peer, _)| site.bfd(peer)["since"].clone()), since);
+}
+
 #[test]
 fn a_router_without_bfd_has_its_session_and_the_status_says_that_the_path_is_not_watched() {
     for kind in BOTH {
@@ -408,7 +463,7 @@ fn bfd_that_dies_at_the_router_ends_the_bgp_session_at_once() {
 }
 
 #[test]
-fn echo_packets_come_back_by_way_of_frr_and_their_absence_is_noticed() {
+fn f39_echo_packets_come_back_by_way_of_frr_and_their_absence_is_noticed() {
     let profile = "receiveInterval: 100\ntransmitInterval: 100\nechoMode: true\nechoInterval: 50";
     let bfd = Some(Bfd {
         echo: Some(50),
@@ -437,6 +492,14 @@ fn echo_packets_come_back_by_way_of_frr_and_their_absence_is_noticed() {
         bfd["counters"]["echoPacketsIn"].as_u64() > Some(30),
         "{bfd}"
     );
+    // Who does not forward returns none, and offers none.
+    let node = &site.lab.segment.nodes[0];
+    node.namespace.sysctl(&["net/ipv4/ip_forward=1"]).unwrap();
+    patience::until("the offer to return echo packets", SOON, || {
+        let told = site.frr().path(node.v4.into()).unwrap();
+        told["remote-echo-receive-interval"] == 50
+    })
+    .unwrap();
     site.lab.segment.silence("n1").unwrap();
     let four = site.await_next_hop(FOUR, &[]);
     assert!(four < Duration::from_millis(3500), "{four:?}");

@@ -141,9 +141,11 @@ fn await_established(lab: &Lab, node: usize, peer: &str) -> Duration {
     .unwrap_or_else(|error| panic!("{error:#}\n{}", status(lab, node, peer)))
 }
 
-/// Which of the sessions come up, with BIRD and with FRR: those of node 1 and no others.
-fn only_those_of_the_first_node_come_up(sessions: &[Session]) {
+/// Which of the sessions come up, with BIRD and with FRR: those of the nodes up to this one and no
+/// others.
+fn only_those_of_nodes_up_to(last: usize, sessions: &[Session], more: &str) {
     let peers: String = sessions.iter().map(Session::manifest).collect();
+    let peers = peers + more;
     let nodes = sessions.iter().map(|session| session.node).max().unwrap();
     let lab = lab(nodes.try_into().unwrap(), &peers);
     // Since when each is up.
@@ -155,9 +157,9 @@ fn only_those_of_the_first_node_come_up(sessions: &[Session]) {
         states.collect()
     };
     let prove = |router: &str| {
-        patience::until("the sessions of n1", SOON, || {
+        patience::until("the sessions that are to come up", SOON, || {
             let up = up().into_iter().zip(sessions);
-            up.filter(|(_, session)| session.node == 1)
+            up.filter(|(_, session)| session.node <= last)
                 .all(|(since, _)| since.is_some())
         })
         .unwrap_or_else(|error| panic!("{router}: {error:#}"));
@@ -166,7 +168,7 @@ fn only_those_of_the_first_node_come_up(sessions: &[Session]) {
         // What a router reads before it looks at TTLs lets a session be up until the hold timer expires.
         let lasts = before.into_iter().zip(up());
         let lasts = lasts.map(|(before, after)| before.is_some() && before == after);
-        let wanted = sessions.iter().map(|session| session.node == 1);
+        let wanted = sessions.iter().map(|session| session.node <= last);
         assert_eq!(
             lasts.collect::<Vec<_>>(),
             wanted.collect::<Vec<_>>(),
@@ -212,35 +214,30 @@ const BIRD_KEY: &str = "password \"hunter-two\";";
 const FRR_KEY: &str = "password hunter-two";
 
 #[test]
-fn a_session_with_a_password_comes_up_if_both_ends_have_the_same_and_only_then() {
+fn f32_f33_a_session_with_a_password_comes_up_if_both_ends_have_the_same_and_only_then() {
     let with = [BIRD_KEY, FRR_KEY];
-    only_those_of_the_first_node_come_up(
-        &[
-            both("right", 1, with, "", "password: hunter-two"),
-            both("wrong", 2, with, "", "password: hunter-three"),
-            both("router", 3, with, "", ""),
-            both("speaker", 4, ["", ""], "", "password: hunter-two"),
-        ]
-        .into_iter()
-        .flatten()
-        .collect::<Vec<_>>(),
-    );
+    let sessions = [
+        both("right", 1, with, "", "password: hunter-two"),
+        both("secret", 2, with, "", "passwordSecret: {name: tor}"),
+        both("wrong", 3, with, "", "password: hunter-three"),
+        both("router", 4, with, "", ""),
+        both("speaker", 5, ["", ""], "", "password: hunter-two"),
+    ];
+    let sessions: Vec<_> = sessions.into_iter().flatten().collect();
+    only_those_of_nodes_up_to(2, &sessions, &secret(KEY));
 }
 
 #[test]
 fn ttl_security_comes_up_if_both_ends_have_it_and_only_then() {
     let with = ["ttl security on;", "ttl-security hops 1"];
     let ours = "ferrolb.io/bgp-ttl-security-hops: \"1\"";
-    only_those_of_the_first_node_come_up(
-        &[
-            both("both", 1, with, ours, ""),
-            both("router", 2, with, "", ""),
-            both("speaker", 3, ["", ""], ours, ""),
-        ]
-        .into_iter()
-        .flatten()
-        .collect::<Vec<_>>(),
-    );
+    let sessions = [
+        both("both", 1, with, ours, ""),
+        both("router", 2, with, "", ""),
+        both("speaker", 3, ["", ""], ours, ""),
+    ];
+    let sessions: Vec<_> = sessions.into_iter().flatten().collect();
+    only_those_of_nodes_up_to(1, &sessions, "");
 }
 
 fn secret(password: &str) -> String {
@@ -408,11 +405,22 @@ fn a_peer_two_hops_away_with_a_password_and_by_its_ttl() {
         annotated(&far("far", ""), &annotation)
     };
     lab.manifest("peers.yaml", &by_ttl(1)).unwrap();
-    let _bird = start("multihop 2; ttl security on;");
+    let bird = start("multihop 2; ttl security on;");
     patience::pause(LATE).unwrap();
     assert!(!is_established(&lab, 1, "far"), "one hop too far");
     lab.manifest("peers.yaml", &by_ttl(2)).unwrap();
     await_established(&lab, 1, "far");
+    drop(bird);
+
+    let keyed = far("far", "ebgpMultiHop: true\npassword: hunter-two");
+    lab.manifest("peers.yaml", &keyed).unwrap();
+    let options = format!("ebgp-multihop 2\nneighbor 192.168.1.11 {FRR_KEY}");
+    let config = frr_router(&frr_neighbour("192.168.1.11", &options));
+    let frr = Frr::start(&client.namespace, lab.path(), &config).unwrap();
+    patience::until("the session with FRR", SOON, || {
+        frr.is_established("192.168.1.11".parse().unwrap()) && is_established(&lab, 1, "far")
+    })
+    .unwrap();
 }
 
 /// A plain interface in the place of a VRF, which the kernel of the proofs does not have.

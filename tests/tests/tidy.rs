@@ -929,6 +929,112 @@ fn the_rfc_table_mentions_every_rfc_that_the_code_cites() {
     assert!(missing.is_empty(), "not in docs/rfc.md: {missing:?}");
 }
 
+/// MetalLB's end-to-end list from F on, by letter and last number.
+const CHECKLIST: [(char, u32); 7] = [
+    ('f', 81),
+    ('g', 6),
+    ('h', 8),
+    ('i', 16),
+    ('j', 14),
+    ('k', 9),
+    ('l', 6),
+];
+
+#[test]
+fn every_id_of_the_checklist_is_in_a_test_s_name_or_told_why_not() {
+    let mut proved = BTreeSet::new();
+    for path in all_files(programs::workspace(), "rs") {
+        // Elsewhere such ids are invariants.
+        let has_list_i = path.ends_with("netns_bgp_policy.rs");
+        for name in tests_of(&read(&path)) {
+            let ids = ids(&name.split('_').collect::<Vec<_>>());
+            proved.extend(
+                ids.into_iter()
+                    .filter(|(list, _)| has_list_i || *list != 'i'),
+            );
+        }
+    }
+    let document = read(&programs::workspace().join("docs/testing.md"));
+    let (_, unproved) = document.split_once("### Not proved").unwrap();
+    let mut told = BTreeSet::new();
+    for row in unproved
+        .lines()
+        .filter(|line| line.starts_with("| F") || line.starts_with("| L"))
+    {
+        let cell = row.split('|').nth(1).unwrap().to_lowercase();
+        let words = cell.replace('–', " to ").replace(',', " ");
+        told.extend(ids(&words.split_whitespace().collect::<Vec<_>>()));
+    }
+    let all = CHECKLIST
+        .iter()
+        .flat_map(|(list, last)| (1..=*last).map(|number| (*list, number)));
+    let missing: Vec<_> = all
+        .filter(|id| !proved.contains(id) && !told.contains(id))
+        .collect();
+    assert!(missing.is_empty(), "in no test's name: {missing:?}");
+    let both: Vec<_> = proved.intersection(&told).collect();
+    assert!(both.is_empty(), "proved, and said not to be: {both:?}");
+}
+
+#[test]
+fn every_proof_of_interoperability_exists() {
+    let document = read(&programs::workspace().join("docs/interop.md"));
+    let mut names: BTreeSet<&str> = document.split('`').skip(1).step_by(2).collect();
+    names.retain(|name| name.contains("::"));
+    assert!(names.len() > 10, "{names:?}");
+    for name in names {
+        let (file, beginning) = name.split_once("::").unwrap();
+        let path = programs::workspace().join(format!("tests/tests/{file}.rs"));
+        let text = read(&path);
+        let tests = tests_of(&text);
+        let found = match beginning.strip_suffix('…') {
+            Some(beginning) => tests
+                .iter()
+                .filter(|test| test.starts_with(beginning))
+                .count(),
+            None => tests.iter().filter(|test| **test == beginning).count(),
+        };
+        assert_eq!(found, 1, "{name}");
+    }
+}
+
+/// The names of the tests of a file.
+fn tests_of(text: &str) -> Vec<&str> {
+    let parts = text.split("test]\n").skip(1);
+    // Between the two there may be other attributes.
+    parts
+        .filter_map(|part| part.split_once("fn ")?.1.split('(').next())
+        .collect()
+}
+
+/// The ids that a name or a list begins with: `f1 to f5 f9` are six.
+fn ids(words: &[&str]) -> BTreeSet<(char, u32)> {
+    let id = |word: &str| {
+        let list = word.chars().next()?;
+        let number = word.get(1..)?.parse().ok()?;
+        Some((list, number))
+    };
+    let mut found = BTreeSet::new();
+    let mut from = None;
+    for word in words {
+        let Some((list, number)) = id(word) else {
+            match *word {
+                "to" => {
+                    from = found.last().copied();
+                    continue;
+                }
+                _ => break,
+            }
+        };
+        let first = match from.take() {
+            Some((same, first)) if same == list => first,
+            _ => number,
+        };
+        found.extend((first..=number).map(|number| (list, number)));
+    }
+    found
+}
+
 /// A source file as it ships: without its tests.
 struct Source {
     path: PathBuf,
@@ -1262,6 +1368,12 @@ fn read(path: &Path) -> String {
 
 #[test]
 fn the_reader_of_sources_reads_what_it_should() {
+    let tests = "#[test]\nfn f1_to_f3_f7_it_is() {}\n#[tokio::test]\n#[x]\nasync fn l2_holds() {}";
+    assert_eq!(tests_of(tests), ["f1_to_f3_f7_it_is", "l2_holds"]);
+    let of = |name: &str| ids(&name.split('_').collect::<Vec<_>>());
+    let wanted = [('f', 1), ('f', 2), ('f', 3), ('f', 7)];
+    assert_eq!(of("f1_to_f3_f7_it_is_f9"), wanted.into());
+    assert_eq!(of("from_f1_to_f3"), BTreeSet::new());
     let code = "use a::{b as _, c::{d, E}};\npub(crate) use x::y::*;\n";
     assert_eq!(uses(code), ["a::b", "a::c::d", "a::c::E", "x::y"]);
     assert_eq!(

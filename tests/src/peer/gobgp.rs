@@ -64,9 +64,14 @@ impl Gobgp {
 
     /// Whether it has a route for a prefix from an address.
     pub fn has_route(&self, peer: IpAddr, prefix: &str) -> bool {
+        self.route(peer, prefix).is_some()
+    }
+
+    /// The route for a prefix from an address.
+    pub fn route(&self, peer: IpAddr, prefix: &str) -> Option<Route> {
         let family = if prefix.contains(':') { "ipv6" } else { "ipv4" };
-        let routes = self.ask(&format!("neighbor {peer} adj-in -a {family}"));
-        routes.is_ok_and(|routes| routes.contains(prefix))
+        let routes = self.json(&format!("neighbor {peer} adj-in -a {family}"));
+        routes[prefix].as_array()?.first().map(route)
     }
 
     /// What it wrote so far.
@@ -75,11 +80,73 @@ impl Gobgp {
     }
 }
 
-/// The configuration of a router that takes both families from these neighbours; whether it only
-/// waits for them to dial.
-pub fn router(id: Ipv4Addr, neighbours: &[Neighbour], is_passive: bool) -> String {
+/// A route as it has it from a peer.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Route {
+    /// NEXT_HOP.
+    pub next_hop: String,
+    /// AS_PATH.
+    pub as_path: Vec<u64>,
+    /// COMMUNITIES.
+    pub communities: Vec<u64>,
+    /// LARGE_COMMUNITY.
+    pub large_communities: Vec<[u64; 3]>,
+    /// Whether the peer is away, and may come back (RFC 4724 §4.2).
+    pub is_stale: bool,
+}
+
+fn route(shown: &Value) -> Route {
+    let mut route = Route {
+        is_stale: shown["stale"] == true,
+        ..Route::default()
+    };
+    let numbers = |list: &Value| -> Vec<u64> {
+        let numbers = list.as_array().into_iter().flatten();
+        numbers.filter_map(Value::as_u64).collect()
+    };
+    for attribute in shown["attrs"].as_array().into_iter().flatten() {
+        match attribute["type"].as_u64() {
+            Some(2) => route.as_path = numbers(&attribute["as_paths"][0]["asns"]),
+            Some(3 | 14) => {
+                let next_hop = attribute["nexthop"].as_str();
+                route.next_hop = next_hop.unwrap_or_default().to_owned();
+            }
+            Some(8) => route.communities = numbers(&attribute["communities"]),
+            Some(32) => {
+                let list = attribute["value"].as_array().into_iter().flatten();
+                let parts = ["ASN", "LocalData1", "LocalData2"];
+                let large = |one: &Value| parts.map(|part| one[part].as_u64().unwrap_or_default());
+                route.large_communities = list.map(large).collect();
+            }
+            _ => {}
+        }
+    }
+    route
+}
+
+/// What a session is to have beyond the plain one.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Options {
+    /// Whether it only waits for the peer to dial.
+    pub is_passive: bool,
+    /// Key of TCP MD5.
+    pub password: Option<&'static str>,
+    /// Whether only packets of neighbours on the link are taken (RFC 5082).
+    pub has_ttl_security: bool,
+    /// Whether the peer is behind another router.
+    pub is_multihop: bool,
+}
+
+/// The configuration of a router that takes both families from these neighbours.
+pub fn router(id: Ipv4Addr, neighbours: &[Neighbour], options: Options) -> String {
     let asn = neighbours.first().map_or(64501, |one| one.local_asn);
-    let mut text = format!("[global.config]\n  as = {asn}\n  router-id = \"{id}\"\n");
+    let global = format!("[global.config]\n  as = {asn}\n  router-id = \"{id}\"\n");
+    global + &sessions(neighbours, options)
+}
+
+/// Further sessions of the same router.
+pub fn sessions(neighbours: &[Neighbour], options: Options) -> String {
+    let mut text = String::new();
     for neighbour in neighbours {
         let Neighbour {
             local,
@@ -89,21 +156,38 @@ pub fn router(id: Ipv4Addr, neighbours: &[Neighbour], is_passive: bool) -> Strin
             ..
         } = neighbour;
         let keepalive = hold_time / 3;
+        let is_passive = options.is_passive;
+        let password = options
+            .password
+            .map(|key| format!("    auth-password = \"{key}\"\n"));
         // Writing to a String cannot fail.
         let _ = write!(
             text,
             "[[neighbors]]\n  [neighbors.config]\n    neighbor-address = \"{remote}\"\n    \
-             peer-as = {remote_asn}\n  [neighbors.transport.config]\n    \
+             peer-as = {remote_asn}\n{}  [neighbors.transport.config]\n    \
              local-address = \"{local}\"\n    passive-mode = {is_passive}\n  \
              [neighbors.timers.config]\n    hold-time = {hold_time}\n    \
              keepalive-interval = {keepalive}\n    connect-retry = 5\n    \
-             idle-hold-time-after-reset = 1\n"
+             idle-hold-time-after-reset = 1\n  [neighbors.graceful-restart.config]\n    \
+             enabled = true\n    restart-time = 120\n",
+            password.unwrap_or_default()
         );
+        if options.has_ttl_security {
+            text.push_str(
+                "  [neighbors.ttl-security.config]\n    enabled = true\n    ttl-min = 255\n",
+            );
+        }
+        if options.is_multihop {
+            text.push_str(
+                "  [neighbors.ebgp-multihop.config]\n    enabled = true\n    multihop-ttl = 2\n",
+            );
+        }
         for family in ["ipv4-unicast", "ipv6-unicast"] {
             let _ = write!(
                 text,
                 "  [[neighbors.afi-safis]]\n    [neighbors.afi-safis.config]\n      \
-                 afi-safi-name = \"{family}\"\n"
+                 afi-safi-name = \"{family}\"\n    \
+                 [neighbors.afi-safis.mp-graceful-restart.config]\n      enabled = true\n"
             );
         }
     }
@@ -111,3 +195,25 @@ pub fn router(id: Ipv4Addr, neighbours: &[Neighbour], is_passive: bool) -> Strin
 }
 
 const API: &str = "127.0.0.1:50051";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_route_is_read_from_what_gobgp_prints() {
+        let text = r#"{"stale": true, "attrs": [{"type": 1, "value": 0},
+            {"type": 2, "as_paths": [{"segment_type": 2, "num": 1, "asns": [4200000001]}]},
+            {"type": 8, "communities": [4227858439]},
+            {"type": 32, "value": [{"ASN": 64512, "LocalData1": 1, "LocalData2": 2}]},
+            {"type": 14, "nexthop": "fd77::2", "value": [{"prefix": "198.51.100.0/32"}]}]}"#;
+        let expected = Route {
+            next_hop: "fd77::2".to_owned(),
+            as_path: vec![4_200_000_001],
+            communities: vec![(64512 << 16) + 7],
+            large_communities: vec![[64512, 1, 2]],
+            is_stale: true,
+        };
+        assert_eq!(route(&serde_json::from_str(text).unwrap()), expected);
+    }
+}

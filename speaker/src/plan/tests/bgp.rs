@@ -28,7 +28,7 @@ fn session(edit: impl FnOnce(&mut Peer)) -> Session {
 
 /// Each field by itself, and nothing else changes with it.
 #[test]
-fn every_field_of_a_bgp_peer_is_in_its_session() {
+fn f73_every_field_of_a_bgp_peer_is_in_its_session() {
     type Edit = fn(&mut Peer);
     type Expect = fn(&mut Session);
     let cases: [(&str, Edit, Expect); 14] = [
