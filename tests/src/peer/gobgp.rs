@@ -69,6 +69,11 @@ impl Gobgp {
         routes.is_ok_and(|routes| routes.contains(prefix))
     }
 
+    /// How many bytes of memory it has resident.
+    pub fn resident(&self) -> Result<u64> {
+        self.process.resident()
+    }
+
     /// What it wrote so far.
     pub fn log(&self) -> String {
         self.process.log()
