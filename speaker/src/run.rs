@@ -35,7 +35,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::future::pending;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context;
@@ -422,7 +421,7 @@ impl Speaker {
         let now = SystemTime::now();
         let mut differs = Differences::default();
         let mut has_moved = false;
-        let mut fresh = BTreeSet::new();
+        let (mut fresh, mut moved) = (BTreeSet::new(), BTreeSet::new());
         let mut services = BTreeSet::new();
         for address in touched {
             let new = plan::plan_address(&self.world, address);
@@ -437,6 +436,7 @@ impl Speaker {
                 cluster.note_address(address, old, new.as_ref());
             }
             differs.add(old, new.as_ref());
+            changes::note_moved(&mut moved, old, new.as_ref());
             has_moved |= old
                 .zip(new.as_ref())
                 .is_some_and(|(old, new)| old.layer2.is_held() != new.layer2.is_held());
@@ -453,6 +453,7 @@ impl Speaker {
                 None => self.plan.addresses.remove(&address),
             };
         }
+        changes::note_advertised(&mut self.since, now, moved, &self.plan);
         self.report_services(services);
         let peers = plan::peers(&self.world);
         changes::log_peers(&self.plan.peers, &peers);
@@ -485,7 +486,6 @@ impl Speaker {
             return;
         };
         if differs.routes {
-            changes::note_advertised(&mut self.since, SystemTime::now(), &self.plan);
             self.sessions.forget_routes();
         }
         // What an earlier run left stands until it is known what layer 2 may need of it.
@@ -524,8 +524,11 @@ impl Speaker {
             });
         }
         let (plan, hand_off) = (&self.plan, &self.hand_off);
+        let mut tables = None;
         self.sessions.want(wanted, |peer| {
-            Arc::new(translate::routes(announced(plan, hand_off), peer))
+            let all = || translate::tables(plan.peers.keys(), || announced(plan, hand_off));
+            let tables = tables.get_or_insert_with(all);
+            tables.get(peer).cloned().unwrap_or_default()
         });
         // A Cease says more than a path that is given up: it goes first.
         if !self.sessions.is_stopping() {
