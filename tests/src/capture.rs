@@ -200,11 +200,11 @@ impl<'a> Segment<'a> {
             return None;
         }
         let total = usize::from(u16::from_be_bytes(packet.get(2..4)?.try_into().ok()?));
-        // With segmentation left to a device that is none, the length may say 0.
-        let packet = if total == 0 {
-            packet
-        } else {
-            packet.get(..total)?
+        // With segmentation left to a device that is none, the length may say 0; of a long one not
+        // everything may have been recorded.
+        let packet = match total {
+            0 => packet,
+            total => packet.get(..total).unwrap_or(packet),
         };
         let tcp = packet.get(usize::from(packet[0] & 15) * 4..)?;
         let header = usize::from(tcp.get(12)? >> 4) * 4;

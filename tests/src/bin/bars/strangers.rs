@@ -66,7 +66,7 @@ impl Manner {
 
     fn name(self) -> &'static str {
         match self {
-            Self::Well => "behaves",
+            Self::Well => "behaves, and routes change every second",
             Self::Deaf => "stops reading, and routes change every second",
             Self::Dribbling => "sends an octet a millisecond",
             Self::Babbling => "sends garbage, dialled and dialling again and again",
@@ -97,13 +97,13 @@ pub(crate) fn strangers() -> Result<Vec<Figure>> {
     let recording = site.lab.record("96")?;
     let asked = Recorder::start_beside(&mut site.lab, NEAR, recording.clone())?;
     let since = site.router.ask("show protocols n1")?;
-    let before = site.lab.speaker(1)?.resident()?;
     let stretches = Manner::ALL.map(|manner| site.suffer(manner, span));
     let stretches: Vec<Stretch> = stretches.into_iter().collect::<Result<_>>()?;
     let answers = asked.stop(&mut site.lab)?;
     let (node, router) = (site.lab.segment.nodes[0].v4, site.lab.segment.router.v4);
     let sendings = capture::bgp_sendings(&recording, node)?;
     let is_the_same = site.router.ask("show protocols n1")? == since;
+    let before = stretches.first().map_or(0, |stretch| stretch.memory);
     let figures = stretches.into_iter().map(|stretch| {
         let Stretch {
             manner,
@@ -119,7 +119,7 @@ pub(crate) fn strangers() -> Result<Vec<Figure>> {
         let late = at(&delays, 0.99);
         Ok(Figure {
             what: format!(
-                "a peer {}, for {} s: longest pause to another peer, a client's ARP answers, memory beside {:.1} MB",
+                "a peer {}, for {} s: longest pause to another peer, a client's ARP answers, memory beside the {:.1} MB of the first",
                 manner.name(),
                 span.as_secs(),
                 before as f64 / MEGABYTE
@@ -190,8 +190,9 @@ impl Site {
         let from = unix_time();
         let mut memory = 0;
         for second in 0..span.as_secs() {
-            if manner == Manner::Deaf {
-                self.lab.manifest("routed.yaml", &routed(second + 1))?;
+            if matches!(manner, Manner::Well | Manner::Deaf) {
+                let number = 1000 * u64::from(manner == Manner::Deaf) + second + 1;
+                self.lab.manifest("routed.yaml", &routed(number))?;
             }
             for _ in 0..10 {
                 patience::pause(Duration::from_millis(100))?;
