@@ -14,7 +14,7 @@ use std::net::IpAddr;
 
 use ferrolb_crds::model::ServiceKey;
 
-pub use bgp::{Advertised, Attributes, PeerPlan, Route, Session, Share, peers, routes};
+pub use bgp::{Advertised, Attributes, PeerPlan, Route, Session, Share, alike, peers, routes};
 pub use eligibility::Reason;
 pub use layer2::{
     Candidacy, Explanation, Holding, Interfaces, Layer2, Presence, candidates, explain, heartbeat,

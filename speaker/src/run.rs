@@ -35,12 +35,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::future::pending;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context;
 use ferrolb_crds::model::ServiceKey;
 use ferrolb_crds::source::Change;
+use ipnet::IpNet;
 use kube::Client;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -247,6 +247,8 @@ struct Follows {
     has_moved: bool,
     /// Not handed off before.
     fresh: BTreeSet<IpAddr>,
+    /// Advertised anew, or no more.
+    moved: BTreeSet<IpNet>,
     /// Whose plan is another one.
     services: BTreeSet<ServiceKey>,
 }
@@ -449,8 +451,10 @@ impl Speaker {
             mut differs,
             has_moved,
             fresh,
+            moved,
             services,
         } = follows;
+        changes::note_advertised(&mut self.since, now, moved, &self.plan);
         self.report_services(services);
         let peers = plan::peers(&self.world);
         changes::log_peers(&self.plan.peers, &peers);
@@ -484,6 +488,7 @@ impl Speaker {
             cluster.note_address(address, old, new.as_ref());
         }
         follows.differs.add(old, new.as_ref());
+        changes::note_moved(&mut follows.moved, old, new.as_ref());
         follows.has_moved |= old
             .zip(new.as_ref())
             .is_some_and(|(old, new)| old.layer2.is_held() != new.layer2.is_held());
@@ -520,7 +525,6 @@ impl Speaker {
             return;
         };
         if differs.routes {
-            changes::note_advertised(&mut self.since, SystemTime::now(), &self.plan);
             self.sessions.forget_routes();
         }
         // What an earlier run left stands until it is known what layer 2 may need of it.
@@ -559,8 +563,11 @@ impl Speaker {
             });
         }
         let (plan, hand_off) = (&self.plan, &self.hand_off);
+        let mut tables = None;
         self.sessions.want(wanted, |peer| {
-            Arc::new(translate::routes(announced(plan, hand_off), peer))
+            let all = || translate::tables(plan.peers.keys(), || announced(plan, hand_off));
+            let tables = tables.get_or_insert_with(all);
+            tables.get(peer).cloned().unwrap_or_default()
         });
         // A Cease says more than a path that is given up: it goes first.
         if !self.sessions.is_stopping() {

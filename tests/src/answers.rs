@@ -35,6 +35,8 @@ pub struct Recorder {
 struct Request {
     at: Duration,
     answers: BTreeSet<[u8; 6]>,
+    /// How long the first of them took.
+    delay: Option<Duration>,
 }
 
 /// What was recorded.
@@ -45,6 +47,11 @@ impl Recorder {
     /// Asks from the segment's client until the laboratory ends, and records.
     pub fn start(lab: &mut Lab, address: Ipv4Addr) -> Result<Self> {
         let recording = lab.record("64")?;
+        Self::start_beside(lab, address, recording)
+    }
+
+    /// The same, beside a recording that goes on already.
+    pub fn start_beside(lab: &mut Lab, address: Ipv4Addr, recording: PathBuf) -> Result<Self> {
         for number in 0..ASKERS {
             let mut command = lab.segment.neighbour.namespace.command("arping");
             command.args(["-b", "-q", "-I", "eth0", &address.to_string()]);
@@ -91,13 +98,17 @@ impl Answers {
             let (source, target) = (&packet[14..18], &packet[24..28]);
             match packet[6..8] {
                 [0, 1] if sender == asker && target == address.octets() => {
-                    let answers = BTreeSet::new();
-                    requests.push(Request { at, answers });
+                    requests.push(Request {
+                        at,
+                        answers: BTreeSet::new(),
+                        delay: None,
+                    });
                 }
                 [0, 2] if source == address.octets() => {
                     let last = requests.last_mut();
                     if let Some(last) = last.filter(|last| at < last.at + ANSWER) {
                         last.answers.insert(sender);
+                        last.delay.get_or_insert(at - last.at);
                     }
                 }
                 _ => {}
@@ -109,6 +120,16 @@ impl Answers {
     /// How many requests there were.
     pub fn requests(&self) -> usize {
         self.0.len()
+    }
+
+    /// How long it took to answer each that was asked from then to then; one that nobody answered in
+    /// time counts as if that had been the answer's time.
+    pub fn delays(&self, from: Duration, to: Duration) -> Vec<Duration> {
+        let asked = self.0.iter();
+        let asked = asked.filter(|request| (from..to).contains(&request.at));
+        asked
+            .map(|request| request.delay.unwrap_or(ANSWER))
+            .collect()
     }
 
     /// How many of them more than one answered.
@@ -257,6 +278,14 @@ mod tests {
         let (two, none) = heard.longest();
         assert_eq!(two, Duration::from_millis(100));
         assert_eq!(none, Duration::from_millis(50));
+    }
+
+    #[test]
+    fn an_answer_takes_as_long_as_the_first_and_none_as_long_as_is_waited() {
+        let heard = answers(&[&[1], &[2, 1], &[], &[1]]);
+        let (from, to) = (Duration::from_millis(50), Duration::from_millis(150));
+        let one = Duration::from_millis(1);
+        assert_eq!(heard.delays(from, to), [one, ANSWER]);
     }
 
     #[test]

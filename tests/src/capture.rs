@@ -2,7 +2,7 @@
 //! frames, the messages one side of a BGP session sent, and who announced which address when.
 #![expect(clippy::disallowed_methods, reason = "recordings are files")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 use std::time::Duration;
@@ -12,24 +12,83 @@ use anyhow::{Context, Result, ensure};
 /// The type octet of an UPDATE (RFC 4271 §4.1).
 pub const UPDATE: u8 = 2;
 
+/// That of a KEEPALIVE.
+pub const KEEPALIVE: u8 = 4;
+
 const BGP_HEADER: usize = 19;
 
-/// How many messages of each type the sender put on its newest connection to port 179.
-pub fn bgp_messages(recording: &Path, sender: Ipv4Addr) -> Result<BTreeMap<u8, usize>> {
+/// How many messages of each type the sender put on its newest connection to port 179 until then.
+pub fn bgp_messages(
+    recording: &Path,
+    sender: Ipv4Addr,
+    until: Duration,
+) -> Result<BTreeMap<u8, usize>> {
     let bytes = std::fs::read(recording)
         .with_context(|| format!("reading the recording {}", recording.display()))?;
-    count(&bytes, sender)
+    count(&bytes, sender, until)
 }
 
-fn count(recording: &[u8], sender: Ipv4Addr) -> Result<BTreeMap<u8, usize>> {
+fn count(recording: &[u8], sender: Ipv4Addr, until: Duration) -> Result<BTreeMap<u8, usize>> {
     let mut streams = Vec::new();
-    for (_, frame) in frames(recording)? {
+    for (_, frame) in frames(recording)?.take_while(|(at, _)| *at <= until) {
         if let Some(segment) = Segment::parse(frame, sender) {
             collect(&mut streams, segment);
         }
     }
     let stream: &Stream = streams.last().context("no connection was recorded")?;
     messages(&stream.bytes())
+}
+
+/// Messages of BGP that were sent together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sending {
+    /// When they were seen.
+    pub at: Duration,
+    /// To whom they went.
+    pub to: Ipv4Addr,
+    /// Their types, in order.
+    pub kinds: Vec<u8>,
+    /// With the message that does not end in it.
+    pub octets: Vec<u8>,
+}
+
+/// What one side put on its connections to port 179, in order: every segment that begins with a
+/// message. What is the middle of one, or sent again, is left out.
+pub fn bgp_sendings(recording: &Path, sender: Ipv4Addr) -> Result<Vec<Sending>> {
+    let bytes = std::fs::read(recording)
+        .with_context(|| format!("reading the recording {}", recording.display()))?;
+    let mut seen = BTreeSet::new();
+    let mut sendings = Vec::new();
+    for (at, frame) in frames(&bytes)? {
+        let Some(segment) = Segment::parse(frame, sender) else {
+            continue;
+        };
+        let kinds = kinds(segment.payload);
+        let mut is_new = || seen.insert((segment.to, segment.port, segment.sequence));
+        if !kinds.is_empty() && is_new() {
+            sendings.push(Sending {
+                at,
+                to: segment.to,
+                kinds,
+                octets: segment.payload.to_vec(),
+            });
+        }
+    }
+    Ok(sendings)
+}
+
+/// The types of the messages that begin in a payload.
+fn kinds(mut payload: &[u8]) -> Vec<u8> {
+    let mut kinds = Vec::new();
+    while let Some(header) = payload.first_chunk::<BGP_HEADER>() {
+        let length = usize::from(u16::from_be_bytes([header[16], header[17]]));
+        if header[..16] != [0xff; 16] || length < BGP_HEADER {
+            break;
+        }
+        kinds.push(header[18]);
+        payload = payload.get(length..).unwrap_or_default();
+    }
+    kinds
 }
 
 /// The frames of a recording, each with its time.
@@ -126,6 +185,7 @@ const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
 
 /// A TCP segment to port 179.
 struct Segment<'a> {
+    to: Ipv4Addr,
     port: u16,
     sequence: u32,
     is_first: bool,
@@ -140,16 +200,18 @@ impl<'a> Segment<'a> {
             return None;
         }
         let total = usize::from(u16::from_be_bytes(packet.get(2..4)?.try_into().ok()?));
-        // With segmentation left to a device that is none, the length may say 0.
-        let packet = if total == 0 {
-            packet
-        } else {
-            packet.get(..total)?
+        // With segmentation left to a device that is none, the length may say 0; of a long one not
+        // everything may have been recorded.
+        let packet = match total {
+            0 => packet,
+            total => packet.get(..total).unwrap_or(packet),
         };
         let tcp = packet.get(usize::from(packet[0] & 15) * 4..)?;
         let header = usize::from(tcp.get(12)? >> 4) * 4;
         let number = |at: usize| Some(u16::from_be_bytes(tcp.get(at..at + 2)?.try_into().ok()?));
+        let to: [u8; 4] = packet.get(16..20)?.try_into().ok()?;
         (number(2)? == 179).then_some(Self {
+            to: to.into(),
             port: number(0)?,
             sequence: u32::from_be_bytes(tcp.get(4..8)?.try_into().ok()?),
             is_first: tcp.get(13)? & 2 != 0,
@@ -265,8 +327,31 @@ mod tests {
             frame(at(30), 16, &stream[30..50]),
             frame(at(50), 16, &stream[50..]),
         ];
-        let counts = count(&recording(&frames), SENDER).unwrap();
+        let counts = count(&recording(&frames), SENDER, Duration::MAX).unwrap();
         assert_eq!(counts, BTreeMap::from([(1, 1), (UPDATE, 2), (4, 1)]));
+    }
+
+    #[test]
+    fn sendings_are_segments_that_begin_with_a_message_each_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("recording");
+        let two = [message(4), message(UPDATE)].concat();
+        let frames = [
+            frame(1, 16, &two),
+            frame(1, 16, &two),
+            frame(43, 16, &message(UPDATE)[5..]),
+            frame(59, 16, &[]),
+            frame(59, 16, &message(UPDATE)),
+        ];
+        std::fs::write(&path, recording(&frames)).unwrap();
+        let sendings = bgp_sendings(&path, SENDER).unwrap();
+        let kinds: Vec<_> = sendings
+            .iter()
+            .map(|sending| sending.kinds.clone())
+            .collect();
+        assert_eq!(kinds, [vec![KEEPALIVE, UPDATE], vec![UPDATE]]);
+        assert_eq!(sendings[0].to, Ipv4Addr::new(10, 0, 0, 2));
+        assert_eq!(sendings[1].octets, message(UPDATE));
     }
 
     #[test]
@@ -277,8 +362,8 @@ mod tests {
             frame(9000, 2, &[]),
             frame(9001, 16, &message(1)),
         ];
-        let counts = count(&recording(&frames), SENDER).unwrap();
+        let counts = count(&recording(&frames), SENDER, Duration::MAX).unwrap();
         assert_eq!(counts, BTreeMap::from([(1, 1)]));
-        assert!(count(b"nonsense", SENDER).is_err());
+        assert!(count(b"nonsense", SENDER, Duration::MAX).is_err());
     }
 }

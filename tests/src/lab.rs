@@ -242,13 +242,30 @@ impl Lab {
         self.probe_from(&self.segment.client.namespace, kind, target, every)
     }
 
-    /// The same, from another host.
+    /// Datagrams of so many flows by turns, from the client behind the router.
+    pub fn probe_flows(&self, target: SocketAddr, every: Duration, flows: usize) -> Result<Probe> {
+        let from = &self.segment.client.namespace;
+        self.probe_with(from, "probe-udp", target, every, &[flows.to_string()])
+    }
+
+    /// The same as [`Self::probe`], from another host.
     pub fn probe_from(
         &self,
         from: &netns::Namespace,
         kind: &str,
         target: SocketAddr,
         every: Duration,
+    ) -> Result<Probe> {
+        self.probe_with(from, kind, target, every, &[])
+    }
+
+    fn probe_with(
+        &self,
+        from: &netns::Namespace,
+        kind: &str,
+        target: SocketAddr,
+        every: Duration,
+        further: &[String],
     ) -> Result<Probe> {
         let address = target.ip();
         let name = format!("{kind}-{}", address.to_string().replace(':', "_"));
@@ -257,7 +274,8 @@ impl Lab {
         let mut command = from.command(programs::tool()?);
         command
             .args([kind, &target.to_string(), &milliseconds])
-            .arg(&record);
+            .arg(&record)
+            .args(further);
         let process = Process::start(&name, &mut command, &self.path)?;
         Ok(Probe { process, record })
     }

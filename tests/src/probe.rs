@@ -144,27 +144,30 @@ pub fn http(target: Target, record: &Path) -> Result<()> {
     finish(requests.clone(), record)
 }
 
-/// Sends UDP datagrams of one flow until SIGTERM.
-pub fn udp(target: Target, record: &Path) -> Result<()> {
+/// Sends UDP datagrams until SIGTERM, of so many flows by turns.
+pub fn udp(target: Target, flows: usize, record: &Path) -> Result<()> {
     let any = any_of(target.address);
-    let socket = UdpSocket::bind((any, 0)).context("binding the probe's socket")?;
-    socket.set_read_timeout(Some(Duration::from_millis(50)))?;
     let requests = Arc::new(Mutex::new(Vec::<Request>::new()));
-    let listener = {
-        let (socket, requests) = (socket.try_clone()?, Arc::clone(&requests));
-        thread::spawn(move || listen(&socket, &requests))
-    };
+    let mut sockets = Vec::new();
+    for _ in 0..flows.max(1) {
+        let socket = UdpSocket::bind((any, 0)).context("binding the probe's socket")?;
+        let (listening, requests) = (socket.try_clone()?, Arc::clone(&requests));
+        // It ends with the process; it holds nothing that must be saved.
+        thread::spawn(move || listen(&listening, &requests));
+        sockets.push(socket);
+    }
+    let mut turns = sockets.iter().cycle();
     every(target.interval, |at| {
         let mut requests = requests.lock().unwrap_or_else(PoisonError::into_inner);
         let number = requests.len().to_string();
         requests.push(Request { at, node: None });
         drop(requests);
-        // What cannot be sent (no route, an ICMP error) counts as unanswered.
-        let _ = socket.send_to(number.as_bytes(), target.address);
+        if let Some(socket) = turns.next() {
+            // What cannot be sent (no route, an ICMP error) counts as unanswered.
+            let _ = socket.send_to(number.as_bytes(), target.address);
+        }
     });
     thread::sleep(PATIENCE);
-    // The listener ends with the process; it holds nothing that must be saved.
-    drop(listener);
     let requests = requests.lock().unwrap_or_else(PoisonError::into_inner);
     finish(requests.clone(), record)
 }

@@ -49,7 +49,7 @@ fn two_birds_make_an_ecmp_route_and_a_cut_ends_it() {
     assert_eq!(router.imported("n1").unwrap(), 1);
     lab.stop_recording().unwrap();
     let recording = lab.path().join("segment.pcap");
-    let sent = capture::bgp_messages(&recording, lab.segment.nodes[0].v4).unwrap();
+    let sent = capture::bgp_messages(&recording, lab.segment.nodes[0].v4, Duration::MAX).unwrap();
     assert_eq!(sent[&1], 1, "one OPEN: {sent:?}");
     assert!(sent[&capture::UPDATE] >= 1, "{sent:?}");
 

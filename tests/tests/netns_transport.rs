@@ -470,7 +470,7 @@ fn a_peer_with_tcp_ao_has_no_session_without_it() {
     lab.stop_recording().unwrap();
     let recording = lab.path().join("segment.pcap");
     let node = Ipv4Addr::new(192, 168, 1, 11);
-    let connections = capture::bgp_messages(&recording, node);
+    let connections = capture::bgp_messages(&recording, node, Duration::MAX);
     if error == "this kernel has no TCP-AO (CONFIG_TCP_AO)" {
         assert!(connections.is_err(), "not even a SYN: {connections:?}");
     } else {

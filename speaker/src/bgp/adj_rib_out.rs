@@ -104,24 +104,27 @@ impl AdjRibOut {
         // What a refresh has not sent yet counts as held: it begins anew.
         self.refresh.append(&mut self.refreshing);
         self.announce.clear();
+        self.withdraw.clear();
         self.desired_families.clear();
-        for (prefix, route) in self.desired.iter() {
+        // Both are in order: to walk along is much less than to look each of many up.
+        let (desired, held) = (Arc::clone(&self.desired), std::mem::take(&mut self.held));
+        let mut rest = held.iter().peekable();
+        for (prefix, route) in desired.iter() {
+            while let Some((gone, _)) = rest.next_if(|(held, _)| *held < prefix) {
+                self.withdraw.insert(*gone);
+            }
+            let present = rest.next_if(|(held, _)| *held == prefix);
             let family = Family::of(prefix.addr());
             self.desired_families.insert(family);
-            let is_held = self
-                .held
-                .get(prefix)
-                .is_some_and(|held| self.is_same(held, route));
-            if self.next_hop(family).is_some() && !is_held {
+            if self.next_hop(family).is_none() {
+                self.withdraw.extend(present.map(|_| *prefix));
+            } else if !present.is_some_and(|(_, held)| self.is_same(held, route)) {
                 let group = (family, self.shown(route));
                 self.announce.entry(group).or_default().insert(*prefix);
             }
         }
-        let is_undesired = |prefix: &&IpNet| {
-            let has_next_hop = self.next_hop(Family::of(prefix.addr())).is_some();
-            !has_next_hop || !self.desired.contains_key(*prefix)
-        };
-        self.withdraw = self.held.keys().filter(is_undesired).copied().collect();
+        self.withdraw.extend(rest.map(|(gone, _)| *gone));
+        self.held = held;
     }
 
     /// Our end has these addresses now: where that changes the next hop, the routes are announced anew,

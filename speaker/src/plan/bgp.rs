@@ -136,33 +136,60 @@ pub fn peers(world: &World) -> BTreeMap<String, PeerPlan> {
 /// What one peer should hold: the union over the addresses. Where several make the same prefix its
 /// communities are united, the highest local preference and the least of MED and prepending are taken
 /// of those that are set, and bandwidths are added, of each Service once; whatever the order.
+///
+/// Ascending, each prefix once.
 pub fn routes<'a>(
     addresses: impl Iterator<Item = &'a AddressPlan>,
     peer: &str,
-) -> BTreeMap<IpNet, Route> {
-    let mut routes: BTreeMap<IpNet, Route> = BTreeMap::new();
-    let mut shares: BTreeMap<(IpNet, &ServiceKey), u64> = BTreeMap::new();
+) -> Vec<(IpNet, Route)> {
     let advertised = addresses.flat_map(|plan| &plan.advertised);
     let is_its_own = |advertised: &&Advertised| advertised.peers.iter().any(|name| name == peer);
-    for advertised in advertised.filter(is_its_own) {
-        let route = routes.entry(advertised.prefix).or_default();
+    let mut advertised: Vec<&Advertised> = advertised.filter(is_its_own).collect();
+    // Of addresses that ascend they do almost, too.
+    advertised.sort_by_key(|advertised| advertised.prefix);
+    let groups = advertised.chunk_by(|one, other| one.prefix == other.prefix);
+    let routes = groups.filter_map(|group| Some((group.first()?.prefix, united(group))));
+    routes.collect()
+}
+
+/// What several make of one prefix.
+fn united(group: &[&Advertised]) -> Route {
+    let mut route = Route::default();
+    let mut shares: BTreeMap<&ServiceKey, u64> = BTreeMap::new();
+    for advertised in group {
         let (all, new) = (&mut route.attributes, &advertised.attributes);
         all.local_pref = all.local_pref.max(new.local_pref);
         all.med = least(all.med, new.med);
         all.as_path_prepend = least(all.as_path_prepend, new.as_path_prepend);
         all.communities.extend(new.communities.iter().copied());
         if let Some(Share { service, bandwidth }) = &advertised.share {
-            let of_service = shares.entry((advertised.prefix, service));
-            let of_service = of_service.or_insert(*bandwidth);
+            let of_service = shares.entry(service).or_insert(*bandwidth);
             *of_service = (*of_service).min(*bandwidth);
         }
     }
-    for ((prefix, _), bandwidth) in shares {
-        let route = routes.entry(prefix).or_default();
-        let sum = route.link_bandwidth.unwrap_or(0).saturating_add(bandwidth);
-        route.link_bandwidth = Some(sum);
+    route.link_bandwidth = shares.into_values().reduce(u64::saturating_add);
+    route
+}
+
+/// The peers, together with those that should hold the same.
+pub fn alike<'a, 'p>(
+    addresses: impl Iterator<Item = &'a AddressPlan>,
+    peers: impl Iterator<Item = &'p String>,
+) -> Vec<Vec<&'p String>> {
+    let mut audiences: BTreeSet<&[String]> = BTreeSet::new();
+    let mut last: &[String] = &[];
+    for advertised in addresses.flat_map(|plan| &plan.advertised) {
+        if *advertised.peers != *last {
+            last = &advertised.peers;
+            audiences.insert(last);
+        }
     }
-    routes
+    let mut alike: BTreeMap<Vec<bool>, Vec<&String>> = BTreeMap::new();
+    for peer in peers {
+        let hears = audiences.iter().map(|audience| audience.contains(peer));
+        alike.entry(hears.collect()).or_default().push(peer);
+    }
+    alike.into_values().collect()
 }
 
 /// Of what is set.

@@ -233,15 +233,35 @@ pub(super) fn note_held(
     }
 }
 
-/// Remembers when each prefix came to be advertised.
-pub(super) fn note_advertised(since: &mut Since, now: SystemTime, plan: &Plan) {
-    let advertised = plan.addresses.values().flat_map(|plan| &plan.advertised);
-    let prefixes: BTreeSet<IpNet> = advertised.map(|advertised| advertised.prefix).collect();
-    since
-        .advertised
-        .retain(|prefix, _| prefixes.contains(prefix));
-    for prefix in prefixes {
-        since.advertised.entry(prefix).or_insert(now);
+/// Adds the prefixes that an address makes and did not, or the other way round.
+pub(super) fn note_moved(
+    moved: &mut BTreeSet<IpNet>,
+    old: Option<&AddressPlan>,
+    new: Option<&AddressPlan>,
+) {
+    if old.map(|plan| &plan.advertised) != new.map(|plan| &plan.advertised) {
+        let plans = old.into_iter().chain(new);
+        let advertised = plans.flat_map(|plan| &plan.advertised);
+        moved.extend(advertised.map(|advertised| advertised.prefix));
+    }
+}
+
+/// Remembers when each of these prefixes came to be advertised, if it is.
+pub(super) fn note_advertised(
+    since: &mut Since,
+    now: SystemTime,
+    moved: BTreeSet<IpNet>,
+    plan: &Plan,
+) {
+    for prefix in moved {
+        let within = prefix.network()..=prefix.broadcast();
+        let mut plans = plan.addresses.range(within).map(|(_, plan)| plan);
+        let makes_it = |plan: &AddressPlan| plan.advertised.iter().any(|one| one.prefix == prefix);
+        if plans.any(makes_it) {
+            since.advertised.entry(prefix).or_insert(now);
+        } else {
+            since.advertised.remove(&prefix);
+        }
     }
 }
 

@@ -84,7 +84,7 @@ impl Sessions {
     pub(super) fn want(
         &mut self,
         wanted: BTreeMap<String, Settings>,
-        routes: impl Fn(&str) -> Arc<Routes>,
+        mut routes: impl FnMut(&str) -> Arc<Routes>,
     ) {
         let mut running = self.running.iter();
         let mut has_changed =
@@ -107,7 +107,7 @@ impl Sessions {
         }
         for (peer, settings) in wanted {
             if !self.awaited.contains(&ends(&settings)) {
-                has_changed |= self.keep(&peer, settings, &routes);
+                has_changed |= self.keep(&peer, settings, &mut routes);
             }
         }
         if has_changed {
@@ -143,7 +143,7 @@ impl Sessions {
         &mut self,
         peer: &str,
         settings: Settings,
-        routes: impl Fn(&str) -> Arc<Routes>,
+        mut routes: impl FnMut(&str) -> Arc<Routes>,
     ) -> bool {
         if let Some(running) = self.running.get_mut(peer) {
             if !running.has_routes {

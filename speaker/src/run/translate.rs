@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::num::NonZeroU8;
+use std::sync::Arc;
 
 use ferrolb_crds::model::{BfdProfile, PeerAsn};
 
@@ -243,8 +244,26 @@ fn parameters(profile: &BfdProfile) -> bfd::Parameters {
     }
 }
 
-/// What one peer should hold of these addresses.
-pub(super) fn routes<'a>(
+/// What each peer should hold of these addresses; those that should hold the same share it.
+pub(super) fn tables<'a, 'p, I: Iterator<Item = (&'a IpAddr, &'a AddressPlan)>>(
+    peers: impl Iterator<Item = &'p String>,
+    addresses: impl Fn() -> I,
+) -> BTreeMap<&'p str, Arc<bgp::Routes>> {
+    let alike = plan::alike(addresses().map(|(_, plan)| plan), peers);
+    let mut tables = BTreeMap::new();
+    for alike in alike {
+        let one = alike.first().map_or("", |peer| peer.as_str());
+        let table = Arc::new(routes(addresses(), one));
+        tables.extend(
+            alike
+                .into_iter()
+                .map(|peer| (peer.as_str(), Arc::clone(&table))),
+        );
+    }
+    tables
+}
+
+fn routes<'a>(
     addresses: impl Iterator<Item = (&'a IpAddr, &'a AddressPlan)>,
     peer: &str,
 ) -> bgp::Routes {

@@ -360,10 +360,13 @@ pub fn state(state: SessionState) -> &'static str {
 
 fn advertised(facts: &Facts<'_>) -> Vec<Prefix> {
     let mut peers: BTreeMap<(IpNet, Route), Vec<String>> = BTreeMap::new();
-    for peer in facts.plan.peers.keys() {
-        for (prefix, route) in plan::routes(facts.plan.addresses.values(), peer) {
+    let plans = || facts.plan.addresses.values();
+    for alike in plan::alike(plans(), facts.plan.peers.keys()) {
+        let one = alike.first().map_or("", |peer| peer.as_str());
+        for (prefix, route) in plan::routes(plans(), one) {
             let to = peers.entry((prefix, route)).or_default();
-            to.push(peer.clone());
+            to.extend(alike.iter().copied().cloned());
+            to.sort();
         }
     }
     let addresses = addresses_by_prefix(facts.plan);

@@ -17,13 +17,15 @@ fn main() -> Result<()> {
             patience::interruptible();
             probe::http(target(address, milliseconds)?, Path::new(record))
         }
-        ["probe-udp", address, milliseconds, record] => {
+        ["probe-udp", address, milliseconds, record, flows @ ..] => {
             patience::interruptible();
-            probe::udp(target(address, milliseconds)?, Path::new(record))
+            let flows = flows.first().map_or(Ok(1), |flows| flows.parse())?;
+            let target = target(address, milliseconds)?;
+            probe::udp(target, flows, Path::new(record))
         }
         ["warden"] => kubernetes::warden::watch(std::io::stdin().lock()),
         _ => bail!(
-            "usage: netns-tool http|echo NODE PORT… | probe-http|probe-udp ADDRESS:PORT MILLISECONDS FILE | warden"
+            "usage: netns-tool http|echo NODE PORT… | probe-http|probe-udp ADDRESS:PORT MILLISECONDS FILE [FLOWS] | warden"
         ),
     }
 }

@@ -118,6 +118,11 @@ impl Bird {
     pub fn pid(&self) -> u32 {
         self.process.pid()
     }
+
+    /// How many bytes of memory it has resident.
+    pub fn resident(&self) -> Result<u64> {
+        self.process.resident()
+    }
 }
 
 /// The configuration of a router that takes everything from these neighbours into its kernel, with

@@ -74,6 +74,11 @@ impl Gobgp {
         routes[prefix].as_array()?.first().map(route)
     }
 
+    /// How many bytes of memory it has resident.
+    pub fn resident(&self) -> Result<u64> {
+        self.process.resident()
+    }
+
     /// What it wrote so far.
     pub fn log(&self) -> String {
         self.process.log()

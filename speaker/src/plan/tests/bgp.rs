@@ -15,7 +15,17 @@ use proptest::prelude::*;
 
 use super::fixture::*;
 use super::reasons;
-use crate::plan::{PeerPlan, Reason, Route, Session, peers, plan, plan_address, routes};
+use crate::plan::{self, AddressPlan, PeerPlan, Reason, Route, Session, peers, plan, plan_address};
+
+/// What a peer should hold, to look prefixes up in.
+fn routes<'a>(
+    addresses: impl Iterator<Item = &'a AddressPlan>,
+    peer: &str,
+) -> BTreeMap<IpNet, Route> {
+    let routes = plan::routes(addresses, peer);
+    assert!(routes.is_sorted_by(|(one, _), (other, _)| one < other));
+    routes.into_iter().collect()
+}
 
 fn session(edit: impl FnOnce(&mut Peer)) -> Session {
     let mut fixture = Fixture::new();
@@ -213,6 +223,20 @@ fn an_advertisement_goes_to_the_peers_it_names_and_peers_of_other_nodes_have_no_
     assert_eq!(routes(plan.addresses.values(), "spine").len(), 1);
     fixture.bgp().peers = names(&["far"]);
     assert_eq!(reasons(&fixture.world()).1, Some(Reason::NoMatchingPeer));
+}
+
+#[test]
+fn peers_are_alike_that_hear_the_same() {
+    let mut fixture = Fixture::new();
+    fixture.add_peer("spine");
+    fixture.add_peer("third");
+    fixture.add_bgp("more").peers = names(&["spine"]);
+    fixture.bgp().peers = names(&["tor", "third"]);
+    let plan = plan(&fixture.world());
+    let alike = plan::alike(plan.addresses.values(), plan.peers.keys());
+    assert_eq!(alike, [vec!["third", "tor"], vec!["spine"]]);
+    let nobody = plan::alike([].into_iter(), plan.peers.keys());
+    assert_eq!(nobody, [vec!["spine", "third", "tor"]]);
 }
 
 /// What the advertisements `bgp` and `second` make of one prefix together.

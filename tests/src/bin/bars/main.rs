@@ -3,19 +3,24 @@
 //! `make bars` builds the programs as they are released and says where they are.
 //!
 //! `bars` measures everything; `bars NAME…` only those named, and leaves the rows of the others: allocator, plan, bgp, layer2, leaving,
-//! recorder, announced, rest, bfd, hostile, simulation, demo, sizes, routes, assignments, stages, crashes, kills. `BARS_RUNS=N`
+//! recorder, announced, rest, memory, ecmp, strangers, updates, fuzz, bfd, flaps, hostile, simulation, demo, sizes, routes, assignments, stages, crashes, kills. `BARS_RUNS=N`
 //! takes N in place of what a measure repeats for its promise, and the row says so.
 #![expect(clippy::print_stdout, reason = "tells what it is doing")]
 #![expect(clippy::disallowed_methods, reason = "measures time and writes a file")]
 
 mod bfd;
 mod crashes;
+mod ecmp;
+mod four;
+mod fuzz;
 mod hostile;
 mod rest;
 mod scale;
 mod segment;
 mod site;
 mod stages;
+mod strangers;
+mod tables;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -24,15 +29,11 @@ use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use ferrolb_tests::lab::Lab;
-use ferrolb_tests::objects::{assigned, bgp, peer, pool, service};
-use ferrolb_tests::peer::Neighbour;
-use ferrolb_tests::peer::bird::{self, Bird};
+use ferrolb_tests::objects::{pool, service};
 use ferrolb_tests::process::{output, words};
-use ferrolb_tests::{capture, netns, patience, programs};
+use ferrolb_tests::{patience, programs};
 
 const SERVICES: usize = 10_000;
-const SOON: Duration = Duration::from_secs(60);
 
 /// One line of the table.
 struct Figure {
@@ -61,16 +62,22 @@ fn run() -> Result<()> {
     let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|word| word == name);
     let mut missed = 0;
     let mut rows_of: BTreeMap<&str, Vec<String>> = BTreeMap::new();
-    let measures: [(&str, Measure); 18] = [
+    let measures: [(&str, Measure); 24] = [
         ("allocator", allocator),
         ("plan", plan),
-        ("bgp", announcing),
+        ("bgp", tables::tables),
+        ("memory", four::memory),
+        ("ecmp", ecmp::ecmp),
+        ("strangers", strangers::strangers),
+        ("updates", four::updates),
+        ("fuzz", fuzz::fuzz),
         ("layer2", segment::crashes),
         ("leaving", segment::leaving),
         ("recorder", segment::recorded),
         ("announced", segment::announced),
         ("rest", rest::at_rest),
         ("bfd", bfd::failover),
+        ("flaps", bfd::flaps),
         ("hostile", hostile::heartbeats),
         ("simulation", simulation),
         ("demo", fresh_clone),
@@ -237,103 +244,6 @@ fn plan() -> Result<Vec<Figure>> {
 }
 
 const PORT: &str = "ports:\n  - port: 80\n    nodePort: 30080\n";
-
-/// The same 10,000 prefixes from our speaker and from a BIRD in its place, to a BIRD that is started
-/// once everything to announce is known.
-fn announcing() -> Result<Vec<Figure>> {
-    let (ours, updates) = announced_by_us()?;
-    let (theirs, their_updates) = announced_by_bird()?;
-    Ok(vec![
-        Figure {
-            what: "10,000 /32 to BIRD".to_owned(),
-            measured: format!("{updates} UPDATEs (BIRD to BIRD: {their_updates})"),
-            bar: "fewer than 20",
-            is_held: updates < 20,
-        },
-        Figure {
-            what: "from Established until BIRD's kernel table has them, least / median / most of 5"
-                .to_owned(),
-            measured: format!(
-                "{} ms (BIRD to BIRD: {} ms)",
-                spread(&ours),
-                spread(&theirs)
-            ),
-            bar: "told next to BIRD",
-            is_held: true,
-        },
-    ])
-}
-
-fn announced_by_us() -> Result<(Vec<Duration>, usize)> {
-    let mut lab = Lab::bare(&netns::unique_prefix(), 1)?;
-    let setup =
-        pool("many", &["10.64.0.0/16"]) + &bgp("many", "") + &peer("r", 64501, "192.168.1.1", "");
-    let services: String = (0..SERVICES)
-        .map(|number| assigned(&format!("web-{number:05}"), PORT, address(number)))
-        .collect();
-    lab.manifest("setup.yaml", &setup)?;
-    lab.manifest("services.yaml", &services)?;
-    lab.start_speaker(1)?;
-    let neighbours = lab.neighbours(64501, 64500);
-    measured_routes(&mut lab, &neighbours)
-}
-
-fn announced_by_bird() -> Result<(Vec<Duration>, usize)> {
-    let mut lab = Lab::bare(&netns::unique_prefix(), 1)?;
-    let routes: String = (0..SERVICES)
-        .map(|number| format!("route {}/32 blackhole; ", address(number)))
-        .collect();
-    let node = &lab.segment.nodes[0];
-    let config = format!(
-        "router id {0}; log stderr all; protocol device {{ }}\nprotocol static {{ ipv4; {routes} }}\n\
-         protocol bgp r {{ local {0} as 64500; neighbor 192.168.1.1 as 64501; hold time 9;\n\
-         connect delay time 1; connect retry time 1; error wait time 1, 2;\n\
-         ipv4 {{ import none; export all; next hop self; }}; }}\n",
-        node.v4
-    );
-    let _announcer = Bird::start(&node.namespace, lab.path(), "announcer", &config)?;
-    let mut neighbours = lab.neighbours(64501, 64500);
-    neighbours.truncate(1);
-    measured_routes(&mut lab, &neighbours)
-}
-
-/// Five runs of a router that starts, and then the UPDATEs of one more, counted on the wire.
-fn measured_routes(lab: &mut Lab, neighbours: &[Neighbour]) -> Result<(Vec<Duration>, usize)> {
-    let mut times: Vec<Duration> = (0..5)
-        .map(|run| one_table(lab, neighbours, run))
-        .collect::<Result<_>>()?;
-    times.sort();
-    let recording = lab.record("0")?;
-    one_table(lab, neighbours, times.len())?;
-    lab.stop_recording()?;
-    let sent = capture::bgp_messages(&recording, lab.segment.nodes[0].v4)?;
-    Ok((times, sent.get(&capture::UPDATE).copied().unwrap_or(0)))
-}
-
-/// From Established until the kernel of a router that was just started has everything.
-fn one_table(lab: &Lab, neighbours: &[Neighbour], run: usize) -> Result<Duration> {
-    let config = bird::router(lab.segment.router.v4, neighbours);
-    let namespace = &lab.segment.router.namespace;
-    let mut router = Bird::start(namespace, lab.path(), &format!("router-{run}"), &config)?;
-    router.await_established("n1", SOON)?;
-    let start = Instant::now();
-    patience::until("10,000 routes in the kernel", SOON, || {
-        kernel_routes(lab) == SERVICES
-    })?;
-    let elapsed = start.elapsed();
-    router.terminate()?;
-    patience::until("an empty table", SOON, || kernel_routes(lab) == 0)?;
-    Ok(elapsed)
-}
-
-fn kernel_routes(lab: &Lab) -> usize {
-    let text = lab.segment.router.namespace.ip("-4 route show proto bird");
-    text.map_or(0, |text| {
-        text.lines()
-            .filter(|line| line.starts_with("10.64."))
-            .count()
-    })
-}
 
 /// The address that the number-th Service gets, or has.
 fn address(number: usize) -> IpAddr {

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::mutator::sequences;
 
 #[derive(Debug, Clone)]
 enum Op {
@@ -113,67 +114,176 @@ fn check_packet(packet: &Control, model: &Model, session: &Session) {
     assert_eq!(Control::parse(&packet.emit()).as_ref(), Ok(packet));
 }
 
+impl Op {
+    /// One of those that [`op`] may give.
+    fn any(rng: &mut fastrand::Rng) -> Self {
+        match rng.u8(..30) {
+            0..8 => Self::Receive(any_packet(rng)),
+            8..14 => Self::AdvanceClock(rng.u64(..700)),
+            14..20 => Self::NextDeadline,
+            20 | 21 => Self::Edit(any_parameters(rng)),
+            22 | 23 => Self::EchoMeans(rng.bool()),
+            24..27 => Self::ReturnEcho(rng.u32(..20)),
+            27 => Self::Stop,
+            _ => Self::Start,
+        }
+    }
+}
+
+fn any_interval(rng: &mut fastrand::Rng) -> Duration {
+    rng.u32(10..2000) * MS
+}
+
+fn any_parameters(rng: &mut fastrand::Rng) -> Parameters {
+    Parameters {
+        desired_min_tx: any_interval(rng),
+        required_min_rx: any_interval(rng),
+        detect_multiplier: NonZeroU8::new(rng.u8(1..6)).unwrap(),
+        is_passive: rng.bool(),
+        echo: rng.bool().then(|| any_interval(rng)),
+        minimum_ttl: 254,
+    }
+}
+
+fn any_packet(rng: &mut fastrand::Rng) -> Control {
+    let states = [
+        State::AdminDown,
+        State::Down,
+        State::Init,
+        State::Up,
+        State::Up,
+    ];
+    let zero_or = |rng: &mut fastrand::Rng| match rng.u8(..6) {
+        0 => Duration::ZERO,
+        _ => any_interval(rng),
+    };
+    Control {
+        poll: rng.bool(),
+        is_final: rng.bool(),
+        demand: rng.u8(..10) == 0,
+        my_discriminator: number(rng.u32(1..5)),
+        desired_min_tx: zero_or(rng),
+        required_min_rx: zero_or(rng),
+        required_min_echo_rx: zero_or(rng),
+        ..says(states[rng.usize(..states.len())])
+    }
+}
+
+/// A session that is told what happens, and what is known of it from outside.
+struct Play {
+    now: Instant,
+    session: Session,
+    model: Model,
+}
+
+impl Play {
+    fn new(now: Instant, first: Parameters) -> Self {
+        let mut session = new(first);
+        session.handle(now, Input::Start);
+        drain(&mut session);
+        let model = Model {
+            heard: None,
+            is_heard_ever: false,
+            is_passive: first.is_passive,
+            state: State::Down,
+        };
+        Self {
+            now,
+            session,
+            model,
+        }
+    }
+
+    fn perform(&mut self, op: Op) {
+        let (session, model) = (&mut self.session, &mut self.model);
+        match op {
+            Op::Receive(packet) => {
+                model.heard = Some(self.now);
+                model.is_heard_ever = true;
+                session.handle(self.now, Input::Received(packet));
+            }
+            Op::AdvanceClock(ms) => self.now += Duration::from_millis(ms),
+            Op::NextDeadline => {
+                if let Some((at, _)) = session.poll_timeout() {
+                    self.now = self.now.max(at.min(self.now + 10 * SLOW));
+                }
+            }
+            Op::Edit(parameters) => {
+                model.is_passive = parameters.is_passive;
+                session.handle(self.now, Input::Parameters(parameters));
+            }
+            Op::EchoMeans(can) => {
+                let means = Input::EchoMeans {
+                    can_send: can,
+                    can_return: can,
+                };
+                session.handle(self.now, means);
+            }
+            Op::ReturnEcho(number) => session.handle(self.now, Input::EchoReturned(number)),
+            Op::Stop => session.handle(self.now, Input::Stop),
+            Op::Start => session.handle(self.now, Input::Start),
+        }
+        session.handle_timeout(self.now);
+        // Nothing that is due is left, so that no driver turns in vain.
+        if let Some((at, _)) = session.poll_timeout() {
+            assert!(at > self.now);
+        }
+        self.check();
+    }
+
+    fn check(&mut self) {
+        let (session, model) = (&mut self.session, &mut self.model);
+        for output in drain(session) {
+            match output {
+                Output::Send(packet) => check_packet(&packet, model, session),
+                Output::Echo(_) => assert_eq!(model.state, State::Up),
+                Output::StateChanged {
+                    from,
+                    to,
+                    is_failure,
+                    ..
+                } => {
+                    assert_eq!(from, model.state);
+                    assert_ne!(from, to);
+                    assert!(!is_failure || (from, to) == (State::Up, State::Down));
+                    model.state = to;
+                }
+                Output::Ended => assert_eq!(model.state, State::AdminDown),
+            }
+        }
+        assert_eq!(session.state(), model.state);
+        if matches!(model.state, State::Init | State::Up) {
+            let silence = self.now - model.heard.expect("somebody was heard");
+            let allowed = session.detection_time().expect("somebody is heard");
+            assert!(
+                silence < allowed || allowed.is_zero(),
+                "{silence:?} of {allowed:?}"
+            );
+        }
+    }
+}
+
 proptest! {
     #[test]
     fn invariants_hold_after_every_operation(
         first in edited(),
         ops in proptest::collection::vec(op(), 0..80),
     ) {
-        let mut now = Instant::now();
-        let mut session = new(first);
-        let is_passive = first.is_passive;
-        let mut model = Model { heard: None, is_heard_ever: false, is_passive, state: State::AdminDown };
-        session.handle(now, Input::Start);
-        drain(&mut session);
-        model.state = State::Down;
+        let mut play = Play::new(Instant::now(), first);
         for op in ops {
-            match op {
-                Op::Receive(packet) => {
-                    model.heard = Some(now);
-                    model.is_heard_ever = true;
-                    session.handle(now, Input::Received(packet));
-                }
-                Op::AdvanceClock(ms) => now += Duration::from_millis(ms),
-                Op::NextDeadline => {
-                    if let Some((at, _)) = session.poll_timeout() {
-                        now = now.max(at.min(now + 10 * SLOW));
-                    }
-                }
-                Op::Edit(parameters) => {
-                    model.is_passive = parameters.is_passive;
-                    session.handle(now, Input::Parameters(parameters));
-                }
-                Op::EchoMeans(can) => {
-                    session.handle(now, Input::EchoMeans { can_send: can, can_return: can });
-                }
-                Op::ReturnEcho(number) => session.handle(now, Input::EchoReturned(number)),
-                Op::Stop => session.handle(now, Input::Stop),
-                Op::Start => session.handle(now, Input::Start),
-            }
-            session.handle_timeout(now);
-            // Nothing that is due is left, so that no driver turns in vain.
-            if let Some((at, _)) = session.poll_timeout() {
-                prop_assert!(at > now);
-            }
-            for output in drain(&mut session) {
-                match output {
-                    Output::Send(packet) => check_packet(&packet, &model, &session),
-                    Output::Echo(_) => prop_assert_eq!(model.state, State::Up),
-                    Output::StateChanged { from, to, is_failure, .. } => {
-                        prop_assert_eq!(from, model.state);
-                        prop_assert!(from != to);
-                        prop_assert!(!is_failure || (from, to) == (State::Up, State::Down));
-                        model.state = to;
-                    }
-                    Output::Ended => prop_assert_eq!(model.state, State::AdminDown),
-                }
-            }
-            prop_assert_eq!(session.state(), model.state);
-            if matches!(model.state, State::Init | State::Up) {
-                let silence = now - model.heard.expect("somebody was heard");
-                let allowed = session.detection_time().expect("somebody is heard");
-                prop_assert!(silence < allowed || allowed.is_zero(), "{:?} of {:?}", silence, allowed);
-            }
+            play.perform(op);
         }
     }
+}
+
+/// The same many more times, where nothing is made smaller when it fails.
+#[test]
+fn i7_invariants_hold_after_any_sequence() {
+    let now = Instant::now();
+    sequences(|mut rng| {
+        let mut play = Play::new(now, any_parameters(&mut rng));
+        for _ in 0..rng.u8(..80) {
+            play.perform(Op::any(&mut rng));
+        }
+    });
 }

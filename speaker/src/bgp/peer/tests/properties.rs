@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::mutator::sequences;
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Lane {
@@ -142,6 +143,88 @@ fn drive(peer: &mut Peer, lanes: &mut Lanes, now: Instant) {
     assert!(peer.is_started() || peer.state() == SessionState::Idle);
 }
 
+impl Op {
+    /// One of those that [`op`] may give.
+    fn any(rng: &mut fastrand::Rng) -> Self {
+        let slot = match rng.bool() {
+            true => Slot::Main,
+            false => Slot::Contender,
+        };
+        match rng.u8(..29) {
+            0 | 1 => Self::Start,
+            2 => Self::Stop,
+            3..7 => Self::Dialed(rng.u8(..5) > 0),
+            7..11 => Self::Accepted,
+            11 | 12 => Self::Lost(slot),
+            13..25 => Self::Said(slot, rng.usize(..9)),
+            25..28 => Self::Wait,
+            _ => Self::Update,
+        }
+    }
+}
+
+/// A peer that is told what happens, and a driver that does what it asks for.
+struct Play {
+    now: Instant,
+    peer: Peer,
+    lanes: Lanes,
+}
+
+impl Play {
+    fn new(now: Instant, restarts: bool, passive: bool) -> Self {
+        let settings = Settings {
+            passive,
+            graceful_restart: restarts.then(Default::default),
+            ..settings()
+        };
+        let desired = routes(&["192.0.2.10/32"]);
+        Self {
+            now,
+            peer: Peer::new(settings, desired, fastrand::Rng::with_seed(3)),
+            lanes: Lanes::new(),
+        }
+    }
+
+    fn perform(&mut self, op: &Op, messages: &[Vec<u8>]) {
+        let (peer, lanes) = (&mut self.peer, &mut self.lanes);
+        match *op {
+            Op::Start => peer.handle(self.now, Input::Start),
+            Op::Stop => peer.handle(self.now, Input::Stop(Farewell::Restart)),
+            Op::Dialed(is_up) if lanes.main == Lane::Dialing => match is_up {
+                true => {
+                    lanes.main = Lane::Up;
+                    peer.handle(self.now, Input::Connected(endpoint()));
+                }
+                false => {
+                    lanes.main = Lane::Down;
+                    peer.handle(self.now, Input::Failed(Slot::Main, "refused".to_owned()));
+                }
+            },
+            Op::Accepted => {
+                lanes.is_waiting = true;
+                peer.handle(self.now, Input::Accepted(endpoint()));
+            }
+            Op::Lost(slot) if *lanes.of(slot) == Lane::Up => {
+                *lanes.of(slot) = Lane::Down;
+                peer.handle(self.now, Input::Failed(slot, "reset".to_owned()));
+            }
+            Op::Said(slot, what) if *lanes.of(slot) == Lane::Up => {
+                peer.handle(self.now, Input::Received(slot, &messages[what]));
+            }
+            Op::Wait => {
+                if let Some((at, _)) = peer.poll_timeout() {
+                    self.now = at;
+                    peer.handle_timeout(at);
+                }
+            }
+            Op::Update => peer.handle(self.now, Input::Routes(routes(&["192.0.2.11/32"]))),
+            Op::Dialed(_) | Op::Lost(_) | Op::Said(..) => {}
+        }
+        drive(&mut self.peer, &mut self.lanes, self.now);
+        assert!(!self.lanes.is_waiting, "somebody is left waiting");
+    }
+}
+
 proptest! {
     #[test]
     fn the_driver_can_always_do_what_it_is_asked_for(
@@ -149,52 +232,22 @@ proptest! {
         passive in any::<bool>(),
         ops in proptest::collection::vec(op(), 0..60),
     ) {
-        let mut now = Instant::now();
-        let settings = Settings {
-            passive,
-            graceful_restart: restarts.then(Default::default),
-            ..settings()
-        };
-        let desired = routes(&["192.0.2.10/32"]);
-        let mut peer = Peer::new(settings, desired, fastrand::Rng::with_seed(3));
-        let mut lanes = Lanes::new();
+        let mut play = Play::new(Instant::now(), restarts, passive);
         let messages = messages();
-        for op in ops {
-            match op {
-                Op::Start => peer.handle(now, Input::Start),
-                Op::Stop => peer.handle(now, Input::Stop(Farewell::Restart)),
-                Op::Dialed(is_up) if lanes.main == Lane::Dialing => match is_up {
-                    true => {
-                        lanes.main = Lane::Up;
-                        peer.handle(now, Input::Connected(endpoint()));
-                    }
-                    false => {
-                        lanes.main = Lane::Down;
-                        peer.handle(now, Input::Failed(Slot::Main, "refused".to_owned()));
-                    }
-                },
-                Op::Accepted => {
-                    lanes.is_waiting = true;
-                    peer.handle(now, Input::Accepted(endpoint()));
-                }
-                Op::Lost(slot) if *lanes.of(slot) == Lane::Up => {
-                    *lanes.of(slot) = Lane::Down;
-                    peer.handle(now, Input::Failed(slot, "reset".to_owned()));
-                }
-                Op::Said(slot, what) if *lanes.of(slot) == Lane::Up => {
-                    peer.handle(now, Input::Received(slot, &messages[what]));
-                }
-                Op::Wait => {
-                    if let Some((at, _)) = peer.poll_timeout() {
-                        now = at;
-                        peer.handle_timeout(now);
-                    }
-                }
-                Op::Update => peer.handle(now, Input::Routes(routes(&["192.0.2.11/32"]))),
-                Op::Dialed(_) | Op::Lost(_) | Op::Said(..) => {}
-            }
-            drive(&mut peer, &mut lanes, now);
-            prop_assert!(!lanes.is_waiting, "somebody is left waiting");
+        for op in &ops {
+            play.perform(op, &messages);
         }
     }
+}
+
+/// The same many more times, where nothing is made smaller when it fails.
+#[test]
+fn i7_no_sequence_asks_for_what_cannot_be() {
+    let (now, messages) = (Instant::now(), messages());
+    sequences(|mut rng| {
+        let mut play = Play::new(now, rng.bool(), rng.bool());
+        for _ in 0..rng.u8(..60) {
+            play.perform(&Op::any(&mut rng), &messages);
+        }
+    });
 }
