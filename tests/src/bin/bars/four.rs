@@ -139,7 +139,11 @@ impl Four {
             remote_asn: 64501,
             hold_time: 9,
         });
-        let config = gobgp::router(node.v4, &neighbours.collect::<Vec<_>>(), false);
+        let config = gobgp::router(
+            node.v4,
+            &neighbours.collect::<Vec<_>>(),
+            gobgp::Options::default(),
+        );
         let gobgp = Gobgp::start(&node.namespace, self.lab.path(), &config)?;
         let dump = self.lab.path().join("routes.mrt");
         table_dump(&dump, node.v4)?;

@@ -241,9 +241,9 @@ impl Player {
             let speaker = SocketAddr::from((node, 179));
             threads.push(host.namespace.spawn_inside(move || {
                 while !end.load(Ordering::Relaxed) {
-                    match manner {
-                        Manner::Crowding => crowd(speaker, &end),
-                        _ => babble_at(speaker),
+                    match manner == Manner::Crowding {
+                        true => crowd(speaker, &end),
+                        false => babble_at(speaker),
                     }
                 }
             })?);
