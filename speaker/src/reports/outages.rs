@@ -103,18 +103,16 @@ impl Standing {
             0 | 1 => String::new(),
             losses => format!(" {losses} times in {} minutes", PAUSE.as_secs() / 60),
         };
-        let cause = self.session.last_error.as_ref();
         match (is_up(&self.session), losses) {
             (false, _) if self.is_told => None,
             (false, losses) => {
-                let cause = cause?;
-                self.is_told = true;
-                let what = if losses == 0 {
-                    "does not come up"
-                } else {
-                    "was lost"
+                let (what, cause) = match losses {
+                    0 => ("does not come up", &self.session.last_error),
+                    _ => ("was lost", &self.cause),
                 };
-                Some(warning(format!("{of} {what}{often}: {cause}")))
+                let notice = warning(format!("{of} {what}{often}: {}", cause.as_ref()?));
+                self.is_told = true;
+                Some(notice)
             }
             (true, 0) => {
                 self.is_told = false;

@@ -68,6 +68,21 @@ fn a_loss_and_its_end_are_told_at_once() {
 }
 
 #[test]
+fn what_is_told_late_has_the_cause_of_the_loss() {
+    let (mut outages, now) = (Outages::default(), start());
+    let states = [up(None), down(Some("reset")), up(Some("reset"))];
+    for state in &states {
+        outages.note(now, "tor", Some(state));
+        told(&mut outages, now);
+    }
+    outages.note(now + SECOND, "tor", Some(&down(Some("cut"))));
+    outages.note(now + 2 * SECOND, "tor", Some(&down(Some("refused"))));
+    assert_eq!(told(&mut outages, now + 299 * SECOND), [""; 0]);
+    let lost = ["BGPSessionDown: was lost: cut"];
+    assert_eq!(told(&mut outages, now + 300 * SECOND), lost);
+}
+
+#[test]
 fn one_that_does_not_come_up_is_told_of_once_it_had_the_time() {
     let (mut outages, now) = (Outages::default(), start());
     outages.note(now, "tor", Some(&down(None)));
