@@ -64,7 +64,14 @@ pub fn bgp_sendings(recording: &Path, sender: Ipv4Addr) -> Result<Vec<Sending>> 
             continue;
         };
         let kinds = kinds(segment.payload);
-        let mut is_new = || seen.insert((segment.to, segment.port, segment.sequence));
+        let mut is_new = || {
+            seen.insert((
+                segment.to,
+                segment.port,
+                segment.sequence,
+                segment.payload.len(),
+            ))
+        };
         if !kinds.is_empty() && is_new() {
             sendings.push(Sending {
                 at,
