@@ -4,7 +4,7 @@
 //! so that a series is there exactly as long as what it is about.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use ferrolb_crds::model::ServiceKey;
 use prometheus::{IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder};
@@ -28,7 +28,7 @@ pub struct Snapshot {
     /// Addresses that somebody else has, too: hardware addresses by interface.
     pub conflicts: BTreeMap<IpAddr, BTreeMap<String, String>>,
     /// The sessions by the peer's address and port.
-    pub sessions: BTreeMap<SocketAddr, SessionStatus>,
+    pub sessions: BTreeMap<String, SessionStatus>,
     /// What the source has brought.
     pub source: Source,
     /// How often somebody else held what this node holds.
@@ -216,7 +216,7 @@ impl Page {
         );
     }
 
-    fn sessions(&self, sessions: &BTreeMap<SocketAddr, SessionStatus>) {
+    fn sessions(&self, sessions: &BTreeMap<String, SessionStatus>) {
         let columns: [Column<SessionStatus>; 3] = [
             (
                 "metallb_bgp_session_up",
@@ -237,13 +237,13 @@ impl Page {
         for (name, help, value) in columns {
             let rows = sessions.iter().map(|(peer, status)| {
                 let value = i64::try_from(value(status)).unwrap_or(i64::MAX);
-                (vec![peer.to_string()], value)
+                (vec![peer.clone()], value)
             });
             self.gauge(name, help, &["peer"], rows);
         }
     }
 
-    fn messages(&self, sessions: &BTreeMap<SocketAddr, SessionStatus>) {
+    fn messages(&self, sessions: &BTreeMap<String, SessionStatus>) {
         let columns: [Column<SessionStatus>; 10] = [
             (
                 "metallb_bgp_updates_total",
@@ -294,7 +294,7 @@ impl Page {
         ];
         for (name, help, value) in columns {
             let rows = sessions.iter();
-            let rows = rows.map(|(peer, status)| (vec![peer.to_string()], value(status)));
+            let rows = rows.map(|(peer, status)| (vec![peer.clone()], value(status)));
             self.counter(name, help, &["peer"], rows);
         }
     }

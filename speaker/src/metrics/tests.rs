@@ -51,11 +51,11 @@ fn the_page_has_metallbs_names_and_labels() {
         )]),
         sessions: BTreeMap::from([
             (
-                "192.0.2.254:179".parse().unwrap(),
+                "192.0.2.254:179".to_owned(),
                 session(SessionState::Established),
             ),
             (
-                "[2001:db8::1]:179".parse().unwrap(),
+                "[2001:db8::1]:179".to_owned(),
                 session(SessionState::Active),
             ),
         ]),

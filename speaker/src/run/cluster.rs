@@ -2,7 +2,7 @@
 //! told.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -15,14 +15,14 @@ use tokio::sync::watch;
 use super::memory::Memory;
 use super::source::Batch;
 use super::{Cluster, Settings, Speaker};
-use crate::bfd;
 use crate::bgp::{SessionState, SessionStatus};
 use crate::layer2::Counters;
 use crate::metrics::{self, Announced, Snapshot};
-use crate::plan::{AddressPlan, PeerPlan};
+use crate::plan::{self, AddressPlan, PeerPlan};
 use crate::reports::driver::Reports;
 use crate::reports::{self, Body, Key, Notice, Sign, Unsettled, Wanted, driver};
 use crate::status::{self, Blocked};
+use crate::{bfd, radv};
 
 /// The part of a speaker that only a cluster needs.
 pub(super) struct ClusterLink {
@@ -191,7 +191,7 @@ impl ClusterLink {
     /// The sessions stand like this, by the peer's address, and the paths are told of there.
     fn note_sessions(
         &self,
-        sessions: BTreeMap<SocketAddr, SessionStatus>,
+        sessions: BTreeMap<String, SessionStatus>,
         bfd: Option<watch::Receiver<bfd::Report>>,
     ) {
         let mut known = self.known();
@@ -204,6 +204,7 @@ impl ClusterLink {
         &mut self,
         peers: &BTreeMap<String, PeerPlan>,
         statuses: &BTreeMap<String, SessionStatus>,
+        routers: &radv::Report,
     ) {
         let Some(reports) = &self.reports else {
             return;
@@ -219,7 +220,9 @@ impl ClusterLink {
                 (_, Some(status)) => status.since,
                 (_, None) => SystemTime::now(),
             };
-            let wanted = Wanted::This(Body::Session(Box::new(session(plan, status, since))));
+            let wanted = Wanted::This(Body::Session(Box::new(session(
+                plan, status, since, routers,
+            ))));
             if said.is_none_or(|said| said.wanted != wanted) {
                 reports.want([(Key::Session(peer.clone()), Some(wanted.clone()))]);
                 let said = Said {
@@ -241,7 +244,7 @@ impl ClusterLink {
         let Some(reports) = self.reports.take() else {
             return;
         };
-        let now = SystemTime::now();
+        let (now, nobody) = (SystemTime::now(), radv::Report::new());
         let running = peers
             .iter()
             .filter(|(_, plan)| matches!(plan, PeerPlan::Run(_)));
@@ -249,7 +252,7 @@ impl ClusterLink {
             let said = self.sessions.get(peer).filter(|said| !said.is_up);
             let ended = reports::Session {
                 last_error: Some(STOPPED.to_owned()),
-                ..session(plan, None, said.map_or(now, |said| said.since))
+                ..session(plan, None, said.map_or(now, |said| said.since), &nobody)
             };
             let wanted = Wanted::This(Body::Session(Box::new(ended)));
             (Key::Session(peer.clone()), Some(wanted))
@@ -274,7 +277,9 @@ impl Speaker {
             && self.is_ready
         {
             cluster.note_sessions(self.sessions.by_address(), self.bfd.report());
-            cluster.report_sessions(&self.plan.peers, &self.sessions.statuses());
+            let routers = self.routers.report();
+            let statuses = self.sessions.statuses();
+            cluster.report_sessions(&self.plan.peers, &statuses, &routers);
         }
     }
 
@@ -308,8 +313,14 @@ impl Speaker {
 }
 
 /// What there is to say of a session. One that tries again and again is always the same.
-fn session(plan: &PeerPlan, status: Option<&SessionStatus>, since: SystemTime) -> reports::Session {
+fn session(
+    plan: &PeerPlan,
+    status: Option<&SessionStatus>,
+    since: SystemTime,
+    routers: &radv::Report,
+) -> reports::Session {
     let since = status::time(since);
+    let place = |session: &plan::Session| status::whereabouts(&session.neighbor, routers);
     match (plan, status) {
         (PeerPlan::Run(session), Some(status)) => reports::Session {
             state: match status.state {
@@ -323,11 +334,12 @@ fn session(plan: &PeerPlan, status: Option<&SessionStatus>, since: SystemTime) -
             since,
             last_error: status.last_error.clone(),
             prefixes: i64::try_from(status.prefixes).unwrap_or(i64::MAX),
-            peer_address: Some(session.neighbor.to_string()),
+            peer_address: Some(place(session).name),
         },
         (PeerPlan::Run(session), None) => reports::Session {
             since,
-            peer_address: Some(session.neighbor.to_string()),
+            last_error: place(session).problem,
+            peer_address: Some(place(session).name),
             ..reports::Session::default()
         },
         (PeerPlan::Refused { neighbor, fields }, _) => reports::Session {
