@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! Change ──▶ world ──▶ plan ──┬──▶ bgp    machine ──▶ driver ──▶ TCP
+//!              ▲              │    radv   machine ──▶ driver ──▶ router advertisements
 //!              ▲              ├──▶ bfd    machine ──▶ driver ──▶ UDP
 //!              │              ├──▶ layer2 machines ─▶ driver ──▶ ARP, NDP, heartbeats
 //!              └── reports ◀──┴──▶ nft    ruleset ──▶ driver ──▶ nftables
@@ -22,6 +23,7 @@ pub mod metrics;
 mod mutator;
 pub mod nft;
 pub mod plan;
+pub mod radv;
 pub mod reports;
 pub mod router_config;
 pub mod run;

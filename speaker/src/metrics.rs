@@ -4,7 +4,7 @@
 //! so that a series is there exactly as long as what it is about.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use ferrolb_crds::model::ServiceKey;
 use prometheus::{IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder};
@@ -42,8 +42,8 @@ pub struct Snapshot {
 /// Who is at the other end of a session.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Peer {
-    /// Where it is reached.
-    pub address: SocketAddr,
+    /// Its address and port.
+    pub address: String,
     /// By which VRF, if not by the default one.
     pub vrf: Option<String>,
 }
@@ -51,7 +51,7 @@ pub struct Peer {
 impl Peer {
     fn labels(&self) -> Vec<String> {
         let vrf = self.vrf.as_deref().unwrap_or(DEFAULT_VRF);
-        vec![self.address.to_string(), vrf.to_owned()]
+        vec![self.address.clone(), vrf.to_owned()]
     }
 }
 

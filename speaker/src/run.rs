@@ -26,6 +26,7 @@ mod hand_off;
 mod memory;
 mod rebalance;
 mod rivals;
+mod routers;
 mod segment;
 mod sessions;
 mod source;
@@ -66,6 +67,7 @@ use hand_off::HandOffLink;
 use memory::Memory;
 use rebalance::{Rebalance, Step};
 use rivals::Rivals;
+use routers::RouterLink;
 use segment::{News, SegmentLink};
 use sessions::Sessions;
 use source::{Batch, Source};
@@ -190,6 +192,8 @@ enum Event {
     SessionStopped,
     /// Some path is in another state.
     Bfd,
+    /// Somebody else is the router on some interface, or nobody is.
+    Router,
     HandOff,
     StatusFile,
     Client(std::io::Result<Asked>),
@@ -222,6 +226,7 @@ struct Speaker {
     delivery: DeliveryLink,
     drain: DrainLink,
     sessions: Sessions,
+    routers: RouterLink,
     bfd: BfdLink,
     hand_off: HandOffLink,
     status: StatusLink,
@@ -296,6 +301,7 @@ impl Speaker {
             delivery: DeliveryLink::start(settings.delivery_check.clone()),
             drain: DrainLink::new(Drain::new(settings.drain_time), SystemTime::now()),
             sessions: Sessions::new(&settings.bgp_listen),
+            routers: RouterLink::default(),
             bfd: BfdLink::default(),
             hand_off,
             cluster,
@@ -338,6 +344,7 @@ impl Speaker {
             () = self.sessions.news() => Event::Session,
             () = self.sessions.stopped() => Event::SessionStopped,
             () = self.bfd.changed() => Event::Bfd,
+            () = self.routers.changed() => Event::Router,
             () = self.hand_off.changed() => Event::HandOff,
             is_alive = changed(self.status.error.as_mut()) => {
                 if !is_alive {
@@ -360,8 +367,11 @@ impl Speaker {
             Event::Memory => self.begin(),
             Event::Lookout => self.hear(),
             Event::Delivery => self.take_verdict(),
-            Event::Session | Event::Bfd => self.note_sessions(),
-            Event::SessionStopped => self.apply_sessions(),
+            Event::Session | Event::Bfd => {
+                self.routers.want(&self.plan, &self.sessions);
+                self.note_sessions();
+            }
+            Event::SessionStopped | Event::Router => self.apply_sessions(),
             Event::HandOff => {
                 if self.hand_off.note() {
                     self.announce();
@@ -555,7 +565,10 @@ impl Speaker {
             }
             return self.note_sessions();
         }
-        let mut wanted = translate::sessions(&self.plan, &self.settings.identity.node);
+        self.routers.want(&self.plan, &self.sessions);
+        let routers = self.routers.report();
+        let node = &self.settings.identity.node;
+        let mut wanted = translate::sessions(&self.plan, &routers, node);
         // A peer that has kept our routes over a restart forgets those that the first table lacks.
         if self.hand_off.is_beginning() {
             wanted.retain(|peer, settings| {
@@ -571,7 +584,7 @@ impl Speaker {
         });
         // A Cease says more than a path that is given up: it goes first.
         if !self.sessions.is_stopping() {
-            let (wanted, keys) = translate::bfd_sessions(&self.plan);
+            let (wanted, keys) = translate::bfd_sessions(&self.plan, &routers);
             self.bfd.want(wanted, keys);
         }
         let bfd = &self.bfd;
@@ -766,6 +779,7 @@ impl Speaker {
             layer2: self.segment.report().as_ref(),
             sessions: &self.sessions.statuses(),
             bfd: &self.bfd.standings(),
+            routers: &self.routers.report(),
             hand_off: self.hand_off.report(),
             blocked: self.blocked.status(),
             delivery: self.delivery.status(),
@@ -821,6 +835,7 @@ impl Speaker {
                 layer2: None,
                 sessions: &BTreeMap::new(),
                 bfd: &BTreeMap::new(),
+                routers: &BTreeMap::new(),
                 hand_off: hand_off.as_ref(),
                 blocked: Vec::new(),
                 delivery: None,

@@ -36,7 +36,7 @@ use tracing::{debug, info, warn};
 pub use document::{Blocked, Delivery, Document, Draining};
 pub use explanation::{Evidence, Explanation, explanation};
 pub(crate) use report::time;
-pub use report::{Facts, Since, document, state};
+pub use report::{Facts, Since, Whereabouts, document, state, whereabouts};
 use request::{Demand, DrainDemand, Rebalancing, Request};
 
 /// Where the sockets of this host's speakers are.

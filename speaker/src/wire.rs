@@ -9,6 +9,7 @@
 pub mod arp;
 pub mod ethernet;
 pub mod ndisc;
+pub mod radv;
 pub mod udp;
 
 use std::ops::Deref;

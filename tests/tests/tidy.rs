@@ -454,6 +454,18 @@ const ARROWS: &[Row] = &[
         &["speaker::delivery"],
         &["tokio", "tracing"],
     ),
+    row("speaker::radv", &["speaker::radv::*"], &[]),
+    row("speaker::radv::link", &[], &["fastrand"]),
+    row(
+        "speaker::radv::socket",
+        &["speaker::radv::link", "speaker::wire::*"],
+        &["libc", "nix", "socket2", "tokio"],
+    ),
+    row(
+        "speaker::radv::driver",
+        &["speaker::radv", "speaker::radv::*", "speaker::wire::*"],
+        &["fastrand", "tokio", "tracing"],
+    ),
     row("speaker::router_config", ROUTER_CONFIG, &[]),
     row("speaker::router_config::*", ROUTER_CONFIG, &[]),
     row(

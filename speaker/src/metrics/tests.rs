@@ -30,7 +30,7 @@ fn session(state: SessionState) -> SessionStatus {
 
 fn peer(address: &str, vrf: Option<&str>) -> Peer {
     Peer {
-        address: address.parse().unwrap(),
+        address: address.to_owned(),
         vrf: vrf.map(str::to_owned),
     }
 }

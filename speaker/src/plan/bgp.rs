@@ -79,7 +79,7 @@ pub enum PeerPlan {
     Refused {
         /// Where the peer is.
         neighbor: Neighbor,
-        /// The fields of the BGPPeer that stand in the way, such as `spec.interface`.
+        /// The fields of the BGPPeer that stand in the way.
         fields: Vec<&'static str>,
     },
 }
@@ -87,8 +87,8 @@ pub enum PeerPlan {
 /// A session that should run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Session {
-    /// Address to dial.
-    pub neighbor: IpAddr,
+    /// Address to dial, or the interface on which the peer says where that is.
+    pub neighbor: Neighbor,
     /// Port to dial.
     pub port: Port,
     /// TCP source, if it must be a certain one.
@@ -369,20 +369,18 @@ fn takes(peer: &Peer, family: Family) -> bool {
 
 fn peer_plan(peer: &Peer) -> PeerPlan {
     let fields = unbuilt_fields(peer);
-    match peer.neighbor {
-        Neighbor::Address(neighbor) if fields.is_empty() => {
-            PeerPlan::Run(Box::new(session(peer, neighbor)))
-        }
-        Neighbor::Address(_) | Neighbor::Interface(_) => PeerPlan::Refused {
+    match fields.is_empty() {
+        true => PeerPlan::Run(Box::new(session(peer))),
+        false => PeerPlan::Refused {
             neighbor: peer.neighbor.clone(),
             fields,
         },
     }
 }
 
-fn session(peer: &Peer, neighbor: IpAddr) -> Session {
+fn session(peer: &Peer) -> Session {
     Session {
-        neighbor,
+        neighbor: peer.neighbor.clone(),
         port: peer.port,
         source_address: peer.source_address,
         local_asn: peer.local_asn.unwrap_or(peer.my_asn),
@@ -411,10 +409,6 @@ fn session(peer: &Peer, neighbor: IpAddr) -> Session {
 /// session that is not what its owner asked for.
 fn unbuilt_fields(peer: &Peer) -> Vec<&'static str> {
     let fields = [
-        (
-            "spec.interface",
-            matches!(peer.neighbor, Neighbor::Interface(_)),
-        ),
         // The path would be watched outside of the VRF.
         (
             "spec.bfdProfile with spec.vrf",

@@ -14,7 +14,7 @@ mod order;
 use std::collections::{BTreeMap, BTreeSet};
 
 use ferrolb_crds::model::{
-    Neighbor, Node, Port, Preference, Protocol, Secret, TrafficPolicy, TtlSecurityHops,
+    Node, Port, Preference, Protocol, Secret, TrafficPolicy, TtlSecurityHops,
 };
 
 use super::*;
@@ -545,15 +545,10 @@ fn i5_while_a_pool_is_set_aside_what_no_pool_covers_stays_announced() {
 #[test]
 fn a_peer_with_a_field_that_is_not_built_has_no_session_and_the_field_is_named() {
     type Edit = fn(&mut ferrolb_crds::model::Peer);
-    let cases: [(&str, Edit); 2] = [
-        ("spec.interface", |p| {
-            p.neighbor = Neighbor::Interface("eth1".to_owned());
-        }),
-        ("spec.bfdProfile with spec.vrf", |p| {
-            p.bfd_profile = Some("fast".to_owned());
-            p.vrf = Some("red".to_owned());
-        }),
-    ];
+    let cases: [(&str, Edit); 1] = [("spec.bfdProfile with spec.vrf", |p| {
+        p.bfd_profile = Some("fast".to_owned());
+        p.vrf = Some("red".to_owned());
+    })];
     for (field, edit) in cases {
         let mut fixture = Fixture::new();
         edit(fixture.peer("tor"));

@@ -15,7 +15,6 @@ use tokio::sync::watch;
 use super::memory::Memory;
 use super::source::Batch;
 use super::{Cluster, Settings, Speaker};
-use crate::bfd;
 use crate::bgp::{SessionState, SessionStatus};
 use crate::layer2::Counters;
 use crate::metrics::{self, Announced, Snapshot};
@@ -23,6 +22,7 @@ use crate::plan::{AddressPlan, PeerPlan};
 use crate::reports::driver::Reports;
 use crate::reports::{self, Body, Key, Notice, Sign, Unsettled, Wanted, driver};
 use crate::status::{self, Blocked};
+use crate::{bfd, radv};
 
 /// The part of a speaker that only a cluster needs.
 pub(super) struct ClusterLink {
@@ -205,6 +205,7 @@ impl ClusterLink {
         peers: &BTreeMap<String, PeerPlan>,
         statuses: &BTreeMap<String, SessionStatus>,
         paths: &BTreeMap<String, bfd::Standing>,
+        routers: &radv::Report,
     ) {
         let Some(reports) = &self.reports else {
             return;
@@ -220,7 +221,7 @@ impl ClusterLink {
                 (_, Some(status)) => status.since,
                 (_, None) => SystemTime::now(),
             };
-            let session = session(plan, status, paths.get(peer), since);
+            let session = session(plan, status, paths.get(peer), since, routers);
             let wanted = Wanted::This(Body::Session(Box::new(session)));
             if said.is_none_or(|said| said.wanted != wanted) {
                 reports.want([(Key::Session(peer.clone()), Some(wanted.clone()))]);
@@ -243,7 +244,7 @@ impl ClusterLink {
         let Some(reports) = self.reports.take() else {
             return;
         };
-        let now = SystemTime::now();
+        let (now, nobody) = (SystemTime::now(), radv::Report::new());
         let running = peers
             .iter()
             .filter(|(_, plan)| matches!(plan, PeerPlan::Run(_)));
@@ -251,7 +252,13 @@ impl ClusterLink {
             let said = self.sessions.get(peer).filter(|said| !said.is_up);
             let ended = reports::Session {
                 last_error: Some(STOPPED.to_owned()),
-                ..session(plan, None, None, said.map_or(now, |said| said.since))
+                ..session(
+                    plan,
+                    None,
+                    None,
+                    said.map_or(now, |said| said.since),
+                    &nobody,
+                )
             };
             let wanted = Wanted::This(Body::Session(Box::new(ended)));
             (Key::Session(peer.clone()), Some(wanted))
@@ -276,8 +283,9 @@ impl Speaker {
             && self.is_ready
         {
             cluster.note_sessions(self.sessions.by_address(), self.bfd.report());
+            let routers = self.routers.report();
             let (statuses, paths) = (self.sessions.statuses(), self.bfd.standings());
-            cluster.report_sessions(&self.plan.peers, &statuses, &paths);
+            cluster.report_sessions(&self.plan.peers, &statuses, &paths, &routers);
         }
     }
 
@@ -316,6 +324,7 @@ fn session(
     status: Option<&SessionStatus>,
     path: Option<&bfd::Standing>,
     since: SystemTime,
+    routers: &radv::Report,
 ) -> reports::Session {
     let since = status::time(since);
     let plan = match plan {
@@ -332,9 +341,11 @@ fn session(
             };
         }
     };
+    let place = status::whereabouts(&plan.neighbor, routers);
     let mut session = reports::Session {
         since,
-        peer_address: Some(plan.neighbor.to_string()),
+        last_error: place.problem,
+        peer_address: Some(place.name),
         ..reports::Session::default()
     };
     session.details.bfd = plan.bfd.as_ref().map(|_| watched(path));

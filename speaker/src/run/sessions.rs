@@ -156,7 +156,7 @@ impl Sessions {
         if settings.passive && (self.listener.is_none() || !may_dial(&settings)) {
             warn!(
                 peer,
-                "the peer is to dial, and cannot: give --bgp-listen; it is not let in with vrf or bgp-tcp-ao"
+                "the peer is to dial, and cannot: give --bgp-listen; it is not let in with vrf, interface or bgp-tcp-ao"
             );
         }
         let session = Session::start(settings.clone(), routes(peer));
@@ -247,6 +247,12 @@ impl Sessions {
         self.running.contains_key(peer)
     }
 
+    /// Whether that is up.
+    pub(super) fn is_established(&self, peer: &str) -> bool {
+        let running = self.running.get(peer);
+        running.is_some_and(|running| running.status.borrow().state == SessionState::Established)
+    }
+
     /// The routes of the plan have changed: every session lacks them.
     pub(super) fn forget_routes(&mut self) {
         for running in self.running.values_mut() {
@@ -287,9 +293,8 @@ impl Sessions {
         let running = self.running.values();
         running
             .map(|running| {
-                let peer = &running.settings;
-                let address = SocketAddr::new(peer.neighbor, peer.port.get());
-                let vrf = peer.transport.device.clone();
+                let address = label(&running.settings);
+                let vrf = running.settings.transport.device.clone();
                 (Peer { address, vrf }, running.status.borrow().clone())
             })
             .collect()
@@ -304,6 +309,17 @@ impl Sessions {
                 error!(%error, "session did not stop");
             }
         }
+    }
+}
+
+/// The peer's address and port, and the interface where that means nothing without.
+fn label(settings: &Settings) -> String {
+    let (neighbor, port) = (settings.neighbor, settings.port);
+    match (&settings.transport.device, neighbor) {
+        (Some(device), IpAddr::V6(peer)) if peer.is_unicast_link_local() => {
+            format!("[{peer}%{device}]:{port}")
+        }
+        _ => SocketAddr::new(neighbor, port.get()).to_string(),
     }
 }
 

@@ -6,11 +6,11 @@ use std::net::IpAddr;
 use std::num::NonZeroU8;
 use std::sync::Arc;
 
-use ferrolb_crds::model::{BfdProfile, PeerAsn};
+use ferrolb_crds::model::{BfdProfile, Neighbor, PeerAsn};
 
 use crate::plan::{self, AddressPlan, Plan};
 use crate::world::{Claim, Heard, LinkState, Segment, Standing, World};
-use crate::{bfd, bgp, layer2, nft};
+use crate::{bfd, bgp, layer2, nft, radv};
 
 /// What layer 2 reports, as far as planning depends on it.
 pub(super) fn segment(report: &layer2::Report) -> Segment {
@@ -158,20 +158,42 @@ fn frontends(
     })
 }
 
-/// The sessions that should run.
-pub(super) fn sessions(plan: &Plan, node: &str) -> BTreeMap<String, bgp::Settings> {
+/// The sessions that should run: with a peer that is an interface, once it is known who is there.
+pub(super) fn sessions(
+    plan: &Plan,
+    routers: &radv::Report,
+    node: &str,
+) -> BTreeMap<String, bgp::Settings> {
     let peers = plan.peers.iter();
     let wanted = peers.filter_map(|(name, peer)| match peer {
-        plan::PeerPlan::Run(session) => Some((name.clone(), settings(name, node, session))),
+        plan::PeerPlan::Run(session) => {
+            let (neighbor, _) = place(session, routers)?;
+            let mut settings = settings(name, node, neighbor, session);
+            if let Neighbor::Interface(interface) = &session.neighbor {
+                settings.transport.device = Some(interface.clone());
+            }
+            Some((name.clone(), settings))
+        }
         plan::PeerPlan::Refused { .. } => None,
     });
     wanted.collect()
 }
 
-fn settings(name: &str, node: &str, session: &plan::Session) -> bgp::Settings {
+/// Where a peer is, and on which interface that address means something; `None`: it is not known.
+fn place(session: &plan::Session, routers: &radv::Report) -> Option<(IpAddr, Option<u32>)> {
+    match &session.neighbor {
+        Neighbor::Address(address) => Some((*address, None)),
+        Neighbor::Interface(name) => {
+            let router = routers.get(name)?.as_ref().ok()?;
+            Some((router.address.into(), Some(router.interface)))
+        }
+    }
+}
+
+fn settings(name: &str, node: &str, neighbor: IpAddr, session: &plan::Session) -> bgp::Settings {
     bgp::Settings {
         name: name.to_owned(),
-        neighbor: session.neighbor,
+        neighbor,
         port: session.port,
         source_address: session.source_address,
         local_asn: session.local_asn,
@@ -191,20 +213,27 @@ fn settings(name: &str, node: &str, session: &plan::Session) -> bgp::Settings {
 
 /// The BFD sessions that should run, and which of them is whose. Peers that are reached by one path
 /// have one for all of them.
-pub(super) fn bfd_sessions(plan: &Plan) -> (bfd::Wanted, BTreeMap<String, bfd::SessionKey>) {
+pub(super) fn bfd_sessions(
+    plan: &Plan,
+    routers: &radv::Report,
+) -> (bfd::Wanted, BTreeMap<String, bfd::SessionKey>) {
     let (mut wanted, mut keys) = (bfd::Wanted::new(), BTreeMap::new());
     for (name, peer) in &plan.peers {
         let plan::PeerPlan::Run(session) = peer else {
             continue;
         };
-        let Some(profile) = &session.bfd else {
+        let (Some(profile), Some((neighbor, interface))) = (&session.bfd, place(session, routers))
+        else {
             continue;
         };
         let key = bfd::SessionKey {
-            peer: session.neighbor,
-            interface: None,
+            peer: neighbor,
+            interface,
             local: session.source_address,
-            reach: reach(session),
+            reach: match interface {
+                Some(_) => bfd::Reach::SingleHop,
+                None => reach(session),
+            },
         };
         let parameters = parameters(profile);
         wanted
@@ -376,7 +405,10 @@ mod tests {
 
     fn session(neighbor: &str, bfd: Option<BfdProfile>) -> plan::Session {
         plan::Session {
-            neighbor: neighbor.parse().unwrap(),
+            neighbor: match neighbor.parse() {
+                Ok(address) => Neighbor::Address(address),
+                Err(_) => Neighbor::Interface(neighbor.to_owned()),
+            },
             port: Port::BGP,
             source_address: None,
             local_asn: Asn::new(64500).unwrap(),
@@ -436,13 +468,53 @@ mod tests {
             ("c", session("192.0.2.1", None)),
             ("d", session("192.0.2.2", Some(BfdProfile::default()))),
         ]);
-        let (wanted, keys) = bfd_sessions(&plan);
+        let (wanted, keys) = bfd_sessions(&plan, &radv::Report::new());
         assert_eq!(wanted.len(), 2);
         assert_eq!(keys["a"], keys["b"]);
         assert_eq!(keys.keys().collect::<Vec<_>>(), ["a", "b", "d"]);
         let shared = wanted[&keys["a"]];
         assert_eq!(shared.desired_min_tx, Duration::from_millis(50));
         assert_eq!(wanted[&keys["d"]], bfd::Parameters::DEFAULT);
+    }
+
+    #[test]
+    fn a_peer_on_an_interface_is_where_its_router_is_heard_and_nowhere_until_then() {
+        let fast = Some(BfdProfile::default());
+        let internal = plan::Session {
+            peer_asn: PeerAsn::Internal,
+            multi_hop: true,
+            ..session("eth1", fast.clone())
+        };
+        let plan = watched(&[
+            ("far", session("192.0.2.1", None)),
+            ("first", internal),
+            ("second", session("eth2", fast)),
+        ]);
+        let address = "fe80::1".parse().unwrap();
+        let router = |interface| Ok(radv::Router { address, interface });
+        let silent = Err("no router advertisement heard on eth2 yet".to_owned());
+        let mut routers = radv::Report::from([("eth2".to_owned(), silent)]);
+        let known = sessions(&plan, &routers, "n1");
+        assert_eq!(known.keys().collect::<Vec<_>>(), ["far"]);
+        assert_eq!(known["far"].transport.device, None);
+        assert!(bfd_sessions(&plan, &routers).0.is_empty());
+
+        routers.insert("eth1".to_owned(), router(3));
+        routers.insert("eth2".to_owned(), router(4));
+        let known = sessions(&plan, &routers, "n1");
+        for (peer, interface, index) in [("first", "eth1", 3), ("second", "eth2", 4)] {
+            assert_eq!(known[peer].neighbor, IpAddr::V6(address));
+            assert_eq!(known[peer].transport.device.as_deref(), Some(interface));
+            let (wanted, keys) = bfd_sessions(&plan, &routers);
+            let key = bfd::SessionKey {
+                peer: address.into(),
+                interface: Some(index),
+                local: None,
+                reach: bfd::Reach::SingleHop,
+            };
+            assert_eq!(keys[peer], key);
+            assert_eq!(wanted.len(), 2);
+        }
     }
 
     #[test]

@@ -16,7 +16,7 @@ use super::document::{
 use crate::bgp::{SessionState, SessionStatus};
 use crate::plan::{self, AddressPlan, Holding, Interfaces, PeerPlan, Plan, Reason, Route};
 use crate::world::{Others, Segment, World};
-use crate::{bfd, layer2, nft};
+use crate::{bfd, layer2, nft, radv};
 
 /// Everything the document is made of.
 #[derive(Debug, Clone)]
@@ -37,6 +37,8 @@ pub struct Facts<'a> {
     pub sessions: &'a BTreeMap<String, SessionStatus>,
     /// How the paths to those peers stand that have BFD.
     pub bfd: &'a BTreeMap<String, bfd::Standing>,
+    /// Who is the router on the interfaces that are peers.
+    pub routers: &'a radv::Report,
     /// What the hand-off reports; `None`: kube-proxy takes the traffic.
     pub hand_off: Option<&'a nft::Report>,
     /// Nodes that live and are not heard.
@@ -263,18 +265,51 @@ fn sessions(facts: &Facts<'_>) -> Vec<Session> {
     let sessions = peers.map(|(name, plan)| match plan {
         PeerPlan::Run(session) => Session {
             bfd: session.bfd.as_ref().map(|_| path(facts.bfd.get(name))),
-            ..running(name, session.neighbor, facts.sessions.get(name))
+            ..running(
+                name,
+                &whereabouts(&session.neighbor, facts.routers),
+                facts.sessions.get(name),
+            )
         },
         PeerPlan::Refused { neighbor, fields } => not_started(name, neighbor, fields),
     });
     sessions.collect()
 }
 
-fn running(name: &str, neighbor: IpAddr, status: Option<&SessionStatus>) -> Session {
+/// Where a peer is, and in words why its address is not known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Whereabouts {
+    /// Its address, with the interface where it means nothing without; or the interface.
+    pub name: String,
+    /// Why that is no address.
+    pub problem: Option<String>,
+}
+
+/// Where a peer is.
+pub fn whereabouts(neighbor: &Neighbor, routers: &radv::Report) -> Whereabouts {
+    let name = neighbor.to_string();
+    match routers.get(&name) {
+        Some(Ok(router)) => Whereabouts {
+            name: format!("{}%{name}", router.address),
+            problem: None,
+        },
+        Some(Err(why)) => Whereabouts {
+            name,
+            problem: Some(why.clone()),
+        },
+        None => Whereabouts {
+            name,
+            problem: None,
+        },
+    }
+}
+
+fn running(name: &str, whereabouts: &Whereabouts, status: Option<&SessionStatus>) -> Session {
     let mut session = Session {
         peer: name.to_owned(),
-        address: neighbor.to_string(),
+        address: whereabouts.name.clone(),
         state: state(SessionState::Idle).to_owned(),
+        last_error: whereabouts.problem.clone(),
         ..Session::default()
     };
     if let Some(status) = status {

@@ -74,6 +74,9 @@ pub enum NdiscError {
     /// The target is a group.
     #[error("the target is a multicast address")]
     MulticastTarget,
+    /// A router speaks from another than a link-local address.
+    #[error("not from a link-local address")]
+    Source,
     /// An option of length 0, or a link-layer address that cannot be one.
     #[error("invalid option")]
     Option,
@@ -236,7 +239,7 @@ impl<'a> Message<'a> {
 }
 
 /// Finds one link-layer address option; all options must be sound (RFC 4861 §4.6).
-fn link_layer_option(options: &[u8], wanted: u8) -> Result<Option<Mac>, NdiscError> {
+pub(super) fn link_layer_option(options: &[u8], wanted: u8) -> Result<Option<Mac>, NdiscError> {
     let mut reader = Reader::new(options);
     let mut found = None;
     while !reader.rest().is_empty() {
@@ -310,7 +313,8 @@ fn icmp_checksum(source: Ipv6Addr, destination: Ipv6Addr, icmp: &[u8]) -> u16 {
 const ICMPV6: u8 = 58;
 const SOLICITATION: u8 = 135;
 const ADVERTISEMENT: u8 = 136;
-const SOURCE_LINK: u8 = 1;
+/// Kind of the option that says where a message is from.
+pub(super) const SOURCE_LINK: u8 = 1;
 const TARGET_LINK: u8 = 2;
 const ROUTER: u32 = 1 << 31;
 const SOLICITED: u32 = 1 << 30;

@@ -41,7 +41,7 @@ fn session(edit: impl FnOnce(&mut Peer)) -> Session {
 fn f73_every_field_of_a_bgp_peer_is_in_its_session() {
     type Edit = fn(&mut Peer);
     type Expect = fn(&mut Session);
-    let cases: [(&str, Edit, Expect); 14] = [
+    let cases: [(&str, Edit, Expect); 15] = [
         ("none", |_| {}, |_| {}),
         (
             "myASN",
@@ -64,10 +64,18 @@ fn f73_every_field_of_a_bgp_peer_is_in_its_session() {
             |s| s.peer_asn = PeerAsn::External,
         ),
         (
+            "interface",
+            |p| p.neighbor = Neighbor::Interface("eth1".to_owned()),
+            |s| {
+                s.neighbor = Neighbor::Interface("eth1".to_owned());
+                s.families = Family::ALL.into();
+            },
+        ),
+        (
             "peerAddress",
             |p| p.neighbor = Neighbor::Address(ip("fc00::ffff")),
             |s| {
-                s.neighbor = ip("fc00::ffff");
+                s.neighbor = Neighbor::Address(ip("fc00::ffff"));
                 s.families = BTreeSet::from([Family::V6]);
             },
         ),

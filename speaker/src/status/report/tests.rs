@@ -40,6 +40,7 @@ fn an_idle_speaker_has_a_document_that_survives_its_own_json() {
         layer2: None,
         sessions: &BTreeMap::new(),
         bfd: &BTreeMap::new(),
+        routers: &BTreeMap::new(),
         hand_off: Some(&nft::Report::Idle),
         blocked: Vec::new(),
         delivery: None,
@@ -67,9 +68,12 @@ fn i4_a_session_that_keeps_trying_does_not_change_the_file() {
         capabilities: Vec::new(),
         local_address: None,
     };
-    let neighbor = "192.0.2.1".parse().unwrap();
+    let whereabouts = Whereabouts {
+        name: "192.0.2.1".to_owned(),
+        problem: None,
+    };
     let at_rest = |state, since| {
-        let sessions = vec![running("tor", neighbor, Some(&status(state, since)))];
+        let sessions = vec![running("tor", &whereabouts, Some(&status(state, since)))];
         Document {
             sessions,
             ..Document::default()
