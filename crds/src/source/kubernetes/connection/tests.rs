@@ -1,3 +1,5 @@
+#![expect(clippy::disallowed_methods, reason = "fixtures, not state")]
+
 use std::fs;
 
 use super::*;
