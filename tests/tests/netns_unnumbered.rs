@@ -277,6 +277,11 @@ fn the_session_follows_link_router_and_speaker() {
         site.await_session(1, "the end of the session", |session| {
             session["state"] != "Established"
         });
+        // What a zebra leaves in the kernel the next one takes for its own, and adds to.
+        for family in ["-4", "-6"] {
+            let flush = format!("{family} route flush proto bgp");
+            let _ = site.lab.segment.router.namespace.ip(&flush);
+        }
         router = site.router(brand);
         let back = site.await_nodes(&[1, 2]);
         println!("{brand:?}: back {back:?} after the router");
@@ -346,7 +351,11 @@ fn send(lab: &Lab, source: &str, hop_limit: u8, spoilt: u16, message: &[u8]) {
             let socket = Socket::new(Domain::IPV6, Type::RAW, Some(Protocol::from(255))).unwrap();
             socket.set_multicast_loop_v6(false).unwrap();
             let to = SocketAddrV6::new(destination, 0, 0, index);
-            socket.send_to(&packet, &to.into()).unwrap();
+            // Not before the kernel has detected that nobody else has the link-local address.
+            patience::until("a link-local address", SOON, || {
+                socket.send_to(&packet, &to.into()).is_ok()
+            })
+            .unwrap();
         })
         .unwrap();
 }
