@@ -25,6 +25,7 @@ mod drain;
 mod hand_off;
 mod memory;
 mod rebalance;
+mod replan;
 mod rivals;
 mod routers;
 mod segment;
@@ -39,9 +40,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context;
-use ferrolb_crds::model::ServiceKey;
 use ferrolb_crds::source::Change;
-use ipnet::IpNet;
 use kube::Client;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -59,7 +58,7 @@ use crate::status::{
 use crate::world::{Draining, Identity, Segment, World};
 use bfd::BfdLink;
 use blocked::{BlockedLink, Seen};
-use changes::{Differences, Owed};
+use changes::Owed;
 use cluster::ClusterLink;
 use delivery::DeliveryLink;
 use drain::DrainLink;
@@ -141,9 +140,6 @@ pub enum Heartbeat {
 
 /// How long the status file may lag behind, so that a burst of changes is one write.
 const STATUS_LAG: Duration = Duration::from_millis(500);
-
-/// So many addresses are planned together.
-const TOGETHER: usize = 256;
 
 /// How long to wait before what could not be started is tried again.
 const RETRY: Duration = Duration::from_secs(5);
@@ -242,20 +238,6 @@ struct StatusLink {
     last_error: Option<String>,
     /// When the file is brought up to date.
     due: Option<Instant>,
-}
-
-/// What follows from what was planned anew.
-#[derive(Default)]
-struct Follows {
-    differs: Differences,
-    /// This node has come to hold an address, or holds one no more.
-    has_moved: bool,
-    /// Not handed off before.
-    fresh: BTreeSet<IpAddr>,
-    /// Advertised anew, or no more.
-    moved: BTreeSet<IpNet>,
-    /// Whose plan is another one.
-    services: BTreeSet<ServiceKey>,
 }
 
 impl Speaker {
@@ -438,92 +420,6 @@ impl Speaker {
         self.replan(self.world.addresses().collect());
         if let Some(cluster) = &self.cluster {
             cluster.set_ready();
-        }
-    }
-
-    /// Plans what was touched and gives the machines what differs. Until everything present has
-    /// been read, nothing is known well enough to act on.
-    fn replan(&mut self, touched: BTreeSet<IpAddr>) {
-        if !self.is_ready {
-            return;
-        }
-        let now = SystemTime::now();
-        let mut follows = Follows::default();
-        let touched: Vec<IpAddr> = touched.into_iter().collect();
-        // Some at once, not all: most plans are as before, and are not kept.
-        for some in touched.chunks(TOGETHER) {
-            let planned = plan::plan_each(&self.world, some.iter().copied());
-            for (address, plan) in planned.collect::<Vec<_>>() {
-                self.adopt(now, address, plan, &mut follows);
-            }
-        }
-        let Follows {
-            mut differs,
-            has_moved,
-            fresh,
-            moved,
-            services,
-        } = follows;
-        changes::note_advertised(&mut self.since, now, moved, &self.plan);
-        self.report_services(services);
-        let peers = plan::peers(&self.world);
-        changes::log_peers(&self.plan.peers, &peers);
-        self.plan.peers = peers;
-        let heartbeat = plan::heartbeat(&self.world);
-        differs.layer2 |= self.plan.heartbeat != heartbeat;
-        self.plan.heartbeat = heartbeat;
-        if has_moved || self.hand_off.is_to_hear(&differs) {
-            self.owed.hurry();
-        }
-        self.owed.add(differs);
-        self.apply(fresh);
-    }
-
-    /// Takes over what was planned of one address, and notes what follows.
-    fn adopt(
-        &mut self,
-        now: SystemTime,
-        address: IpAddr,
-        new: Option<AddressPlan>,
-        follows: &mut Follows,
-    ) {
-        self.note_decided(address, new.as_ref());
-        let old = self.plan.addresses.get(&address);
-        if old == new.as_ref() {
-            return;
-        }
-        changes::log(address, old, new.as_ref());
-        changes::note_held(&mut self.since, now, address, new.as_ref());
-        if let Some(cluster) = &self.cluster {
-            cluster.note_address(address, old, new.as_ref());
-        }
-        follows.differs.add(old, new.as_ref());
-        changes::note_moved(&mut follows.moved, old, new.as_ref());
-        follows.has_moved |= old
-            .zip(new.as_ref())
-            .is_some_and(|(old, new)| old.layer2.is_held() != new.layer2.is_held());
-        let plans = old.into_iter().chain(new.as_ref());
-        let services = plans.flat_map(AddressPlan::holders).cloned();
-        follows.services.extend(services);
-        let was_handed_off = old.is_some_and(AddressPlan::is_handed_off);
-        match new.as_ref().is_some_and(AddressPlan::is_handed_off) {
-            true if !was_handed_off => drop(follows.fresh.insert(address)),
-            true => {}
-            false => self.hand_off.forget(address),
-        }
-        match new {
-            Some(new) => self.plan.addresses.insert(address, new),
-            None => self.plan.addresses.remove(&address),
-        };
-    }
-
-    /// The next plan depends on what this one makes this node hold.
-    fn note_decided(&mut self, address: IpAddr, plan: Option<&AddressPlan>) {
-        let is_held = plan.is_some_and(|plan| plan.layer2.is_held());
-        self.rivals.note_held(Instant::now(), address, is_held);
-        match plan.map(|plan| plan.layer2.decision()) {
-            Some(decision) => self.world.note_decision(address, decision),
-            None => self.world.forget(address),
         }
     }
 

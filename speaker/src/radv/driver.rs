@@ -110,7 +110,7 @@ impl Driver {
                 heard = heard => match heard {
                     // Of many things that happen to interfaces at once the last one counts.
                     Ok(true) => {
-                        self.look_at.get_or_insert(now() + LOOK_LAG);
+                        self.look_at.get_or_insert_with(|| now() + LOOK_LAG);
                     }
                     Ok(false) => {}
                     Err(error) => self.lose_port(&error),

@@ -46,6 +46,6 @@ impl RouterLink {
         {
             return;
         }
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }

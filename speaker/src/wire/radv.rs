@@ -73,9 +73,10 @@ mod tests {
     ];
 
     fn edited(octets: &[u8], at: usize, value: u8) -> Vec<u8> {
-        let mut octets = octets.to_vec();
-        octets[at] = value;
+        let octets = octets.iter().enumerate();
         octets
+            .map(|(n, octet)| if n == at { value } else { *octet })
+            .collect()
     }
 
     #[test]
