@@ -14,6 +14,8 @@
     reason = "a proof that cannot be set up has failed"
 )]
 
+#![expect(clippy::print_stdout, reason = "says how long it took")]
+
 use std::net::{Ipv6Addr, SocketAddrV6};
 use std::process::Command;
 use std::time::Duration;
