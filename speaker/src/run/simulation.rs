@@ -3,6 +3,7 @@
 
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use ferrolb_crds::model::{
     AddressRange, Config, Family, FamilyPolicy, Hints, L2Advertisement, Pool, PoolChoice, Requests,
