@@ -241,9 +241,10 @@ impl Player {
             let speaker = SocketAddr::from((node, 179));
             threads.push(host.namespace.spawn_inside(move || {
                 while !end.load(Ordering::Relaxed) {
-                    match manner == Manner::Crowding {
-                        true => crowd(speaker, &end),
-                        false => babble_at(speaker),
+                    if manner == Manner::Crowding {
+                        crowd(speaker, &end);
+                    } else {
+                        babble_at(speaker);
                     }
                 }
             })?);
@@ -328,7 +329,7 @@ fn converse(
                 read(&mut stream, &mut octets)?;
             }
         }
-        let due = (unix_time().saturating_sub(begin)).as_secs();
+        let due = unix_time().saturating_sub(begin).as_secs();
         if due > keepalives {
             keepalives = due;
             stream.write_all(&message(4, &[]))?;
