@@ -13,7 +13,6 @@
     clippy::unwrap_used,
     reason = "a proof that cannot be set up has failed"
 )]
-
 #![expect(clippy::print_stdout, reason = "says how long it took")]
 
 use std::net::{Ipv6Addr, SocketAddrV6};
@@ -274,16 +273,11 @@ fn the_session_follows_link_router_and_speaker() {
         // The router starts anew, and knows nobody.
         match router {
             Router::Bird(mut bird) => bird.terminate().unwrap(),
-            Router::Frr(frr) => drop(frr),
+            Router::Frr(mut frr) => frr.terminate().unwrap(),
         }
         site.await_session(1, "the end of the session", |session| {
             session["state"] != "Established"
         });
-        // What a zebra leaves in the kernel the next one takes for its own, and adds to.
-        for family in ["-4", "-6"] {
-            let flush = format!("{family} route flush proto bgp");
-            let _ = site.lab.segment.router.namespace.ip(&flush);
-        }
         router = site.router(brand);
         let back = site.await_nodes(&[1, 2]);
         println!("{brand:?}: back {back:?} after the router");

@@ -59,6 +59,14 @@ impl Frr {
         Ok(frr)
     }
 
+    /// Ends it in order: what it has put into the kernel it takes out again.
+    pub fn terminate(&mut self) -> Result<()> {
+        for daemon in &mut self.daemons {
+            daemon.terminate(Duration::from_secs(5))?;
+        }
+        Ok(())
+    }
+
     fn await_answer(&self, daemon: &str) -> Result<()> {
         let what = format!("{daemon} to answer");
         patience::until(&what, Duration::from_secs(10), || {

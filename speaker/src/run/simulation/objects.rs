@@ -30,7 +30,9 @@ pub(super) fn world_of(node: &str, services: &[Change]) -> World {
     let pool = Pool {
         name: "pool".to_owned(),
         labels: BTreeMap::new(),
-        ranges: vec![AddressRange::from("10.0.0.0/8".parse::<ipnet::IpNet>().unwrap())],
+        ranges: vec![AddressRange::from(
+            "10.0.0.0/8".parse::<ipnet::IpNet>().unwrap(),
+        )],
         auto_assign: true,
         avoid_buggy_ips: false,
         allocation: None,
