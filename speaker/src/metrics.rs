@@ -320,7 +320,14 @@ impl Page {
 
     /// Nothing is built for BFD in a VRF: everything is in the default one.
     fn paths(&self, report: &bfd::Report) {
-        let labels = |key: &bfd::SessionKey| vec![key.peer.to_string(), DEFAULT_VRF.to_owned()];
+        let labels = |key: &bfd::SessionKey| {
+            // A link's own address is another one on each link.
+            let peer = match key.interface {
+                Some(index) => format!("{}%{index}", key.peer),
+                None => key.peer.to_string(),
+            };
+            vec![peer, DEFAULT_VRF.to_owned()]
+        };
         let up = report.sessions.iter().map(|(key, status)| {
             let is_up = status.state == bfd::State::Up;
             (labels(key), i64::from(is_up))

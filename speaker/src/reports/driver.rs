@@ -596,7 +596,7 @@ impl Driver {
             Task::Sign { .. } => self.ledger.put_off(Key::Configuration, now),
             Task::Sweep(services) => self.ledger.sweep_again(now, services),
             Task::Tell(event) => self.ledger.tell(event),
-            Task::Notice(notice) => self.ledger.notice(notice),
+            Task::Notice(notice) => self.ledger.notice_again(notice),
         }
     }
 }

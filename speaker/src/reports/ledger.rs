@@ -144,6 +144,12 @@ impl Ledger {
         }
     }
 
+    /// Tells of what could not be told before anything else: the last that is told is how it stands.
+    pub fn notice_again(&mut self, notice: Notice) {
+        self.notices.push_front(notice);
+        self.notices.truncate(NOTICES);
+    }
+
     /// Tells of something that happened to this node.
     pub fn notice(&mut self, notice: Notice) {
         if self.notices.len() < NOTICES {

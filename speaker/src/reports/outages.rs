@@ -87,9 +87,9 @@ impl Standing {
                 let is_news = self.is_told || self.losses > 0;
                 self.due = is_news.then(|| now.max(self.quiet_until));
             }
-            // The time to wait is over, and it is only now known why there is none.
+            // It ended on purpose, or nothing was known: what is tried now has its time.
             (false, false, Some(_)) if !had_cause && !self.is_told && self.due.is_none() => {
-                self.due = Some(now.max(self.quiet_until));
+                self.due = Some(self.quiet_until.max(now + GRACE));
             }
             (false, false, _) | (true, true, _) => {}
         }

@@ -292,11 +292,7 @@ impl Sessions {
     pub(super) fn by_address(&self) -> BTreeMap<Peer, SessionStatus> {
         let running = self.running.values();
         running
-            .map(|running| {
-                let address = label(&running.settings);
-                let vrf = running.settings.transport.device.clone();
-                (Peer { address, vrf }, running.status.borrow().clone())
-            })
+            .map(|running| (end(&running.settings), running.status.borrow().clone()))
             .collect()
     }
 
@@ -312,14 +308,19 @@ impl Sessions {
     }
 }
 
-/// The peer's address and port, and the interface where that means nothing without.
-fn label(settings: &Settings) -> String {
+/// The other end of a session: where it is reached, and by which VRF. What a link's own address is bound
+/// to is no VRF but that link.
+fn end(settings: &Settings) -> Peer {
     let (neighbor, port) = (settings.neighbor, settings.port);
     match (&settings.transport.device, neighbor) {
-        (Some(device), IpAddr::V6(peer)) if peer.is_unicast_link_local() => {
-            format!("[{peer}%{device}]:{port}")
-        }
-        _ => SocketAddr::new(neighbor, port.get()).to_string(),
+        (Some(device), IpAddr::V6(peer)) if peer.is_unicast_link_local() => Peer {
+            address: format!("[{peer}%{device}]:{port}"),
+            vrf: None,
+        },
+        (device, _) => Peer {
+            address: SocketAddr::new(neighbor, port.get()).to_string(),
+            vrf: device.clone(),
+        },
     }
 }
 

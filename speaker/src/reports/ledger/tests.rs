@@ -328,3 +328,23 @@ fn i4_a_sign_is_written_once_the_verdict_is_and_again_only_when_it_says_somethin
     ledger.see(seen(30, None));
     assert_eq!(ledger.poll(now), write(sign(None)), "somebody took it off");
 }
+
+#[test]
+fn what_could_not_be_told_is_told_before_what_came_after_it() {
+    let mut ledger = ledger(Vec::new());
+    let notice = |message: &str| Notice {
+        is_warning: false,
+        reason: "Test",
+        message: message.to_owned(),
+    };
+    ledger.notice(notice("lost"));
+    ledger.notice(notice("back"));
+    let next = |ledger: &mut Ledger| match ledger.poll(start()) {
+        Some(Task::Notice(notice)) => notice,
+        other => panic!("{other:?}"),
+    };
+    let first = next(&mut ledger);
+    ledger.notice_again(first);
+    assert_eq!(next(&mut ledger), notice("lost"));
+    assert_eq!(next(&mut ledger), notice("back"));
+}

@@ -295,3 +295,19 @@ fn a_session_hears_of_the_path_that_is_its_own_at_present() {
         sessions.stop(Farewell::Restart).await;
     });
 }
+
+#[test]
+fn what_a_link_s_own_address_is_bound_to_is_no_vrf() {
+    block_on(async {
+        let mut settings = settings(&listen().await, 64512);
+        settings.transport.device = Some("red".to_owned());
+        assert_eq!(end(&settings).vrf.as_deref(), Some("red"));
+        settings.neighbor = "fe80::1".parse().unwrap();
+        settings.port = Port::BGP;
+        let expected = Peer {
+            address: "[fe80::1%red]:179".to_owned(),
+            vrf: None,
+        };
+        assert_eq!(end(&settings), expected);
+    });
+}
