@@ -5,9 +5,10 @@
     reason = "driver: reads the clock, waits for its one deadline"
 )]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::{pending, poll_fn};
 use std::io;
+use std::net::Ipv6Addr;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
@@ -36,7 +37,9 @@ impl Radv {
             wanted: orders,
             reporter,
             places: BTreeMap::new(),
+            own: BTreeSet::new(),
             port: None,
+            problem: None,
             look_at: None,
         };
         let mut task = JoinSet::new();
@@ -67,8 +70,13 @@ struct Driver {
     wanted: watch::Receiver<Wanted>,
     reporter: watch::Sender<Report>,
     places: BTreeMap<String, Place>,
+    /// The link-local addresses of the interfaces that this node is advertised on: two of them may be on one
+    /// link. Those of others do not count, a router may well have the same.
+    own: BTreeSet<Ipv6Addr>,
     /// `None`: there is no interface, or it could not be opened.
     port: Option<Port>,
+    /// Why it could not be the last time, as the log has it.
+    problem: Option<String>,
     /// When the interfaces are looked at again.
     look_at: Option<Instant>,
 }
@@ -94,10 +102,12 @@ impl Driver {
                 .values()
                 .filter_map(|place| place.link.poll_timeout());
             let deadline = timeouts.chain(self.look_at).min();
-            let (port, places) = (&mut self.port, &mut self.places);
+            let (port, places, own) = (&mut self.port, &mut self.places, &self.own);
             let heard = async {
                 match port {
-                    Some(port) => poll_fn(|cx| port.poll_read(cx, |it| hear(places, it))).await,
+                    Some(port) => {
+                        poll_fn(|cx| port.poll_read(cx, |it| hear(places, own, it))).await
+                    }
                     None => pending().await,
                 }
             };
@@ -109,9 +119,7 @@ impl Driver {
                 },
                 heard = heard => match heard {
                     // Of many things that happen to interfaces at once the last one counts.
-                    Ok(true) => {
-                        self.look_at.get_or_insert_with(|| now() + LOOK_LAG);
-                    }
+                    Ok(true) => self.look_again(now() + LOOK_LAG),
                     Ok(false) => {}
                     Err(error) => self.lose_port(&error),
                 },
@@ -150,18 +158,24 @@ impl Driver {
         }
     }
 
-    /// Nothing is known without a socket.
+    fn look_again(&mut self, at: Instant) {
+        self.look_at = Some(self.look_at.map_or(at, |planned| planned.min(at)));
+    }
+
+    /// Nothing is known without a socket, but that a router with a session is there.
     fn lose_port(&mut self, error: &io::Error) {
         let now = Instant::now();
-        warn!(%error, "router discovery has no socket, trying again");
+        let problem = format!("router discovery has no socket: {error}");
         self.port = None;
-        self.look_at = Some(now + RETRY);
+        self.look_again(now + RETRY);
         for place in self.places.values_mut() {
-            place.take(
-                now,
-                None,
-                Some(format!("router discovery has no socket: {error}")),
-            );
+            if place.link.router().is_none() || !place.link.is_in_use() {
+                place.take(now, None, Some(problem.clone()));
+            }
+        }
+        if self.problem.as_ref() != Some(&problem) {
+            warn!(%error, "router discovery has no socket, trying again");
+            self.problem = Some(problem);
         }
     }
 
@@ -175,21 +189,26 @@ impl Driver {
         }
         let names = self.places.keys().map(String::as_str).collect();
         let (Some(port), Ok(found)) = (&self.port, socket::interfaces(&names)) else {
-            self.look_at = Some(now + RETRY);
-            return;
+            return self.look_again(now + RETRY);
         };
+        let mut has_failed = false;
         for (name, place) in &mut self.places {
             let mut state = usable(name, found.get(name));
+            // Each time: the socket may be another one.
             if let Ok(index) = state
-                && place.index != Some(index)
                 && let Err(error) = port.join(index)
             {
-                self.look_at = Some(now + RETRY);
+                has_failed = true;
                 state = Err(format!(
                     "router solicitations on {name} cannot be heard: {error}"
                 ));
             }
             place.take(now, state.as_ref().ok().copied(), state.err());
+        }
+        let own = found.into_values().flat_map(|it| it.link_local);
+        self.own = own.collect();
+        if has_failed {
+            self.look_again(now + RETRY);
         }
     }
 
@@ -248,7 +267,10 @@ impl Place {
 }
 
 /// A message on some interface.
-fn hear(places: &mut BTreeMap<String, Place>, arrival: &Arrival<'_>) {
+fn hear(places: &mut BTreeMap<String, Place>, own: &BTreeSet<Ipv6Addr>, arrival: &Arrival<'_>) {
+    if own.contains(&arrival.source) {
+        return;
+    }
     let mut places = places.iter_mut();
     let of = places.find(|(_, place)| place.index == Some(arrival.interface));
     let Some((interface, Place { link, .. })) = of else {
@@ -265,15 +287,18 @@ fn hear(places: &mut BTreeMap<String, Place>, arrival: &Arrival<'_>) {
             return debug!(%interface, %from, %error, "message of router discovery dropped");
         }
     };
-    let (router, rival) = (link.router(), link.rival());
+    let (router, was_contested) = (link.router(), link.is_contested());
     link.handle(Instant::now(), input);
-    if let Some(router) = link.router().filter(|_| router.is_none()) {
-        info!(%interface, %router, "router heard");
+    let other = arrival.source;
+    match (router, link.router()) {
+        (None, Some(router)) => info!(%interface, %router, "router heard"),
+        (Some(old), Some(router)) if old != router => {
+            debug!(%interface, %old, %router, "a router without a session gives way");
+        }
+        _ => {}
     }
-    if let (Some(router), Some(other)) = (link.router(), link.rival())
-        && rival != Some(other)
-    {
-        warn!(%interface, %router, %other, "another router heard: the first is kept while it answers");
+    if let Some(router) = router.filter(|_| link.is_contested() && !was_contested) {
+        warn!(%interface, %router, %other, "another router heard: who has a session keeps its place");
     }
 }
 
@@ -282,10 +307,9 @@ fn usable(name: &str, interface: Option<&Interface>) -> Result<u32, String> {
     match interface {
         None => Err(format!("interface {name} does not exist")),
         Some(Interface { is_up: false, .. }) => Err(format!("interface {name} is down")),
-        Some(Interface {
-            has_link_local: false,
-            ..
-        }) => Err(format!("interface {name} has no IPv6 link-local address")),
+        Some(Interface { link_local, .. }) if link_local.is_empty() => {
+            Err(format!("interface {name} has no IPv6 link-local address"))
+        }
         Some(interface) => Ok(interface.index),
     }
 }
@@ -301,3 +325,35 @@ async fn until(deadline: Option<Instant>) {
 const LOOK_LAG: Duration = Duration::from_millis(50);
 /// How long to wait before what could not be done is tried again.
 const RETRY: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::radv::ADVERTISEMENT;
+
+    #[test]
+    fn this_node_is_not_the_router_of_its_other_interface_on_the_link() {
+        let [router, own] = ["fe80::1", "fe80::2"].map(|address| address.parse().unwrap());
+        let mut link = Link::new(fastrand::Rng::with_seed(1));
+        link.handle(Instant::now(), Input::Up);
+        let place = Place {
+            link,
+            index: Some(7),
+            problem: None,
+            is_mute: false,
+        };
+        let mut places = BTreeMap::from([("eth1".to_owned(), place)]);
+        let mut heard = |source| {
+            let arrival = Arrival {
+                source,
+                interface: 7,
+                hop_limit: 255,
+                octets: &ADVERTISEMENT,
+            };
+            hear(&mut places, &BTreeSet::from([own]), &arrival);
+            places["eth1"].link.router()
+        };
+        assert_eq!(heard(own), None);
+        assert_eq!(heard(router), Some(router));
+    }
+}

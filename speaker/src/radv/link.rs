@@ -1,15 +1,15 @@
 //! One interface: which router is there, and when to speak (RFC 4861 §6.2, §6.3).
 //!
 //! ```text
-//!                    advertisement                another's, and the router
-//!   down ──▶ nobody ──────────────▶ router known ─────────────────────────▶ the other one known
-//!    ▲         ▲  └ solicits thrice      │         does not answer two
-//!    │ Down    └─────────────────────────┘         solicitations
-//!   all                 lifetime over
+//!                    advertisement                another's, and no session
+//!   down ──▶ nobody ──────────────▶ router known ────────────────────────▶ the other one known
+//!    ▲         ▲  └ solicits thrice      │         for eight seconds
+//!    │ Down    └─────────────────────────┘
+//!   all           lifetime over, no session
 //! ```
 //!
-//! A router that advertises keeps its place as long as it is there: of two on a link, each of which
-//! speaks now and then, neither may take the session from the other.
+//! Anybody on the link can say that it is a router. So a router with a session keeps its place whoever
+//! speaks, and of those without one each gets its turn until there is a session with one of them.
 
 use std::net::Ipv6Addr;
 use std::time::{Duration, Instant};
@@ -55,11 +55,10 @@ pub struct Link {
     is_up: bool,
     is_in_use: bool,
     router: Option<Ipv6Addr>,
-    /// When the router was heard last.
-    heard: Option<Instant>,
-    /// Another one that advertises here.
-    rival: Option<Ipv6Addr>,
+    /// From when on a rival takes the place of a router that is not in use.
+    gives_way_at: Option<Instant>,
     advertised: Option<Instant>,
+    solicited: Option<Instant>,
     is_to_advertise: bool,
     is_to_solicit: bool,
     /// How many more solicitations follow.
@@ -68,8 +67,8 @@ pub struct Link {
     solicit_at: Option<Instant>,
     /// The router is not here any more.
     expires_at: Option<Instant>,
-    /// The router has had the time to contradict its rival.
-    verdict_at: Option<Instant>,
+    /// Until then there is another one that advertises here, too.
+    contested_until: Option<Instant>,
 }
 
 impl Link {
@@ -80,16 +79,16 @@ impl Link {
             is_up: false,
             is_in_use: false,
             router: None,
-            heard: None,
-            rival: None,
+            gives_way_at: None,
             advertised: None,
+            solicited: None,
             is_to_advertise: false,
             is_to_solicit: false,
             solicitations: 0,
             advertise_at: None,
             solicit_at: None,
             expires_at: None,
-            verdict_at: None,
+            contested_until: None,
         }
     }
 
@@ -98,9 +97,14 @@ impl Link {
         self.router
     }
 
-    /// Another router that advertises here, while one is known.
-    pub fn rival(&self) -> Option<Ipv6Addr> {
-        self.rival
+    /// Whether there is a session with the router.
+    pub fn is_in_use(&self) -> bool {
+        self.is_in_use
+    }
+
+    /// Whether more than one router has been heard in the last half hour.
+    pub fn is_contested(&self) -> bool {
+        self.contested_until.is_some()
     }
 
     /// Takes what has happened.
@@ -119,12 +123,14 @@ impl Link {
                 *self = Self {
                     is_in_use: self.is_in_use,
                     advertised: self.advertised,
+                    solicited: self.solicited,
                     ..Self::new(self.rng.clone())
                 };
             }
-            Input::InUse(is_in_use) => self.is_in_use = is_in_use,
+            Input::InUse(is_in_use) => self.use_(now, is_in_use),
             Input::Unsent => {
                 self.advertise_at = Some(now);
+                self.solicited = None;
                 self.look_for_routers(now);
             }
             Input::Solicitation => {
@@ -150,7 +156,7 @@ impl Link {
             self.advertise_at,
             self.solicit_at,
             self.expires_at,
-            self.verdict_at,
+            self.contested_until,
         ];
         all.into_iter().flatten().min()
     }
@@ -165,16 +171,23 @@ impl Link {
         }
         if take_due(&mut self.solicit_at, now) {
             self.is_to_solicit = true;
+            self.solicited = Some(now);
             self.solicitations = self.solicitations.saturating_sub(1);
             self.solicit_at = (self.solicitations > 0).then(|| now + RTR_SOLICITATION_INTERVAL);
         }
-        if take_due(&mut self.verdict_at, now)
-            && let Some(rival) = self.rival.take()
-        {
-            self.learn(now, rival, Duration::ZERO);
-        }
+        take_due(&mut self.contested_until, now);
         if take_due(&mut self.expires_at, now) {
             self.expire(now);
+        }
+    }
+
+    fn use_(&mut self, now: Instant, is_in_use: bool) {
+        let was_in_use = std::mem::replace(&mut self.is_in_use, is_in_use);
+        if was_in_use && !is_in_use {
+            self.gives_way_at = Some(now + PATIENCE);
+            self.ask_rivals();
+        } else if is_in_use && self.router.is_some() {
+            self.solicit_at = None;
         }
     }
 
@@ -184,32 +197,28 @@ impl Link {
             return;
         }
         self.router = None;
-        self.rival = None;
-        self.verdict_at = None;
         self.look_for_routers(now);
     }
 
     fn hear(&mut self, now: Instant, from: Ipv6Addr, lifetime: Duration) {
-        match self.router {
-            Some(router) if router != from => {
-                let is_stale = self.heard.is_none_or(|at| now >= at + QUIET);
-                if self.verdict_at.is_none() && (self.rival != Some(from) || is_stale) {
-                    self.solicit(now, 2);
-                    self.verdict_at = Some(now + 2 * RTR_SOLICITATION_INTERVAL);
-                }
-                // Of several the one that spoke last.
-                self.rival = Some(from);
-            }
-            Some(_) | None => self.learn(now, from, lifetime),
+        let is_rival = self.router.is_some_and(|router| router != from);
+        if is_rival {
+            self.contested_until = Some(now + LONGEST_SILENCE);
+        }
+        let has_time = self.is_in_use || self.gives_way_at.is_some_and(|at| now < at);
+        match is_rival && has_time {
+            true => self.ask_rivals(),
+            false => self.learn(now, from, lifetime),
         }
     }
 
     /// This is the router.
     fn learn(&mut self, now: Instant, from: Ipv6Addr, lifetime: Duration) {
-        self.router = Some(from);
-        self.heard = Some(now);
-        self.verdict_at = None;
-        self.solicit_at = None;
+        if self.router != Some(from) {
+            self.router = Some(from);
+            self.gives_way_at = Some(now + PATIENCE);
+            self.solicit_at = None;
+        }
         let silence = match lifetime.is_zero() {
             true => LONGEST_SILENCE,
             false => lifetime,
@@ -223,9 +232,24 @@ impl Link {
         }
     }
 
-    fn solicit(&mut self, now: Instant, count: u8) {
+    /// To speak as soon as the router has had its time. That is as often as sessions and routers come and go,
+    /// each of which has that time, however many rivals speak meanwhile.
+    fn ask_rivals(&mut self) {
+        if let Some(at) = self.gives_way_at
+            && self.is_contested()
+            && !self.is_in_use
+            && self.router.is_some()
+            && self.solicit_at.is_none()
+        {
+            self.solicit(at, 1);
+        }
+    }
+
+    /// From `at` on, but not too soon after the last one.
+    fn solicit(&mut self, at: Instant, count: u8) {
+        let soonest = self.solicited.map(|last| last + RTR_SOLICITATION_INTERVAL);
         self.solicitations = count;
-        self.solicit_at = Some(now);
+        self.solicit_at = Some(soonest.map_or(at, |soonest| soonest.max(at)));
     }
 
     /// §6.2.6: not too soon after the last advertisement.
@@ -259,9 +283,12 @@ const MAX_RTR_SOLICITATIONS: u8 = 3;
 /// advertisement says nothing of its own end.
 const LONGEST_SILENCE: Duration = Duration::from_secs(1800);
 
-/// Three advertisements of a router that speaks as often as we do: after such a silence it is asked again
-/// whether it is still there, or looked at again whether it is used.
+/// Three advertisements of a router that speaks as often as we do: after such a silence it is looked at again
+/// whether it is used.
 const QUIET: Duration = Duration::from_secs(30);
+
+/// How long a router keeps its place without a session: time for more than one attempt to connect.
+const PATIENCE: Duration = Duration::from_secs(8);
 
 #[cfg(test)]
 mod tests;

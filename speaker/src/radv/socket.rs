@@ -123,7 +123,8 @@ impl Port {
 pub(super) struct Interface {
     pub(super) index: u32,
     pub(super) is_up: bool,
-    pub(super) has_link_local: bool,
+    /// Its link-local addresses.
+    pub(super) link_local: Vec<Ipv6Addr>,
 }
 
 /// Those of these names that there are.
@@ -139,11 +140,14 @@ pub(super) fn interfaces(names: &BTreeSet<&str>) -> io::Result<BTreeMap<String, 
             .contains(InterfaceFlags::IFF_UP | InterfaceFlags::IFF_RUNNING);
         let address = entry.address.as_ref();
         let address = address.and_then(|address| Some(address.as_sockaddr_in6()?.ip()));
-        interface.has_link_local |= address.is_some_and(|ip| ip.is_unicast_link_local());
+        let link_local = address.filter(Ipv6Addr::is_unicast_link_local);
+        interface.link_local.extend(link_local);
     }
-    for (name, interface) in &mut found {
-        interface.index = if_nametoindex(name.as_str())?;
-    }
+    // One may have gone meanwhile.
+    found.retain(|name, interface| {
+        let index = if_nametoindex(name.as_str());
+        index.map(|index| interface.index = index).is_ok()
+    });
     Ok(found)
 }
 

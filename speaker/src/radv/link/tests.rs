@@ -178,7 +178,8 @@ fn a_link_that_is_down_has_no_router_says_nothing_and_hears_nothing() {
     bench.handle(Input::Down);
     bench.hear(A, 0);
     bench.wait(60_000);
-    assert_eq!((bench.link.router(), bench.link.rival()), (None, None));
+    assert_eq!(bench.link.router(), None);
+    assert!(!bench.link.is_contested());
     assert_eq!(bench.sent.len(), sent);
 }
 
@@ -204,50 +205,131 @@ fn what_did_not_leave_is_sent_again_at_once() {
 }
 
 #[test]
-fn a_router_that_answers_keeps_its_place_and_its_rival_is_named() {
+fn a_link_that_comes_and_goes_is_not_solicited_on_more_often_than_every_four_seconds() {
+    let mut bench = Bench::up(1);
+    for _ in 0..50 {
+        bench.handle(Input::Down);
+        bench.handle(Input::Up);
+        bench.wait(100);
+    }
+    assert_eq!(bench.times(Packet::Solicitation), [0, 4000]);
+}
+
+#[test]
+fn a_router_with_a_session_keeps_its_place_whoever_speaks() {
+    let mut bench = Bench::up(1);
+    bench.hear(A, 30);
+    bench.handle(Input::InUse(true));
+    for n in 0..1000 {
+        bench.wait(1000);
+        bench.hear(rotating(n), 0);
+        assert_eq!(bench.link.router(), Some(A));
+    }
+    assert!(bench.link.is_contested());
+    assert_eq!(bench.times(Packet::Solicitation), [0]);
+}
+
+#[test]
+fn the_rival_of_a_router_whose_session_has_ended_is_asked_and_takes_the_place() {
+    let mut bench = Bench::up(1);
+    bench.hear(A, 30);
+    bench.handle(Input::InUse(true));
+    bench.wait(60_000);
+    bench.hear(B, 30);
+    bench.wait(9000);
+    bench.handle(Input::InUse(false));
+    bench.wait(4000);
+    bench.hear(A, 30);
+    bench.hear(B, 30);
+    assert_eq!(bench.link.router(), Some(A));
+    bench.wait(4000);
+    assert_eq!(bench.times(Packet::Solicitation), [0, 77_000]);
+    assert_eq!(bench.link.router(), Some(A), "nobody has answered");
+    bench.hear(B, 40);
+    assert_eq!(bench.link.router(), Some(B));
+    // For as long as it has said itself.
+    bench.wait(39_999);
+    assert_eq!(bench.link.router(), Some(B));
+    bench.wait(1);
+    assert_eq!(bench.link.router(), None);
+}
+
+#[test]
+fn a_session_that_is_back_in_time_ends_the_search_for_another_router() {
     let mut bench = Bench::up(1);
     bench.hear(A, 0);
-    bench.wait(1000);
+    bench.handle(Input::InUse(true));
     bench.hear(B, 0);
-    assert_eq!(bench.times(Packet::Solicitation), [0, 1000]);
-    bench.wait(400);
-    bench.hear(A, 0);
-    assert_eq!(
-        (bench.link.router(), bench.link.rival()),
-        (Some(A), Some(B))
-    );
-    // Nobody is asked again as long as both go on.
-    for _ in 0..100 {
-        bench.wait(5000);
-        bench.hear(B, 0);
-        bench.wait(5000);
-        bench.hear(A, 0);
-    }
-    assert_eq!(bench.times(Packet::Solicitation), [0, 1000]);
+    bench.wait(60_000);
+    bench.handle(Input::InUse(false));
+    bench.wait(5000);
+    bench.handle(Input::InUse(true));
+    bench.wait(60_000);
+    bench.hear(B, 0);
+    assert_eq!(bench.times(Packet::Solicitation), [0]);
     assert_eq!(bench.link.router(), Some(A));
 }
 
 #[test]
-fn a_router_that_does_not_answer_gives_way_to_the_one_that_speaks() {
+fn routers_without_a_session_take_turns_until_there_is_one() {
     let mut bench = Bench::up(1);
-    bench.hear(A, 1800);
-    bench.wait(60_000);
-    bench.hear(B, 1800);
+    bench.hear(A, 0);
     bench.wait(7999);
+    bench.hear(B, 0);
     assert_eq!(bench.link.router(), Some(A));
-    assert_eq!(bench.times(Packet::Solicitation), [0, 60_000, 64_000]);
     bench.wait(1);
-    assert_eq!((bench.link.router(), bench.link.rival()), (Some(B), None));
-    // And the other way round, of one that has contradicted before.
-    bench.hear(A, 1800);
-    bench.hear(B, 1800);
-    bench.wait(29_000);
-    bench.hear(A, 1800);
-    bench.wait(8000);
-    assert_eq!(bench.link.router(), Some(B), "heard not so long ago");
-    bench.hear(A, 1800);
-    bench.wait(8000);
+    bench.hear(B, 0);
+    assert_eq!(bench.link.router(), Some(B));
+    bench.wait(7999);
+    bench.hear(A, 0);
+    assert_eq!(bench.link.router(), Some(B));
+    bench.wait(1);
+    bench.hear(A, 0);
     assert_eq!(bench.link.router(), Some(A));
+    bench.handle(Input::InUse(true));
+    bench.wait(100_000);
+    bench.hear(B, 0);
+    assert_eq!(bench.link.router(), Some(A));
+}
+
+#[test]
+fn rivals_are_asked_once_in_eight_seconds_however_many_there_are() {
+    let mut bench = Bench::up(1);
+    for n in 0..600 {
+        // Each router that gets the place has a session, and loses it.
+        bench.handle(Input::InUse(n % 20 < 10));
+        bench.hear(rotating(n), 0);
+        bench.wait(1000);
+    }
+    let times = bench.times(Packet::Solicitation);
+    assert!(times.len() > 2, "{times:?}");
+    assert!(
+        times.windows(2).all(|pair| pair[1] - pair[0] >= 8000),
+        "{times:?}"
+    );
+}
+
+#[test]
+fn a_link_is_contested_until_no_rival_was_heard_for_half_an_hour() {
+    let mut bench = Bench::up(1);
+    for n in 0..100 {
+        bench.hear(rotating(n), 1);
+        bench.hear(rotating(n + 1), 1);
+        assert!(bench.link.is_contested());
+        bench.wait(60_000);
+        // Whoever was the router is not any more: that does not make it news.
+        assert_eq!(bench.link.router(), None);
+        assert!(bench.link.is_contested());
+    }
+    bench.wait(1_739_999);
+    assert!(bench.link.is_contested());
+    bench.wait(1);
+    assert!(!bench.link.is_contested());
+}
+
+/// Somebody who has another address each time.
+fn rotating(n: u16) -> Ipv6Addr {
+    Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 1, n)
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -257,7 +339,7 @@ enum Op {
 }
 
 fn op() -> impl Strategy<Value = Op> {
-    let from = prop_oneof![Just(A), Just(B)];
+    let from = prop_oneof![Just(A), Just(B), any::<u16>().prop_map(rotating)];
     let lifetime = prop_oneof![Just(0), 1u64..65_536].prop_map(Duration::from_secs);
     let heard =
         (from, lifetime).prop_map(|(from, lifetime)| Input::Advertisement { from, lifetime });
@@ -272,15 +354,17 @@ fn op() -> impl Strategy<Value = Op> {
 }
 
 proptest! {
-    /// Advertisements keep their distance, time goes on, and of a link that is down nothing is known.
+    /// What is sent keeps its distance, a router with a session keeps its place, time goes on, and of a link
+    /// that is down nothing is known.
     #[test]
     fn whatever_happens_the_link_stays_quiet_and_honest(
         seed: u64,
         ops in prop::collection::vec(op(), 0..200),
     ) {
         let mut bench = Bench::new(seed);
-        let mut is_up = false;
+        let (mut is_up, mut is_in_use) = (false, false);
         for op in ops {
+            let router = bench.link.router();
             match op {
                 Op::Handle(input) => bench.handle(input),
                 Op::Wait(milliseconds) => bench.wait(milliseconds),
@@ -288,15 +372,20 @@ proptest! {
             match op {
                 Op::Handle(Input::Up) => is_up = true,
                 Op::Handle(Input::Down) => is_up = false,
+                Op::Handle(Input::InUse(value)) => is_in_use = value,
                 Op::Handle(_) | Op::Wait(_) => {}
             }
             let due = bench.link.poll_timeout();
             prop_assert!(due.is_none_or(|due| due > bench.at(bench.now)));
             prop_assert_eq!(due.is_some(), is_up);
             prop_assert!(is_up || bench.link.router().is_none());
-            prop_assert!(bench.link.rival() != bench.link.router() || !is_up || bench.link.router().is_none());
+            prop_assert!(is_up || !bench.link.is_contested());
+            let keeps = is_up && is_in_use && router.is_some();
+            prop_assert!(!keeps || bench.link.router() == router);
         }
         let times = bench.times(Packet::Advertisement);
         prop_assert!(times.windows(2).all(|pair| pair[1] - pair[0] >= 2999), "{:?}", times);
+        let times = bench.times(Packet::Solicitation);
+        prop_assert!(times.windows(2).all(|pair| pair[1] - pair[0] >= 4000), "{:?}", times);
     }
 }
