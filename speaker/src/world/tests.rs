@@ -190,3 +190,56 @@ fn i11_what_happens_to_a_node_touches_its_own_addresses_and_those_that_nobody_ha
     let touched = addresses(&["10.0.0.1", "10.0.0.2"]);
     assert_eq!(world.hear(heard(&["n3"])), touched);
 }
+
+fn of_web() -> (World, IpAddr) {
+    let mut world = world();
+    let _ = world.apply(Change::Service(key("web"), service("web", &["10.0.0.1"])));
+    (world, "10.0.0.1".parse().unwrap())
+}
+
+fn held_by(node: &str) -> Decision {
+    Decision::NotHeld {
+        holder: Some(node.to_owned()),
+    }
+}
+
+#[test]
+fn i11_a_third_node_that_claims_what_another_holds_touches_it_when_it_is_back() {
+    let (mut world, web) = of_web();
+    let _ = world.hear(heard(&["n3"]));
+    let both = [holds("n2"), holds("n3")].concat();
+    let _ = world.take_claims(BTreeMap::from([(web, both)]));
+    world.note_decision(web, held_by("n3"));
+    assert_eq!(world.hear(heard(&["n2", "n3"])), BTreeSet::from([web]));
+}
+
+#[test]
+fn i11_who_is_heard_only_where_this_node_takes_no_part_settles_nothing() {
+    let (mut world, web) = of_web();
+    let mut only_there = heard(&["n3"]);
+    let Segment::Known { links, heard, .. } = &mut only_there else {
+        unreachable!("it is known");
+    };
+    links.insert("eth1".to_owned(), LinkState::Listening);
+    let ways = BTreeMap::from([("eth1".to_owned(), BTreeSet::from(["eth0".to_owned()]))]);
+    heard.insert("n2".to_owned(), ways);
+    let mut without_n3 = only_there.clone();
+    if let Segment::Known { heard, .. } = &mut without_n3 {
+        heard.remove("n3");
+    }
+    let _ = world.hear(only_there);
+    let _ = world.take_claims(BTreeMap::from([(web, holds("n2"))]));
+    world.note_decision(web, held_by("n2"));
+    assert_eq!(world.hear(without_n3), BTreeSet::from([web]));
+}
+
+#[test]
+fn an_address_that_somebody_claimed_meanwhile_is_planned_again() {
+    let (mut world, web) = of_web();
+    let others = Others::from([("eth0".to_owned(), "02:00:00:00:00:09".to_owned())]);
+    let _ = world.find(BTreeMap::from([(web, others)]));
+    // The claim came and went between two readings.
+    let nothing = BTreeMap::from([(web, Vec::new())]);
+    assert_eq!(world.take_claims(nothing), BTreeSet::from([web]));
+    assert_eq!(world.others_with(web), None);
+}
