@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::{LinkState, Standing, World};
+
 /// The addresses by the nodes on which the decision on them hangs.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Watch {
@@ -52,5 +54,37 @@ impl Watch {
         let theirs = nodes.iter().filter_map(|node| self.by_node.get(*node));
         addresses.extend(theirs.flatten());
         addresses
+    }
+}
+
+impl World {
+    /// Notes on whom the decision on an address hangs.
+    pub(super) fn file(&mut self, address: IpAddr) {
+        match self.by_address.contains_key(&address) {
+            true => self.watch.set(address, self.hangs_on(address)),
+            false => self.watch.remove(address),
+        }
+    }
+
+    /// The nodes on which the decision on an address hangs, as long as the links are as they are and
+    /// there is one segment; `None`: on any.
+    fn hangs_on(&self, address: IpAddr) -> Option<Box<[Arc<str>]>> {
+        let claims = self.claims_at(address);
+        let is_settled = if let Some(held) = self.held.get(&address) {
+            // What this node holds on the segment it keeps.
+            let links = self.segment.links().into_iter().flatten();
+            let mut shared = links.filter(|(_, state)| **state == LinkState::Up);
+            held.preferences == self.preferences
+                && !self.given.contains(&address)
+                && shared.all(|(link, _)| held.on.contains(link))
+        } else {
+            // What another node holds, as it says itself, is that node's business.
+            let holder = self.others.get(&address)?;
+            let mut claims = claims.iter().filter(|claim| *claim.node == **holder);
+            claims.any(|claim| claim.standing == Standing::Holds && self.segment.hears(claim))
+        };
+        // Unless somebody else claims it.
+        let claimants: BTreeSet<&Arc<str>> = claims.iter().map(|claim| &claim.node).collect();
+        is_settled.then(|| claimants.into_iter().cloned().collect())
     }
 }

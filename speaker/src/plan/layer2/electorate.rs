@@ -20,7 +20,7 @@ pub(in crate::plan) struct Electorate<'w> {
     pub(super) this: Cow<'w, Node>,
     pub(super) nodes: Vec<Cow<'w, Node>>,
     /// By the names of the advertisements that speak for an address on every node that they select.
-    known: RefCell<BTreeMap<Vec<&'w str>, Rc<Voters<'w>>>>,
+    known: RefCell<BTreeMap<BTreeSet<&'w str>, Rc<Voters<'w>>>>,
 }
 
 /// Those that may announce an address and live, by name.
@@ -65,9 +65,8 @@ impl<'w> Electorate<'w> {
         let Some(advertisements) = alike(askings) else {
             return Rc::new(self.select(askings));
         };
-        let names = advertisements.into_iter().collect();
         let mut known = self.known.borrow_mut();
-        let voters = known.entry(names);
+        let voters = known.entry(advertisements);
         voters
             .or_insert_with(|| Rc::new(self.select(askings)))
             .clone()

@@ -9,7 +9,8 @@ use std::net::IpAddr;
 use ferrolb_crds::model::{Node, ServiceKey};
 use ferrolb_crds::rank;
 
-use super::{Asking, Ballot, Candidate, Electorate, Layer2, is_to_move, why_down};
+use super::ballot::{Ballot, Candidate, is_to_move};
+use super::{Asking, Electorate, Layer2, why_down};
 use crate::plan::eligibility::{Claim, Reason};
 use crate::world::{Cause, Segment, Standing, World};
 
@@ -165,7 +166,7 @@ impl Ballot<'_, '_> {
         if is_to_move(|| candidates.iter()) {
             candidates.retain(Candidate::delivers);
         }
-        let keyed = candidates.iter().map(|it| (it.name, it.key()));
+        let keyed = candidates.iter().map(|it| (it.name(), it.key()));
         let order = rank::order(self.address, keyed);
         order.into_iter().zip(1..).collect()
     }
@@ -173,7 +174,7 @@ impl Ballot<'_, '_> {
     /// What arrives there is not delivered, and another node delivers.
     fn is_to_leave_it(&self, node: &Node) -> bool {
         let all: Vec<Candidate<'_>> = self.candidates().collect();
-        let mut own = all.iter().filter(|it| it.name == node.name);
+        let mut own = all.iter().filter(|it| it.name() == node.name);
         own.any(Candidate::is_failing) && is_to_move(|| all.iter())
     }
 
