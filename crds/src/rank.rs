@@ -34,8 +34,8 @@ pub fn first<'a, K: Ord>(
     match equals.as_slice() {
         [only] => Some(only),
         several => {
-            let address = address.to_string();
-            let scored = several.iter().map(|node| (score(node, &address), *node));
+            let mut scores = Scores::of(address);
+            let scored = several.iter().map(|node| (scores.of_node(node), *node));
             scored.min().map(|(_, node)| node)
         }
     }
@@ -46,21 +46,37 @@ pub fn order<'a, K: Ord>(
     address: IpAddr,
     candidates: impl Iterator<Item = (&'a str, K)>,
 ) -> Vec<&'a str> {
-    let address = address.to_string();
-    let keyed = candidates.map(|(node, key)| (key, score(node, &address), node));
+    let mut scores = Scores::of(address);
+    let keyed = candidates.map(|(node, key)| (key, scores.of_node(node), node));
     let mut keyed: Vec<_> = keyed.collect();
     keyed.sort();
     keyed.into_iter().map(|(_, _, node)| node).collect()
 }
 
-fn score(node: &str, address: &str) -> [u8; digest::SHA256_OUTPUT_LEN] {
-    let mut context = digest::Context::new(&digest::SHA256);
-    for part in [node, "#", address] {
-        context.update(part.as_bytes());
+/// What nodes score for one address. Whoever dies leaves all its addresses to be scored with all the
+/// other nodes, so that what is hashed is written in one place, and hashed in one go.
+struct Scores {
+    /// `#ADDRESS`.
+    end: String,
+    text: Vec<u8>,
+}
+
+impl Scores {
+    fn of(address: IpAddr) -> Self {
+        Self {
+            end: format!("#{address}"),
+            text: Vec::new(),
+        }
     }
-    let mut score = [0; digest::SHA256_OUTPUT_LEN];
-    score.copy_from_slice(context.finish().as_ref());
-    score
+
+    fn of_node(&mut self, node: &str) -> [u8; digest::SHA256_OUTPUT_LEN] {
+        self.text.clear();
+        self.text.extend_from_slice(node.as_bytes());
+        self.text.extend_from_slice(self.end.as_bytes());
+        let mut score = [0; digest::SHA256_OUTPUT_LEN];
+        score.copy_from_slice(digest::digest(&digest::SHA256, &self.text).as_ref());
+        score
+    }
 }
 
 #[cfg(test)]
@@ -88,7 +104,7 @@ mod tests {
     #[test]
     fn the_order_is_that_of_the_digests_of_node_and_address() {
         // What `printf a#10.0.0.1 | sha256sum` begins with, and so on.
-        let scores = ["a", "b", "c"].map(|node| score(node, "10.0.0.1")[..2].to_vec());
+        let scores = ["a", "b", "c"].map(|node| Scores::of(address(1)).of_node(node)[..2].to_vec());
         assert_eq!(scores, [[0x0b, 0xcf], [0x69, 0x96], [0x5b, 0x58]]);
         let order = [("c", 0), ("b", 0), ("a", 0)];
         assert_eq!(first(address(1), order.into_iter()), Some("a"));

@@ -1,6 +1,8 @@
 //! Random events on segments of any size: `FERROLB_SIMULATION="NODES ADDRESSES SEEDS"` says how large,
 //! and what is found is printed; without it they are small.
 
+use std::ops::Range;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
@@ -10,11 +12,16 @@ use super::*;
 const MORE: Duration = Duration::from_millis(300);
 
 /// How long a loop with so much to do takes to read what layer 2 has to say.
-const LAG: Duration = Duration::from_millis(10);
+const LAG: Duration = Duration::from_millis(50);
 
 /// Where a segment begins with so many decisions, seeds go on from one that has begun: that takes longer
 /// than all that follows.
 const LARGE: u64 = 100_000;
+
+/// So many seeds go on from one another there, the first from the beginning: to copy a large segment
+/// takes as long as some events. The first has failures alone, after which the addresses are to be
+/// spread.
+const CHAIN: u64 = 4;
 
 /// What is tried.
 #[derive(Clone, Copy)]
@@ -24,6 +31,8 @@ struct Size {
     seeds: u64,
     /// Of each seed.
     events: usize,
+    /// Of those that have failures alone.
+    failures: usize,
     /// All seeds go on from one beginning.
     begins_once: bool,
 }
@@ -57,9 +66,25 @@ impl Size {
             nodes,
             addresses,
             seeds,
-            events: if begins_once { 4 } else { 8 },
+            events: if begins_once { 2 } else { 8 },
+            failures: if begins_once { 4 } else { 8 },
             begins_once,
         }
+    }
+
+    fn tell(self, seeds: u64, found: &Finding) -> String {
+        format!(
+            "{} nodes, {} addresses, {seeds} seeds of {} events or {} failures alone: one holder each after {} ms of quiet at most, {} allowed then; after failures the most that one held was {:.1} times its share, {:.2} of the bound; {} false alarms",
+            self.nodes,
+            self.addresses,
+            self.events,
+            self.failures,
+            found.worst.as_millis(),
+            found.allowed.as_millis(),
+            found.spread,
+            found.filled,
+            found.alarms,
+        )
     }
 
     fn begin(self, loss: f64, seed: u64) -> Segment {
@@ -179,13 +204,13 @@ impl Segment {
         self.hosts.iter().filter(|host| host.is_alive).count()
     }
 
-    /// A segment like this one, where other frames are lost and come later.
-    fn fork(&self, loss: f64, seed: u64) -> Self {
+    /// The same segment, where other frames are lost and come later from now on.
+    fn with(self, loss: f64, seed: u64) -> Self {
         Self {
             loss,
             seed,
             rng: fastrand::Rng::with_seed(seed),
-            ..self.clone()
+            ..self
         }
     }
 
@@ -225,23 +250,47 @@ fn assert_caused(seed: u64, part: &BTreeSet<usize>, before: &[Vec<usize>], after
     }
 }
 
-/// What one seed finds. Every fourth has failures alone, after which the addresses are to be spread.
-fn find(size: Size, seed: u64, begun: Option<&Segment>) -> Finding {
-    let mut rng = fastrand::Rng::with_seed(seed);
-    let loss = 0.01 + 0.04 * rng.f64();
-    let mut segment = match begun {
-        Some(begun) => begun.fork(loss, seed),
-        None => size.begin(loss, seed),
-    };
-    let fails_only = seed.is_multiple_of(4);
+/// What a chain of seeds finds.
+fn find_all(size: Size, seeds: Range<u64>, begun: Option<&Segment>) -> Finding {
     let mut found = Finding::default();
-    let mut involved: BTreeSet<usize> = BTreeSet::new();
+    let mut segment = begun.cloned();
+    let mut involved = BTreeSet::new();
+    for seed in seeds {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let loss = 0.01 + 0.04 * rng.f64();
+        let next = match segment.take() {
+            Some(segment) if size.begins_once => segment.with(loss, seed),
+            Some(_) | None => {
+                involved.clear();
+                size.begin(loss, seed)
+            }
+        };
+        let segment = segment.insert(next);
+        found.add(find(size, &mut rng, segment, &mut involved));
+    }
+    found
+}
+
+/// What one seed finds, with who had a part in what happened so far.
+fn find(
+    size: Size,
+    rng: &mut fastrand::Rng,
+    segment: &mut Segment,
+    involved: &mut BTreeSet<usize>,
+) -> Finding {
+    let seed = segment.seed;
+    let fails_only = seed.is_multiple_of(CHAIN);
+    let mut found = Finding::default();
     let mut before = segment.owners();
-    for _ in 0..size.events {
+    let events = match fails_only {
+        true => size.failures,
+        false => size.events,
+    };
+    for _ in 0..events {
         let downs = segment.downs.len();
         let part = match fails_only {
-            true => segment.failure(&mut rng),
-            false => segment.event(&mut rng),
+            true => segment.failure(rng),
+            false => segment.event(rng),
         };
         let (took, allowed) = (segment.settle(), segment.master_down() + MORE);
         assert!(took <= allowed, "seed {seed}: {took:?} after {part:?}");
@@ -277,6 +326,7 @@ fn i6_so_do_those_that_go_on_from_one_beginning() {
         addresses: 40,
         seeds: 4,
         events: 4,
+        failures: 4,
         begins_once: true,
     });
 }
@@ -284,35 +334,30 @@ fn i6_so_do_those_that_go_on_from_one_beginning() {
 fn simulate(size: Size) {
     let begun = size.begins_once.then(|| size.begin(0.03, 0));
     let (next, begun) = (AtomicU64::new(0), begun.as_ref());
+    let all = Mutex::new((0, Finding::default()));
     let work = || {
-        let mut found = Finding::default();
         loop {
-            let seed = next.fetch_add(1, Ordering::Relaxed);
-            if seed >= size.seeds {
-                return found;
+            let first = next.fetch_add(CHAIN, Ordering::Relaxed);
+            if first >= size.seeds {
+                return;
             }
-            found.add(find(size, seed, begun));
+            let seeds = first..size.seeds.min(first + CHAIN);
+            let count = seeds.end - seeds.start;
+            let found = find_all(size, seeds, begun);
+            let mut all = all.lock().unwrap();
+            all.0 += count;
+            all.1.add(found);
+            // For hours nothing else is seen.
+            println!("{}", size.tell(all.0, &all.1));
         }
     };
-    let found = thread::scope(|scope| {
+    thread::scope(|scope| {
         let cores = thread::available_parallelism().map_or(1, usize::from);
-        let workers: Vec<_> = (0..cores).map(|_| scope.spawn(work)).collect();
-        let mut all = Finding::default();
-        for worker in workers {
-            all.add(worker.join().unwrap());
+        for _ in 0..cores {
+            scope.spawn(work);
         }
-        all
     });
-    println!(
-        "simulated {} nodes, {} addresses, {} seeds of {} events: one holder each after {} ms of quiet at most, {} allowed then; after failures the most that one held was {:.1} times its share, {:.2} of the bound; {} false alarms",
-        size.nodes,
-        size.addresses,
-        size.seeds,
-        size.events,
-        found.worst.as_millis(),
-        found.allowed.as_millis(),
-        found.spread,
-        found.filled,
-        found.alarms,
-    );
+    let (seeds, found) = all.into_inner().unwrap();
+    assert_eq!(seeds, size.seeds);
+    println!("simulated {}", size.tell(seeds, &found));
 }
