@@ -41,6 +41,8 @@ pub struct SessionKey {
     pub peer: IpAddr,
     /// By which interface, for an address that means something on that one alone.
     pub interface: Option<u32>,
+    /// By which VRF, or other device that both ends of the path are bound to.
+    pub vrf: Option<String>,
     /// Our own address, if it must be a certain one.
     pub local: Option<IpAddr>,
     /// How far away the peer is.

@@ -318,7 +318,6 @@ impl Page {
         }
     }
 
-    /// Nothing is built for BFD in a VRF: everything is in the default one.
     fn paths(&self, report: &bfd::Report) {
         let labels = |key: &bfd::SessionKey| {
             // A link's own address is another one on each link.
@@ -326,7 +325,8 @@ impl Page {
                 Some(index) => format!("{}%{index}", key.peer),
                 None => key.peer.to_string(),
             };
-            vec![peer, DEFAULT_VRF.to_owned()]
+            let vrf = key.vrf.as_deref().unwrap_or(DEFAULT_VRF);
+            vec![peer, vrf.to_owned()]
         };
         let up = report.sessions.iter().map(|(key, status)| {
             let is_up = status.state == bfd::State::Up;

@@ -14,7 +14,7 @@ use std::net::IpAddr;
 
 use ferrolb_crds::model::ServiceKey;
 
-pub use bgp::{Advertised, Attributes, PeerPlan, Route, Session, Share, alike, peers, routes};
+pub use bgp::{Advertised, Attributes, Route, Session, Share, alike, peers, routes};
 pub use eligibility::Reason;
 pub use layer2::{
     Candidacy, Explanation, Holding, Interfaces, Layer2, Presence, candidates, explain, heartbeat,
@@ -30,8 +30,8 @@ use layer2::Electorate;
 pub struct Plan {
     /// Every address that some Service holds.
     pub addresses: BTreeMap<IpAddr, AddressPlan>,
-    /// The BGP peers of this node, by name.
-    pub peers: BTreeMap<String, PeerPlan>,
+    /// The sessions with the BGP peers of this node, by the peer's name.
+    pub peers: BTreeMap<String, Session>,
     /// Where to send heartbeats; `None`: this node is no layer-2 candidate.
     pub heartbeat: Option<Interfaces>,
 }

@@ -510,6 +510,53 @@ fn f39_echo_packets_come_back_by_way_of_frr_and_their_absence_is_noticed() {
     site.await_up();
 }
 
+/// The kernel of the proofs has no VRF; to be bound to an interface is the same to the sockets. The ports
+/// are open twice then, and a session by none comes by the same interface.
+#[test]
+fn a_peer_by_a_vrf_is_watched_there_and_one_beside_it_by_no_vrf() {
+    let mut lab = Lab::new(1).unwrap();
+    let bound = lab.neighbours(64501, 64500);
+    let (router, beside) = (&lab.segment.router, &lab.segment.neighbour);
+    let free = Neighbour {
+        local: beside.v4.into(),
+        ..bound[0].clone()
+    };
+    let config = bird::watching_router(router.v4, &bound, &Bfd::FAST);
+    let router = Router::Bird(lab.bird(&config).unwrap());
+    let config = bird::watching_router(beside.v4, &[free], &Bfd::FAST);
+    let _beside = Bird::start(&beside.namespace, lab.path(), "beside", &config).unwrap();
+    let spec = "bfdProfile: fast\nholdTime: 9s\n";
+    let peers = peer_with("bound", 64501, "192.168.1.1", &format!("{spec}vrf: eth0"))
+        + &peer_with("free", 64501, &beside.v4.to_string(), spec);
+    let setup = pool("routed", &["198.51.100.0/28"]) + &bgp("routed", "");
+    let setup = setup + &bfd_profile("fast", FAST) + &service("web", &tcp(&[(80, 30080)]));
+    lab.manifest("peers.yaml", &peers).unwrap();
+    lab.manifest("setup.yaml", &setup).unwrap();
+    lab.start_controller().unwrap();
+    lab.start_speakers().unwrap();
+    let site = Site {
+        lab,
+        router: Some(router),
+        meeting: Meeting::default(),
+    };
+    let are_up = || {
+        ["bound", "free"].iter().all(|peer| {
+            let session = site.session(peer);
+            session["state"] == "Established" && session["bfd"]["state"] == "Up"
+        })
+    };
+    patience::until("both to be up", SOON, are_up).unwrap();
+    site.await_next_hop(FOUR, &["192.168.1.11"]);
+    assert_eq!((site.downs("bound"), site.downs("free")), (0, 0));
+    site.lab.segment.silence("n1").unwrap();
+    assert!(site.await_next_hop(FOUR, &[]) < DETECTED);
+    for peer in ["bound", "free"] {
+        patience::until("our end to notice", DETECTED, || site.downs(peer) == 1).unwrap();
+    }
+    site.lab.segment.unsilence("n1").unwrap();
+    patience::until("both to be up again", SOON, are_up).unwrap();
+}
+
 /// FRR's bfdd on the node, say.
 #[test]
 fn a_port_that_somebody_else_has_is_named_and_bgp_goes_on_without() {

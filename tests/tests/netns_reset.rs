@@ -243,7 +243,7 @@ fn i8_a_peer_counts_a_new_session_for_these_fields_of_a_bgppeer_and_no_others() 
     });
     site.ends("peerPort", |site| site.set("peerPort", "1179"));
     site.ends("peerAddress", |site| {
-        site.set("peerAddress", "192.168.1.99")
+        site.set("peerAddress", "192.168.1.99");
     });
     site.ends("interface", |site| {
         for field in ["peerAddress", "sourceAddress"] {

@@ -4,8 +4,7 @@
 //! by what others send.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv6Addr};
-use std::ops::RangeInclusive;
+use std::net::IpAddr;
 
 use super::packet::{Control, Discriminator, Invalid};
 use super::{Hops, Reach, SessionKey};
@@ -21,10 +20,22 @@ pub struct Arrival<'a> {
     pub destination: IpAddr,
     /// By which interface.
     pub interface: u32,
+    /// The device that the port is bound to.
+    pub device: Option<&'a Device>,
     /// Its TTL or hop limit when it arrived.
     pub ttl: u8,
     /// What it carries.
     pub octets: &'a [u8],
+}
+
+/// What a port is bound to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Device {
+    /// Its name.
+    pub name: String,
+    /// Whether that is a VRF: an interface of its own may be anywhere, and all that comes by it comes to the
+    /// port that is bound to it.
+    pub is_vrf: bool,
 }
 
 /// Why a packet was not believed.
@@ -170,9 +181,10 @@ impl Demultiplexer {
     /// RFC 5881 §3, RFC 5883 §3: the first packet is told by its addresses. Who asks for the most wins
     /// where several would do, which is the order of the keys.
     fn by_address(&self, arrival: &Arrival<'_>) -> Result<(&SessionKey, &Terms), Discard> {
-        let mut theirs = self.terms.range(all_with(arrival.source)).rev();
-        let found = theirs.find(|(key, terms)| is_between(key, terms, arrival));
-        found.ok_or(Discard::UnknownPeer)
+        let theirs = self.terms.range(least_with(arrival.source)..);
+        let theirs = theirs.take_while(|(key, _)| key.peer == arrival.source);
+        let found = theirs.filter(|(key, terms)| is_between(key, terms, arrival));
+        found.last().ok_or(Discard::UnknownPeer)
     }
 }
 
@@ -182,24 +194,28 @@ fn is_between(key: &SessionKey, terms: &Terms, arrival: &Arrival<'_>) -> bool {
         && key
             .interface
             .is_none_or(|interface| interface == arrival.interface)
+        && is_by(key.vrf.as_deref(), arrival.device)
         && key.local.is_none_or(|local| local == arrival.destination)
 }
 
-/// The keys that sessions with somebody can have.
-fn all_with(peer: IpAddr) -> RangeInclusive<SessionKey> {
-    let first = SessionKey {
+/// Whether what came to a port is for a session by a VRF, or by none.
+fn is_by(vrf: Option<&str>, device: Option<&Device>) -> bool {
+    match (vrf, device) {
+        (None, None) => true,
+        (None, Some(device)) => !device.is_vrf,
+        (Some(vrf), device) => device.is_some_and(|device| device.name == vrf),
+    }
+}
+
+/// No session with somebody has a lesser key.
+fn least_with(peer: IpAddr) -> SessionKey {
+    SessionKey {
         peer,
         interface: None,
+        vrf: None,
         local: None,
         reach: Reach::SingleHop,
-    };
-    let last = SessionKey {
-        peer,
-        interface: Some(u32::MAX),
-        local: Some(Ipv6Addr::from_bits(u128::MAX).into()),
-        reach: Reach::AsFound,
-    };
-    first..=last
+    }
 }
 
 #[cfg(test)]

@@ -199,8 +199,13 @@ struct Driver {
     outside: Outside,
 }
 
-/// What packets come to.
-type Port = (Hops, Family);
+/// What packets come to, by a VRF or by none.
+type Port = (Hops, Family, Option<String>);
+
+/// Where packets of a session come to.
+fn port_of(key: &SessionKey, hops: Hops) -> Port {
+    (hops, Family::of(key.peer), key.vrf.clone())
+}
 
 /// Where packets of a session leave from.
 struct Place {
@@ -424,15 +429,12 @@ impl Driver {
                 // The kernel has no memory for the list: as it was, or the more usual.
                 Err(_) => self.sessions.hops(key).unwrap_or(Hops::Single),
             };
-            ports.insert((hops, Family::of(key.peer)));
+            ports.insert(port_of(key, hops));
             let parameters = *parameters;
             wishes.insert(key.clone(), Wish { parameters, hops });
         }
         self.open(&ports);
-        wishes.retain(|key, wish| {
-            self.receivers
-                .contains_key(&(wish.hops, Family::of(key.peer)))
-        });
+        wishes.retain(|key, wish| self.receivers.contains_key(&port_of(key, wish.hops)));
         let wants_echo = wishes.values().any(|wish| wish.parameters.echo.is_some());
         self.open_echo(wants_echo);
         self.allowance = Allowance::new(now, wishes.len());
@@ -448,41 +450,48 @@ impl Driver {
         let ending = self
             .sessions
             .iter()
-            .map(|(key, _, hops, _)| (hops, Family::of(key.peer)));
-        let used: BTreeSet<Port> = ending.chain(ports.iter().copied()).collect();
-        self.receivers.retain(|port, _| used.contains(port));
+            .map(|(key, _, hops, _)| port_of(key, hops));
+        let used: BTreeSet<Port> = ending.chain(ports.iter().cloned()).collect();
+        self.receivers
+            .retain(|port, receiver| used.contains(port) && receiver.is_current());
         self.problems.retain(|port, _| ports.contains(port));
         for port in ports {
             if self.receivers.contains_key(port) {
                 continue;
             }
-            let (hops, family) = *port;
-            match Receiver::open(hops, family) {
+            let (hops, family, vrf) = port;
+            let others = self.receivers.iter();
+            let others = others.filter(|((to, of, _), _)| (to, of) == (hops, family));
+            let others: Vec<&Receiver> = others.map(|(_, other)| other).collect();
+            match Receiver::open(*hops, *family, vrf.as_deref(), &others) {
                 Ok(receiver) => {
-                    self.receivers.insert(*port, receiver);
+                    self.receivers.insert(port.clone(), receiver);
                     if self.problems.remove(port).is_some() {
-                        tracing::info!(port = socket::port(hops), %family, "bfd port opened");
+                        let number = socket::port(*hops);
+                        tracing::info!(port = number, %family, vrf, "bfd port opened");
                     }
                 }
-                Err(error) => self.note_problem(*port, &error),
+                Err(error) => self.note_problem(port, &error),
             }
         }
     }
 
     /// Logged once for each cause, not every time it is tried again.
-    fn note_problem(&mut self, port: Port, error: &io::Error) {
-        let (hops, family) = port;
-        let number = socket::port(hops);
+    fn note_problem(&mut self, port: &Port, error: &io::Error) {
+        let (hops, family, vrf) = port;
+        let number = socket::port(*hops);
+        let by = vrf.as_ref().map(|vrf| format!(" by {vrf}"));
+        let by = by.unwrap_or_default();
         let why = match error.kind() == io::ErrorKind::AddrInUse {
             true => {
                 "it is in use: another BFD daemon, FRR's bfdd, say, runs on this node".to_owned()
             }
             false => error.to_string(),
         };
-        let problem = format!("failed to listen on UDP port {number} for {family}: {why}");
-        if self.problems.get(&port) != Some(&problem) {
+        let problem = format!("failed to listen on UDP port {number} for {family}{by}: {why}");
+        if self.problems.get(port) != Some(&problem) {
             tracing::warn!(problem, "bfd sessions not run, trying again");
-            self.problems.insert(port, problem);
+            self.problems.insert(port.clone(), problem);
         }
     }
 
@@ -587,7 +596,7 @@ impl Reading<'_> {
         echo: &mut Option<EchoPort>,
     ) -> Poll<()> {
         let now = Instant::now();
-        receivers.retain(|(hops, family), receiver| {
+        receivers.retain(|(hops, family, _), receiver| {
             let most = self.allowance.left(now).min(BATCH);
             let sessions = &mut *self.sessions;
             let read = receiver.poll_read(cx, most, |arrival| {

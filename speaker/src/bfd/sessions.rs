@@ -185,10 +185,11 @@ impl Sessions {
             self.remove(key);
         }
         let parameters = Parameters {
-            // RFC 5883 §4: no echo over several hops. And none over IPv6, where it has no use yet.
-            echo: match (wish.hops, key.peer.is_ipv4()) {
-                (Hops::Single, true) => wish.parameters.echo,
-                (Hops::Single | Hops::Multiple, _) => None,
+            // RFC 5883 §4: no echo over several hops. And none over IPv6, where it has no use yet, nor in a
+            // VRF, by whose tables the kernel would have to return it.
+            echo: match (wish.hops, key.peer.is_ipv4(), &key.vrf) {
+                (Hops::Single, true, None) => wish.parameters.echo,
+                (Hops::Single | Hops::Multiple, _, _) => None,
             },
             ..wish.parameters
         };

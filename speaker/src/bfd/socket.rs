@@ -21,6 +21,7 @@ use std::task::{Context, Poll};
 use ferrolb_crds::model::Family;
 use ipnet::{Ipv4Net, Ipv6Net};
 use nix::ifaddrs::getifaddrs;
+use nix::net::if_::if_nametoindex;
 use nix::sys::socket::{
     ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, setsockopt, sockopt,
 };
@@ -28,7 +29,7 @@ use socket2::{Domain, Protocol, SockFilter, SockRef, Socket, Type};
 use tokio::net::UdpSocket;
 
 pub(super) use self::echo::{EchoPort, Way, returns_echo, way_to};
-use super::demultiplexer::Arrival;
+use super::demultiplexer::{Arrival, Device};
 use super::filter::Instruction;
 use super::{CLASS, Hops, Reach, SessionKey};
 
@@ -37,14 +38,22 @@ use super::{CLASS, Hops, Reach, SessionKey};
 pub(super) struct Receiver {
     socket: UdpSocket,
     hops: Hops,
+    /// What it is bound to, and the number that this had then.
+    device: Option<(Device, u32)>,
     /// Room for what the kernel says of a datagram.
     control: Vec<u8>,
 }
 
 impl Receiver {
     /// The port of RFC 5881 §4, or that of RFC 5883 §5, for all addresses of a family. Shared with
-    /// nobody: two of whom each gets some of the packets would both be wrong.
-    pub(super) fn open(hops: Hops, family: Family) -> io::Result<Self> {
+    /// nobody: two of whom each gets some of the packets would both be wrong. Others of ours may have
+    /// it by other devices.
+    pub(super) fn open(
+        hops: Hops,
+        family: Family,
+        device: Option<&str>,
+        others: &[&Self],
+    ) -> io::Result<Self> {
         let (domain, any) = match family {
             Family::V4 => (Domain::IPV4, IpAddr::from(Ipv4Addr::UNSPECIFIED)),
             Family::V6 => (Domain::IPV6, IpAddr::from(Ipv6Addr::UNSPECIFIED)),
@@ -62,10 +71,15 @@ impl Receiver {
             }
         }
         socket.set_nonblocking(true)?;
-        socket.bind(&SocketAddr::new(any, port(hops)).into())?;
+        let device = device.map(bound_to).transpose()?;
+        if let Some((device, _)) = &device {
+            socket.bind_device(Some(device.name.as_bytes()))?;
+        }
+        bind_beside(&socket, SocketAddr::new(any, port(hops)), others)?;
         Ok(Self {
             socket: UdpSocket::from_std(socket.into())?,
             hops,
+            device,
             control: nix::cmsg_space!(libc::in6_pktinfo, libc::c_int),
         })
     }
@@ -87,11 +101,13 @@ impl Receiver {
             let Self {
                 socket,
                 hops,
+                device,
                 control,
             } = self;
             let fd = socket.as_raw_fd();
+            let to = (*hops, device.as_ref().map(|(device, _)| device));
             let read = socket.try_io(tokio::io::Interest::READABLE, || {
-                read_one(fd, *hops, control, &mut take)
+                read_one(fd, to, control, &mut take)
             });
             match read {
                 Ok(()) => count += 1,
@@ -100,6 +116,13 @@ impl Receiver {
             }
         }
         Ok(count)
+    }
+
+    /// Whether what it is bound to is still the same: another device of that name has another number.
+    pub(super) fn is_current(&self) -> bool {
+        self.device
+            .as_ref()
+            .is_none_or(|(device, index)| if_nametoindex(device.name.as_str()) == Ok(*index))
     }
 
     /// Has the kernel drop what a program does not let through; none: nothing.
@@ -119,14 +142,15 @@ impl Receiver {
     /// deadline does.
     pub(super) fn read(&mut self, most: usize, mut take: impl FnMut(&Arrival<'_>)) -> usize {
         let fd = self.socket.as_raw_fd();
-        let mut one = || read_one(fd, self.hops, &mut self.control, &mut take);
+        let to = (self.hops, self.device.as_ref().map(|(device, _)| device));
+        let mut one = || read_one(fd, to, &mut self.control, &mut take);
         (0..most).take_while(|_| one().is_ok()).count()
     }
 }
 
 fn read_one(
     fd: i32,
-    hops: Hops,
+    (hops, device): (Hops, Option<&Device>),
     control: &mut [u8],
     take: &mut impl FnMut(&Arrival<'_>),
 ) -> io::Result<()> {
@@ -159,6 +183,7 @@ fn read_one(
         source,
         destination,
         interface,
+        device,
         ttl,
         octets: octets.get(..length).unwrap_or_default(),
     });
@@ -196,6 +221,9 @@ impl Sender {
             }
         };
         socket.set_nonblocking(true)?;
+        if let Some(vrf) = &key.vrf {
+            socket.bind_device(Some(vrf.as_bytes()))?;
+        }
         bind_anywhere(&socket, key.local.unwrap_or(any), scope)?;
         socket.connect(&scoped(key.peer, port(hops), scope).into())?;
         Ok(Self {
@@ -223,6 +251,33 @@ impl Sender {
     pub(super) fn local(&self) -> io::Result<SocketAddr> {
         self.socket.local_addr()
     }
+}
+
+/// Beside others of ours, and of nobody else's: the kernel looks at this option when one is bound.
+fn bind_beside(socket: &Socket, at: SocketAddr, others: &[&Receiver]) -> io::Result<()> {
+    let all = || {
+        let others = others.iter().map(|other| SockRef::from(&other.socket));
+        others.chain([SockRef::from(socket)])
+    };
+    let share = |is_shared| all().try_for_each(|socket| socket.set_reuse_address(is_shared));
+    share(!others.is_empty())?;
+    let bound = socket.bind(&at.into());
+    share(false)?;
+    bound
+}
+
+/// A device of this name, and its number.
+fn bound_to(name: &str) -> io::Result<(Device, u32)> {
+    let index = if_nametoindex(name)?;
+    let about = std::fs::read_to_string(format!("/sys/class/net/{name}/uevent"));
+    let device = Device {
+        name: name.to_owned(),
+        // Without a sysfs it is taken for what it is meant to be.
+        is_vrf: about.map_or(true, |about| {
+            about.lines().any(|line| line == "DEVTYPE=vrf")
+        }),
+    };
+    Ok((device, index))
 }
 
 /// To some port of the dynamic range that is free.
@@ -328,6 +383,7 @@ mod tests {
         let key = |peer: &str, reach| SessionKey {
             peer: peer.parse().unwrap(),
             interface: None,
+            vrf: None,
             local: None,
             reach,
         };
@@ -349,6 +405,7 @@ mod tests {
         let key = SessionKey {
             peer: Ipv4Addr::LOCALHOST.into(),
             interface: None,
+            vrf: None,
             local: Some(Ipv4Addr::new(127, 0, 0, 7).into()),
             reach: Reach::SingleHop,
         };

@@ -105,6 +105,7 @@ fn paths() -> bfd::Report {
     let key = |peer: &str| bfd::SessionKey {
         peer: peer.parse().unwrap(),
         interface: None,
+        vrf: None,
         local: None,
         reach: bfd::Reach::SingleHop,
     };

@@ -70,20 +70,6 @@ pub struct Route {
     pub link_bandwidth: Option<u64>,
 }
 
-/// A BGP peer of this node.
-#[derive(Debug, Clone, PartialEq)]
-pub enum PeerPlan {
-    /// There should be a session.
-    Run(Box<Session>),
-    /// There should be one, but it asks for what is not built.
-    Refused {
-        /// Where the peer is.
-        neighbor: Neighbor,
-        /// The fields of the BGPPeer that stand in the way.
-        fields: Vec<&'static str>,
-    },
-}
-
 /// A session that should run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Session {
@@ -119,16 +105,15 @@ pub struct Session {
     pub passive: bool,
 }
 
-/// The peers of this node.
-pub fn peers(world: &World) -> BTreeMap<String, PeerPlan> {
+/// The sessions of this node, by peer.
+pub fn peers(world: &World) -> BTreeMap<String, Session> {
     let (peers, profiles) = (world.peers_here(), &world.config().bfd_profiles);
-    let plan = |peer: &Peer| match peer_plan(peer) {
-        PeerPlan::Run(mut session) => {
-            let profile = peer.bfd_profile.as_ref();
-            session.bfd = profile.and_then(|name| profiles.get(name).cloned());
-            PeerPlan::Run(session)
+    let plan = |peer: &Peer| {
+        let profile = peer.bfd_profile.as_ref();
+        Session {
+            bfd: profile.and_then(|name| profiles.get(name).cloned()),
+            ..session(peer)
         }
-        refused @ PeerPlan::Refused { .. } => refused,
     };
     peers.map(|peer| (peer.name.clone(), plan(peer))).collect()
 }
@@ -359,23 +344,9 @@ fn peers_differ(one: &BgpAdvertisement, two: &BgpAdvertisement) -> bool {
     !one.peers.is_empty() && !two.peers.is_empty() && one.peers.is_disjoint(&two.peers)
 }
 
-/// Whether there is a session with the peer that carries the family.
+/// Whether the session with the peer carries the family.
 fn takes(peer: &Peer, family: Family) -> bool {
-    match peer_plan(peer) {
-        PeerPlan::Run(session) => session.families.contains(&family),
-        PeerPlan::Refused { .. } => false,
-    }
-}
-
-fn peer_plan(peer: &Peer) -> PeerPlan {
-    let fields = unbuilt_fields(peer);
-    match fields.is_empty() {
-        true => PeerPlan::Run(Box::new(session(peer))),
-        false => PeerPlan::Refused {
-            neighbor: peer.neighbor.clone(),
-            fields,
-        },
-    }
+    session(peer).families.contains(&family)
 }
 
 fn session(peer: &Peer) -> Session {
@@ -403,18 +374,4 @@ fn session(peer: &Peer) -> Session {
         }),
         passive: peer.options.passive,
     }
-}
-
-/// The fields that ask for something this program does not do. To leave one out silently would be a
-/// session that is not what its owner asked for.
-fn unbuilt_fields(peer: &Peer) -> Vec<&'static str> {
-    let fields = [
-        // The path would be watched outside of the VRF.
-        (
-            "spec.bfdProfile with spec.vrf",
-            peer.bfd_profile.is_some() && peer.vrf.is_some(),
-        ),
-    ];
-    let set = fields.into_iter().filter(|(_, is_set)| *is_set);
-    set.map(|(field, _)| field).collect()
 }

@@ -1,14 +1,14 @@
 //! What became different: the log lines an operator would put in a timeline, and since when things
 //! are as they are.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::{Duration, Instant, SystemTime};
 
 use ipnet::IpNet;
 use tracing::{debug, info, warn};
 
-use crate::plan::{AddressPlan, Layer2, PeerPlan, Plan, Reason, RefusedPort};
+use crate::plan::{AddressPlan, Layer2, Plan, Reason, RefusedPort};
 use crate::status::Since;
 
 /// Which machines have something new to do.
@@ -190,19 +190,6 @@ fn services(plan: &AddressPlan, which: impl Fn(&crate::plan::ServicePlan) -> boo
     let chosen = plan.services.iter().filter(|(_, service)| which(service));
     let names: Vec<String> = chosen.map(|(key, _)| key.to_string()).collect();
     names.join(", ")
-}
-
-/// Logs the peers that are not started and why, when that is new.
-pub(super) fn log_peers(old: &BTreeMap<String, PeerPlan>, new: &BTreeMap<String, PeerPlan>) {
-    for (peer, plan) in new {
-        let PeerPlan::Refused { fields, .. } = plan else {
-            continue;
-        };
-        if old.get(peer) != Some(plan) {
-            let field = fields.join(", ");
-            warn!(peer, field, "bgp peer not started: field not built yet");
-        }
-    }
 }
 
 /// Remembers when an address came to be held, or to be somebody else's.

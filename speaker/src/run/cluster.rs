@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use ferrolb_crds::api;
-use ferrolb_crds::model::{HoldTime, Neighbor, ServiceKey};
+use ferrolb_crds::model::{HoldTime, ServiceKey};
 use ferrolb_crds::serve::{Pages, Pulse, Server};
 use kube::Client;
 use tokio::sync::watch;
@@ -18,7 +18,7 @@ use super::{Cluster, Settings, Speaker};
 use crate::bgp::{SessionState, SessionStatus};
 use crate::layer2::Counters;
 use crate::metrics::{self, Announced, Snapshot};
-use crate::plan::{AddressPlan, PeerPlan};
+use crate::plan::{self, AddressPlan};
 use crate::reports::driver::Reports;
 use crate::reports::{self, Body, Key, Notice, Sign, Unsettled, Wanted, driver};
 use crate::status::{self, Blocked};
@@ -202,7 +202,7 @@ impl ClusterLink {
     /// Reports what is different of the sessions.
     fn report_sessions(
         &mut self,
-        peers: &BTreeMap<String, PeerPlan>,
+        peers: &BTreeMap<String, plan::Session>,
         statuses: &BTreeMap<String, SessionStatus>,
         paths: &BTreeMap<String, bfd::Standing>,
         routers: &radv::Report,
@@ -240,15 +240,12 @@ impl ClusterLink {
     }
 
     /// Reports that the sessions have ended, and ends.
-    pub(super) async fn stop(mut self, peers: &BTreeMap<String, PeerPlan>) {
+    pub(super) async fn stop(mut self, peers: &BTreeMap<String, plan::Session>) {
         let Some(reports) = self.reports.take() else {
             return;
         };
         let (now, nobody) = (SystemTime::now(), radv::Report::new());
-        let running = peers
-            .iter()
-            .filter(|(_, plan)| matches!(plan, PeerPlan::Run(_)));
-        reports.want(running.map(|(peer, plan)| {
+        reports.want(peers.iter().map(|(peer, plan)| {
             let said = self.sessions.get(peer).filter(|said| !said.is_up);
             let ended = reports::Session {
                 last_error: Some(STOPPED.to_owned()),
@@ -320,27 +317,13 @@ impl Speaker {
 
 /// What there is to say of a session. One that tries again and again is always the same.
 fn session(
-    plan: &PeerPlan,
+    plan: &plan::Session,
     status: Option<&SessionStatus>,
     path: Option<&bfd::Standing>,
     since: SystemTime,
     routers: &radv::Report,
 ) -> reports::Session {
     let since = status::time(since);
-    let plan = match plan {
-        PeerPlan::Run(plan) => plan,
-        PeerPlan::Refused { neighbor, fields } => {
-            return reports::Session {
-                since,
-                last_error: Some(format!("not started, not built yet: {}", fields.join(", "))),
-                peer_address: match neighbor {
-                    Neighbor::Address(address) => Some(address.to_string()),
-                    Neighbor::Interface(_) => None,
-                },
-                ..reports::Session::default()
-            };
-        }
-    };
     let place = status::whereabouts(&plan.neighbor, routers);
     let mut session = reports::Session {
         since,

@@ -53,9 +53,7 @@ impl Speaker {
         } = follows;
         changes::note_advertised(&mut self.since, now, moved, &self.plan);
         self.report_services(services);
-        let peers = plan::peers(&self.world);
-        changes::log_peers(&self.plan.peers, &peers);
-        self.plan.peers = peers;
+        self.plan.peers = plan::peers(&self.world);
         let heartbeat = plan::heartbeat(&self.world);
         differs.layer2 |= self.plan.heartbeat != heartbeat;
         self.plan.heartbeat = heartbeat;

@@ -4,7 +4,7 @@ use ferrolb_crds::model::Neighbor;
 use tokio::sync::watch;
 
 use super::sessions::Sessions;
-use crate::plan::{PeerPlan, Plan};
+use crate::plan::Plan;
 use crate::radv::{Radv, Report, Wanted};
 
 /// Router discovery, if it runs.
@@ -15,10 +15,8 @@ impl RouterLink {
     /// On the interfaces that are peers in the plan.
     pub(super) fn want(&mut self, plan: &Plan, sessions: &Sessions) {
         let mut wanted = Wanted::new();
-        for (name, peer) in &plan.peers {
-            if let PeerPlan::Run(session) = peer
-                && let Neighbor::Interface(interface) = &session.neighbor
-            {
+        for (name, session) in &plan.peers {
+            if let Neighbor::Interface(interface) = &session.neighbor {
                 let is_in_use = wanted.entry(interface.clone()).or_default();
                 *is_in_use |= sessions.is_established(name);
             }

@@ -165,16 +165,13 @@ pub(super) fn sessions(
     node: &str,
 ) -> BTreeMap<String, bgp::Settings> {
     let peers = plan.peers.iter();
-    let wanted = peers.filter_map(|(name, peer)| match peer {
-        plan::PeerPlan::Run(session) => {
-            let (neighbor, _) = place(session, routers)?;
-            let mut settings = settings(name, node, neighbor, session);
-            if let Neighbor::Interface(interface) = &session.neighbor {
-                settings.transport.device = Some(interface.clone());
-            }
-            Some((name.clone(), settings))
+    let wanted = peers.filter_map(|(name, session)| {
+        let (neighbor, _) = place(session, routers)?;
+        let mut settings = settings(name, node, neighbor, session);
+        if let Neighbor::Interface(interface) = &session.neighbor {
+            settings.transport.device = Some(interface.clone());
         }
-        plan::PeerPlan::Refused { .. } => None,
+        Some((name.clone(), settings))
     });
     wanted.collect()
 }
@@ -218,10 +215,7 @@ pub(super) fn bfd_sessions(
     routers: &radv::Report,
 ) -> (bfd::Wanted, BTreeMap<String, bfd::SessionKey>) {
     let (mut wanted, mut keys) = (bfd::Wanted::new(), BTreeMap::new());
-    for (name, peer) in &plan.peers {
-        let plan::PeerPlan::Run(session) = peer else {
-            continue;
-        };
+    for (name, session) in &plan.peers {
         let (Some(profile), Some((neighbor, interface))) = (&session.bfd, place(session, routers))
         else {
             continue;
@@ -229,6 +223,11 @@ pub(super) fn bfd_sessions(
         let key = bfd::SessionKey {
             peer: neighbor,
             interface,
+            // An interface is a place by itself.
+            vrf: match interface {
+                Some(_) => None,
+                None => session.transport.device.clone(),
+            },
             local: session.source_address,
             reach: match interface {
                 Some(_) => bfd::Reach::SingleHop,
@@ -391,12 +390,7 @@ mod tests {
 
     fn watched(peers: &[(&str, plan::Session)]) -> Plan {
         let peers = peers.iter();
-        let peers = peers.map(|(name, session)| {
-            (
-                (*name).to_owned(),
-                plan::PeerPlan::Run(Box::new(session.clone())),
-            )
-        });
+        let peers = peers.map(|(name, session)| ((*name).to_owned(), session.clone()));
         Plan {
             peers: peers.collect(),
             ..Plan::default()
@@ -509,6 +503,7 @@ mod tests {
             let key = bfd::SessionKey {
                 peer: address.into(),
                 interface: Some(index),
+                vrf: None,
                 local: None,
                 reach: bfd::Reach::SingleHop,
             };

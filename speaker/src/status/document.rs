@@ -271,9 +271,6 @@ pub struct Session {
     /// How the path to the peer is watched, if it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bfd: Option<Bfd>,
-    /// Fields of the BGPPeer that are not built yet, which is why there is no session.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub not_started: Vec<String>,
 }
 
 /// A BFD session, in the words of RFC 5880 §6.8.1. Times are in milliseconds.
@@ -425,7 +422,7 @@ impl Document {
             if let Some(bfd) = &mut session.bfd {
                 bfd.at_rest();
             }
-            if session.state != ESTABLISHED && session.not_started.is_empty() {
+            if session.state != ESTABLISHED {
                 session.state = "Active".to_owned();
                 session.since = None;
                 session.local_address = None;

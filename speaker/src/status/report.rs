@@ -14,7 +14,7 @@ use super::document::{
     Source,
 };
 use crate::bgp::{SessionState, SessionStatus};
-use crate::plan::{self, AddressPlan, Holding, Interfaces, PeerPlan, Plan, Reason, Route};
+use crate::plan::{self, AddressPlan, Holding, Interfaces, Plan, Reason, Route};
 use crate::world::{Others, Segment, World};
 use crate::{bfd, layer2, nft, radv};
 
@@ -262,16 +262,13 @@ fn refused_ports(plan: &Plan) -> Vec<RefusedPort> {
 
 fn sessions(facts: &Facts<'_>) -> Vec<Session> {
     let peers = facts.plan.peers.iter();
-    let sessions = peers.map(|(name, plan)| match plan {
-        PeerPlan::Run(session) => Session {
-            bfd: session.bfd.as_ref().map(|_| path(facts.bfd.get(name))),
-            ..running(
-                name,
-                &whereabouts(&session.neighbor, facts.routers),
-                facts.sessions.get(name),
-            )
-        },
-        PeerPlan::Refused { neighbor, fields } => not_started(name, neighbor, fields),
+    let sessions = peers.map(|(name, session)| Session {
+        bfd: session.bfd.as_ref().map(|_| path(facts.bfd.get(name))),
+        ..running(
+            name,
+            &whereabouts(&session.neighbor, facts.routers),
+            facts.sessions.get(name),
+        )
     });
     sessions.collect()
 }
@@ -368,16 +365,6 @@ fn path(standing: Option<&bfd::Standing>) -> Bfd {
             session_downs: counts.downs,
         }),
         problem: status.problem.clone(),
-    }
-}
-
-fn not_started(name: &str, neighbor: &Neighbor, fields: &[&'static str]) -> Session {
-    Session {
-        peer: name.to_owned(),
-        address: neighbor.to_string(),
-        state: state(SessionState::Idle).to_owned(),
-        not_started: fields.iter().map(|field| (*field).to_owned()).collect(),
-        ..Session::default()
     }
 }
 

@@ -148,11 +148,9 @@ fn sessions(out: &mut String, sessions: &[Session]) {
         let since = session.since.as_ref().map(|since| format!("since {since}"));
         let since = since.unwrap_or_default();
         let prefixes = format!("{} prefixes", session.prefixes);
-        let note = match (session.not_started.as_slice(), &session.last_error) {
-            ([], Some(error)) => format!("last error: {error}"),
-            ([], None) => String::new(),
-            (fields, _) => format!("not started: {} not built yet", fields.join(", ")),
-        };
+        let error = session.last_error.as_ref();
+        let note = error.map(|error| format!("last error: {error}"));
+        let note = note.unwrap_or_default();
         let state = session.state.as_str();
         row([
             &session.peer,

@@ -13,6 +13,7 @@ fn key(peer: &str, reach: Reach) -> SessionKey {
     SessionKey {
         peer: peer.parse().unwrap(),
         interface: None,
+        vrf: None,
         local: None,
         reach,
     }
@@ -45,6 +46,7 @@ fn arrival(octets: &[u8]) -> Arrival<'_> {
         source: PEER.parse().unwrap(),
         destination: OURS.parse().unwrap(),
         interface: 2,
+        device: None,
         ttl: 255,
         octets,
     }
@@ -131,6 +133,46 @@ fn ttl_says_how_far_a_packet_has_come() {
 }
 
 #[test]
+fn what_comes_by_a_vrf_is_for_those_who_are_there() {
+    let mut demultiplexer = Demultiplexer::new();
+    let near = key(PEER, Reach::SingleHop);
+    let by = |vrf: &str| SessionKey {
+        vrf: Some(vrf.to_owned()),
+        ..near.clone()
+    };
+    let (red, eth0) = (by("red"), by("eth0"));
+    for (key, value) in [(&near, 1), (&red, 2), (&eth0, 3)] {
+        demultiplexer.insert(key, number(value), Hops::Single, 254);
+    }
+    let device = |name: &str, is_vrf| Device {
+        name: name.to_owned(),
+        is_vrf,
+    };
+    let sort = |device: Option<&Device>, yours: Option<u32>| {
+        let octets = packet(yours).emit();
+        let arrival = Arrival {
+            device,
+            ..arrival(&octets)
+        };
+        demultiplexer.sort(&arrival).map(|(key, _)| key.clone())
+    };
+    let (vrf, blue) = (device("red", true), device("blue", true));
+    let link = device("eth0", false);
+    assert_eq!(sort(None, None), Ok(near.clone()));
+    assert_eq!(sort(Some(&vrf), None), Ok(red.clone()));
+    assert_eq!(sort(Some(&link), None), Ok(eth0.clone()));
+    assert_eq!(sort(Some(&blue), None), Err(Discard::UnknownPeer));
+    assert_eq!(sort(Some(&vrf), Some(2)), Ok(red));
+    for device in [Some(&vrf), Some(&blue)] {
+        assert_eq!(sort(device, Some(1)), Err(Discard::OtherPeer));
+    }
+    assert_eq!(sort(None, Some(2)), Err(Discard::OtherPeer));
+    // What comes by an interface comes to the port that is bound to it, whoever it is for.
+    assert_eq!(sort(Some(&link), Some(1)), Ok(near));
+    assert_eq!(sort(Some(&link), Some(3)), Ok(eth0));
+}
+
+#[test]
 fn an_interface_and_an_address_of_ours_that_are_asked_for_must_be_right() {
     let mut demultiplexer = Demultiplexer::new();
     let link = |interface, local: Option<&str>| SessionKey {
@@ -146,6 +188,7 @@ fn an_interface_and_an_address_of_ours_that_are_asked_for_must_be_right() {
         source: "fe80::1".parse().unwrap(),
         destination: "fe80::10".parse().unwrap(),
         interface,
+        device: None,
         ..arrival(octets)
     };
     let sort = |demultiplexer: &Demultiplexer, arrival: &Arrival<'_>| {

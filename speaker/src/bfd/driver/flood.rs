@@ -42,7 +42,7 @@ impl Driver {
     }
 
     fn guard(&self) {
-        for ((hops, family), receiver) in &self.receivers {
+        for ((hops, family, _), receiver) in &self.receivers {
             let sessions = self.sessions.iter();
             let theirs = sessions.filter(|(.., theirs, _)| theirs == hops);
             let peers: BTreeSet<IpAddr> = theirs

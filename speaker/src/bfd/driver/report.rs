@@ -3,13 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
-use ferrolb_crds::model::Family;
-
 use super::super::packet::{Diagnostic, State};
 use super::super::session::Session;
 use super::super::socket;
 use super::super::{Hops, Report, SessionKey, SessionStatus};
-use super::Driver;
+use super::{Driver, port_of};
 
 /// Since when sessions are in the state they are in.
 #[derive(Debug, Default)]
@@ -49,7 +47,7 @@ pub(super) fn report(driver: &mut Driver) -> Report {
     for key in driver.wanted.keys() {
         if !report.sessions.contains_key(key) {
             let hops = socket::hops(key).unwrap_or(Hops::Single);
-            let problem = driver.problems.get(&(hops, Family::of(key.peer)));
+            let problem = driver.problems.get(&port_of(key, hops));
             let waiting = waiting(hops, driver.since.of(key), problem.cloned());
             report.sessions.insert(key.clone(), waiting);
         }

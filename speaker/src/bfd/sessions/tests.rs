@@ -15,6 +15,7 @@ fn key(peer: &str) -> SessionKey {
     SessionKey {
         peer: peer.parse().unwrap(),
         interface: None,
+        vrf: None,
         local: None,
         reach: Reach::AsFound,
     }
@@ -59,6 +60,7 @@ fn arrived<'a>(peer: &str, hops: Hops, octets: &'a [u8]) -> Input<'a> {
         source: peer.parse::<IpAddr>().unwrap(),
         destination: "192.0.2.10".parse().unwrap(),
         interface: 2,
+        device: None,
         ttl: 255,
         octets,
     })

@@ -15,7 +15,7 @@ use proptest::prelude::*;
 
 use super::fixture::*;
 use super::reasons;
-use crate::plan::{self, AddressPlan, PeerPlan, Reason, Route, Session, peers, plan, plan_address};
+use crate::plan::{self, AddressPlan, Reason, Route, Session, peers, plan, plan_address};
 
 /// What a peer should hold, to look prefixes up in.
 fn routes<'a>(
@@ -30,10 +30,7 @@ fn routes<'a>(
 fn session(edit: impl FnOnce(&mut Peer)) -> Session {
     let mut fixture = Fixture::new();
     edit(fixture.peer("tor"));
-    match peers(&fixture.world()).remove("tor") {
-        Some(PeerPlan::Run(session)) => *session,
-        other => panic!("nothing stands in the way: {other:?}"),
-    }
+    peers(&fixture.world()).remove("tor").unwrap()
 }
 
 /// Each field by itself, and nothing else changes with it.
@@ -137,10 +134,7 @@ fn i16_peers_may_differ_in_my_asn_and_router_id_also_on_one_node() {
     spine.neighbor = Neighbor::Address(ip("10.255.0.2"));
     let asns: Vec<u32> = peers(&fixture.world())
         .into_values()
-        .map(|peer| match peer {
-            PeerPlan::Run(session) => session.local_asn.get(),
-            PeerPlan::Refused { .. } => 0,
-        })
+        .map(|session| session.local_asn.get())
         .collect();
     assert_eq!(asns, [64998, 64512]);
 }
@@ -213,9 +207,7 @@ fn a_session_carries_its_own_family_and_the_other_only_when_dual_stack() {
     fixture.peer("tor").dual_stack = false;
     fixture.peer("tor").neighbor = Neighbor::Address(ip("fc00::ffff"));
     assert_eq!(at_v6(&fixture), None);
-    let PeerPlan::Run(session) = &plan(&fixture.world()).peers["tor"] else {
-        panic!("nothing stands in the way");
-    };
+    let session = peers(&fixture.world()).remove("tor").unwrap();
     assert_eq!(session.families, BTreeSet::from([Family::V6]));
 }
 

@@ -239,6 +239,7 @@ fn key(peer: &str) -> SessionKey {
     SessionKey {
         peer: peer.parse().unwrap(),
         interface: None,
+        vrf: None,
         local: None,
         reach: crate::bfd::Reach::SingleHop,
     }
