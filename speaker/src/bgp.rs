@@ -117,6 +117,11 @@ pub struct Route {
 /// What a peer should hold from us. Prefixes have no host bits.
 pub type Routes = BTreeMap<IpNet, Route>;
 
+/// What has become of some of that: the prefix's route, or `None` where it has none any more. It says
+/// what is, not what was before: told twice, or of what is known, it changes nothing, and of two about
+/// one prefix the later counts.
+pub type Changed = BTreeMap<IpNet, Option<Route>>;
+
 /// States of RFC 4271 §8.2.2, as reported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SessionState {

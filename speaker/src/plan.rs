@@ -13,8 +13,11 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ferrolb_crds::model::ServiceKey;
+use ipnet::IpNet;
 
-pub use bgp::{Advertised, Attributes, Route, Session, Share, alike, peers, routes};
+pub use bgp::{
+    Advertised, Attributes, ChangedFor, Route, Session, Share, alike, changed, peers, routes,
+};
 pub use eligibility::Reason;
 pub use layer2::{
     Candidacy, Explanation, Holding, Interfaces, Layer2, Presence, candidates, explain, heartbeat,
@@ -34,6 +37,14 @@ pub struct Plan {
     pub peers: BTreeMap<String, Session>,
     /// Where to send heartbeats; `None`: this node is no layer-2 candidate.
     pub heartbeat: Option<Interfaces>,
+}
+
+impl Plan {
+    /// The addresses within a prefix that some Service holds.
+    pub fn within(&self, prefix: IpNet) -> impl Iterator<Item = (&IpAddr, &AddressPlan)> {
+        let within = prefix.network()..=prefix.broadcast();
+        self.addresses.range(within)
+    }
 }
 
 /// What should be true of one address. There is one of these for each, and mostly one of everything

@@ -355,9 +355,8 @@ impl Speaker {
             }
             Event::SessionStopped | Event::Router => self.apply_sessions(),
             Event::HandOff => {
-                if self.hand_off.note() {
-                    self.announce();
-                }
+                let ready = self.hand_off.note();
+                self.announce(&ready);
             }
             Event::StatusFile => self.note_status_error(),
             Event::Client(client) => return self.answer(client),
@@ -423,35 +422,6 @@ impl Speaker {
         }
     }
 
-    /// Tells the machines what differs, if it is time; `fresh` was not handed off before, and waits
-    /// for that.
-    fn apply(&mut self, fresh: BTreeSet<IpAddr>) {
-        let addresses = self.plan.addresses.len();
-        let Some(differs) = self.owed.take(Instant::now(), addresses) else {
-            return;
-        };
-        if differs.routes {
-            self.sessions.forget_routes();
-        }
-        // What an earlier run left stands until it is known what layer 2 may need of it.
-        let is_first = !self.hand_off.is_told() && !self.segment.is_starting();
-        if self.hand_off.is_to_hear(&differs) || is_first {
-            let desired = translate::hand_off_desired(&self.plan);
-            self.hand_off.want(Instant::now(), desired, fresh);
-        }
-        if differs.layer2 {
-            self.tell_layer2();
-        }
-        self.apply_sessions();
-    }
-
-    /// Announces the addresses that waited for the hand-off.
-    fn announce(&mut self) {
-        self.tell_layer2();
-        self.sessions.forget_routes();
-        self.apply_sessions();
-    }
-
     fn apply_sessions(&mut self) {
         if self.world.draining() == Draining::Ended {
             self.sessions.end_all(&self.farewell(true));
@@ -474,7 +444,8 @@ impl Speaker {
         let (plan, hand_off) = (&self.plan, &self.hand_off);
         let mut tables = None;
         self.sessions.want(wanted, |peer| {
-            let all = || translate::tables(plan.peers.keys(), || announced(plan, hand_off));
+            let addresses = || announced(plan.addresses.iter(), hand_off);
+            let all = || translate::tables(plan.peers.keys(), addresses);
             let tables = tables.get_or_insert_with(all);
             tables.get(peer).cloned().unwrap_or_default()
         });
@@ -493,7 +464,7 @@ impl Speaker {
         let (plan, hand_off) = (&self.plan, &self.hand_off);
         let world = &self.world;
         self.segment.want(|| {
-            let announced = announced(plan, hand_off);
+            let announced = announced(plan.addresses.iter(), hand_off);
             translate::layer2_desired(plan, world, announced)
         });
     }
@@ -618,9 +589,8 @@ impl Speaker {
 
     fn handle_deadline(&mut self) {
         let now = Instant::now();
-        if self.hand_off.handle_timeout(now) {
-            self.announce();
-        }
+        let late = self.hand_off.handle_timeout(now);
+        self.announce(&late);
         if self.status.due.is_some_and(|due| due <= now) {
             self.status.due = None;
             if let Some(file) = self.status.file.as_ref().filter(|_| self.is_ready) {
@@ -767,12 +737,11 @@ fn tell_problems(told: &BTreeSet<String>, present: &BTreeSet<String>) {
     }
 }
 
-/// What is announced of the plan already.
+/// Those of some addresses of the plan that are announced already.
 fn announced<'a>(
-    plan: &'a Plan,
+    addresses: impl Iterator<Item = (&'a IpAddr, &'a AddressPlan)>,
     hand_off: &HandOffLink,
 ) -> impl Iterator<Item = (&'a IpAddr, &'a AddressPlan)> {
-    let addresses = plan.addresses.iter();
     addresses.filter(|(address, _)| !hand_off.is_waited_for(**address))
 }
 

@@ -3,6 +3,8 @@
 //! It composes one message at a time, when the transport has room for it. Until then changes replace
 //! each other, so a slow peer costs one entry per prefix and never a growing queue; and what was
 //! announced and withdrawn again in the meantime is never sent.
+//!
+//! It alone has the routes of its session: told of a change it looks at that and at nothing else.
 
 #[cfg(test)]
 mod tests;
@@ -28,11 +30,11 @@ pub struct AdjRibOut {
     has_enhanced_refresh: bool,
     message_limit: usize,
     next_hops: BTreeMap<Family, Result<NextHop, NoNextHop>>,
-    desired: Arc<Routes>,
-    desired_families: BTreeSet<Family>,
-    /// What the peer holds when everything composed so far has reached it.
-    held: Routes,
-    announce: BTreeMap<(Family, Route), BTreeSet<IpNet>>,
+    desired: Routes,
+    /// What the peer holds when everything composed so far has reached it, as it gets to see it. Those
+    /// that are announced together share it.
+    held: BTreeMap<IpNet, Arc<Route>>,
+    announce: BTreeMap<(Family, Arc<Route>), BTreeSet<IpNet>>,
     withdraw: BTreeSet<IpNet>,
     refresh: BTreeSet<Family>,
     /// Families of which some routes are still to be sent again.
@@ -66,7 +68,7 @@ pub enum Unannounced {
 
 impl AdjRibOut {
     /// Nothing has been sent; everything desired will be.
-    pub fn new(session: &Negotiated, local_asn: Asn, desired: Arc<Routes>) -> Self {
+    pub fn new(session: &Negotiated, local_asn: Asn, desired: Routes) -> Self {
         let as_path = match (session.is_internal, session.has_four_octet_asn) {
             (true, _) => AsPath::Empty,
             (false, true) => AsPath::FourOctet(local_asn.get()),
@@ -83,9 +85,8 @@ impl AdjRibOut {
             has_enhanced_refresh: session.has_enhanced_refresh,
             message_limit: session.message_limit(),
             next_hops: session.families.iter().map(next_hop).collect(),
-            desired: Arc::default(),
-            desired_families: BTreeSet::new(),
-            held: Routes::new(),
+            desired: Routes::new(),
+            held: BTreeMap::new(),
             announce: BTreeMap::new(),
             withdraw: BTreeSet::new(),
             refresh: BTreeSet::new(),
@@ -97,34 +98,77 @@ impl AdjRibOut {
         rib
     }
 
+    /// What the peer should hold, once the session is over.
+    pub fn into_desired(self) -> Routes {
+        self.desired
+    }
+
+    /// From now on this is the prefix's route, or it has none; the others' are what they were.
+    pub fn change(&mut self, prefix: IpNet, route: Option<&Route>) {
+        let family = Family::of(prefix.addr());
+        let before = match route {
+            Some(route) => self.desired.insert(prefix, route.clone()),
+            None => self.desired.remove(&prefix),
+        };
+        self.oversized.remove(&prefix);
+        let was_due = before.is_some_and(|before| self.unschedule(prefix, &before));
+        let was_going = self.withdraw.remove(&prefix);
+        // What the answer to a refresh has not said yet it has to say.
+        let is_due = (was_due || was_going) && self.refreshing.contains(&family);
+        let held = self.held.get(&prefix);
+        match route.filter(|_| self.next_hop(family).is_some()) {
+            None if held.is_some() => drop(self.withdraw.insert(prefix)),
+            None => {}
+            Some(route) if !is_due && held.is_some_and(|held| self.is_same(held, route)) => {}
+            Some(route) => {
+                let group = (family, Arc::new(self.shown(route)));
+                self.announce.entry(group).or_default().insert(prefix);
+            }
+        }
+    }
+
+    /// Takes a prefix out of those to be announced with this route; true when it was among them.
+    fn unschedule(&mut self, prefix: IpNet, route: &Route) -> bool {
+        if self.announce.is_empty() {
+            return false;
+        }
+        let group = (Family::of(prefix.addr()), Arc::new(self.shown(route)));
+        let Some(prefixes) = self.announce.get_mut(&group) else {
+            return false;
+        };
+        let was_there = prefixes.remove(&prefix);
+        if prefixes.is_empty() {
+            self.announce.remove(&group);
+        }
+        was_there
+    }
+
     /// From now on the peer should hold these.
-    pub fn apply(&mut self, desired: Arc<Routes>) {
-        self.desired = desired;
+    fn apply(&mut self, desired: Routes) {
         self.oversized.clear();
         // What a refresh has not sent yet counts as held: it begins anew.
         self.refresh.append(&mut self.refreshing);
         self.announce.clear();
         self.withdraw.clear();
-        self.desired_families.clear();
         // Both are in order: to walk along is much less than to look each of many up.
-        let (desired, held) = (Arc::clone(&self.desired), std::mem::take(&mut self.held));
+        let held = std::mem::take(&mut self.held);
         let mut rest = held.iter().peekable();
-        for (prefix, route) in desired.iter() {
+        for (prefix, route) in &desired {
             while let Some((gone, _)) = rest.next_if(|(held, _)| *held < prefix) {
                 self.withdraw.insert(*gone);
             }
             let present = rest.next_if(|(held, _)| *held == prefix);
             let family = Family::of(prefix.addr());
-            self.desired_families.insert(family);
             if self.next_hop(family).is_none() {
                 self.withdraw.extend(present.map(|_| *prefix));
             } else if !present.is_some_and(|(_, held)| self.is_same(held, route)) {
-                let group = (family, self.shown(route));
+                let group = (family, Arc::new(self.shown(route)));
                 self.announce.entry(group).or_default().insert(*prefix);
             }
         }
         self.withdraw.extend(rest.map(|(gone, _)| *gone));
         self.held = held;
+        self.desired = desired;
     }
 
     /// Our end has these addresses now: where that changes the next hop, the routes are announced anew,
@@ -144,7 +188,8 @@ impl AdjRibOut {
             }
         }
         if has_changed {
-            self.apply(Arc::clone(&self.desired));
+            let desired = std::mem::take(&mut self.desired);
+            self.apply(desired);
         }
     }
 
@@ -184,6 +229,11 @@ impl AdjRibOut {
         }
     }
 
+    /// What the peer should hold.
+    pub fn desired(&self) -> &Routes {
+        &self.desired
+    }
+
     /// How many prefixes the peer holds.
     pub fn prefixes(&self) -> usize {
         self.held.len()
@@ -191,10 +241,16 @@ impl AdjRibOut {
 
     /// Why some of what is desired is not announced, if so.
     pub fn unannounced(&self) -> Option<Unannounced> {
-        self.desired_families
-            .iter()
-            .find_map(|family| match self.next_hops.get(family) {
-                None => Some(Unannounced::NotOffered(*family)),
+        // One family's prefixes come before the other's.
+        let ends = [
+            self.desired.first_key_value(),
+            self.desired.last_key_value(),
+        ];
+        let families = ends.into_iter().flatten();
+        families
+            .map(|(prefix, _)| Family::of(prefix.addr()))
+            .find_map(|family| match self.next_hops.get(&family) {
+                None => Some(Unannounced::NotOffered(family)),
                 Some(Err(error)) => Some(Unannounced::NoNextHop(*error)),
                 Some(Ok(_)) => None,
             })
@@ -208,9 +264,9 @@ impl AdjRibOut {
         if self.next_hop(family).is_none() {
             return;
         }
-        for (prefix, route) in self.desired.iter() {
+        for (prefix, route) in &self.desired {
             if Family::of(prefix.addr()) == family && !self.oversized.contains(prefix) {
-                let group = (family, self.shown(route));
+                let group = (family, Arc::new(self.shown(route)));
                 self.announce.entry(group).or_default().insert(*prefix);
             }
         }
@@ -229,7 +285,7 @@ impl AdjRibOut {
             };
             for _ in 0..count {
                 if let Some(prefix) = prefixes.pop_first() {
-                    self.held.insert(prefix, route.clone());
+                    self.held.insert(prefix, Arc::clone(&route));
                 }
             }
             if !prefixes.is_empty() {

@@ -1,7 +1,7 @@
 //! One task per session: the sockets, the clock, and nothing to decide.
 //!
 //! ```text
-//!   announce ──▶ watch ─┐                    ┌─▶ TCP, main
+//!   announce ──▶ news ─┐                     ┌─▶ TCP, main
 //!   stop ──────────────┼─▶ Driver ◀─▶ Peer   ├─▶ TCP, contender
 //!   door ─▶ accepted ──┤     └────────────────┘
 //!   TCP readable, ─────┤
@@ -18,6 +18,7 @@
 
 mod lane;
 mod listener;
+mod news;
 #[cfg(test)]
 mod tests;
 
@@ -34,15 +35,16 @@ use tracing::Instrument;
 
 use self::lane::{Lane, Link, linger};
 pub use self::listener::{Doors, Guest, Listener};
+use self::news::News;
 use super::connection::Reason;
 use super::peer::{Input, Output, Peer, Slot};
 use super::socket::{self, ConnectError};
-use super::{Farewell, Live, Routes, SessionState, SessionStatus, Settings};
+use super::{Changed, Farewell, Live, Routes, SessionState, SessionStatus, Settings};
 
 /// A session that runs until it is stopped. Dropping it stops it too, without waiting.
 #[derive(Debug)]
 pub struct Session {
-    routes: watch::Sender<Arc<Routes>>,
+    news: Arc<News>,
     live: watch::Sender<Live>,
     status: watch::Receiver<SessionStatus>,
     path: watch::Sender<()>,
@@ -67,16 +69,17 @@ impl Door {
 impl Session {
     /// Starts to dial, and to announce these routes. Needs a tokio runtime.
     pub fn start(settings: Settings, routes: Arc<Routes>) -> Self {
-        let (routes, desired) = watch::channel(routes);
+        let news = Arc::new(News::default());
         let (live, changes) = watch::channel(settings.live());
         let (stop, stopped) = oneshot::channel();
         let (path, failures) = watch::channel(());
         let (door, accepted) = mpsc::channel(1);
         let span = tracing::info_span!("peer", peer = %settings.name, address = %settings.neighbor);
-        let (driver, status) = Driver::new(settings, desired, changes, accepted);
+        let arriving = Arc::clone(&news);
+        let (driver, status) = Driver::new(settings, routes, arriving, changes, accepted);
         let task = tokio::spawn(driver.run(stopped, failures).instrument(span));
         Self {
-            routes,
+            news,
             live,
             status,
             path,
@@ -91,9 +94,9 @@ impl Session {
         self.live.send_replace(live);
     }
 
-    /// Replaces the routes that the peer should hold.
-    pub fn announce(&self, routes: Arc<Routes>) {
-        self.routes.send_replace(routes);
+    /// Says what has become of some routes that the peer should hold.
+    pub fn announce(&self, changed: Arc<Changed>) {
+        self.news.put(changed);
     }
 
     /// How it stands, for as long as the session runs and after.
@@ -133,7 +136,7 @@ struct Driver {
     /// Connections of which nothing is expected but that what was said last arrives.
     lingering: JoinSet<()>,
     accepted: mpsc::Receiver<TcpStream>,
-    routes: watch::Receiver<Arc<Routes>>,
+    news: Arc<News>,
     live: watch::Receiver<Live>,
     status: watch::Sender<SessionStatus>,
     since: SystemTime,
@@ -150,7 +153,8 @@ enum Event {
     Closed,
     Lingered,
     Deadline,
-    Routes,
+    /// Some routes are others.
+    News,
     BfdDown,
     Changed,
     Stop(Farewell),
@@ -159,11 +163,11 @@ enum Event {
 impl Driver {
     fn new(
         settings: Settings,
-        mut routes: watch::Receiver<Arc<Routes>>,
+        desired: Arc<Routes>,
+        news: Arc<News>,
         live: watch::Receiver<Live>,
         accepted: mpsc::Receiver<TcpStream>,
     ) -> (Self, watch::Receiver<SessionStatus>) {
-        let desired = Arc::clone(&routes.borrow_and_update());
         let rng = fastrand::Rng::with_seed(fastrand::u64(..));
         let peer = Peer::new(settings.clone(), desired, rng);
         let since = SystemTime::now();
@@ -176,7 +180,7 @@ impl Driver {
             dialled: None,
             lingering: JoinSet::new(),
             accepted,
-            routes,
+            news,
             live,
             status,
             since,
@@ -209,10 +213,7 @@ impl Driver {
                 // What has arrived is read before the hold timer is judged.
                 event = self.main.event(Slot::Main) => event,
                 Some(stream) = self.accepted.recv() => Event::Accepted(stream),
-                Ok(()) = self.routes.changed() => {
-                    self.routes.mark_changed();
-                    Event::Routes
-                }
+                () = self.news.arrived() => Event::News,
                 Ok(()) = self.live.changed() => Event::Changed,
                 Some(_) = self.lingering.join_next() => Event::Lingered,
                 () = until(deadline) => Event::Deadline,
@@ -221,7 +222,7 @@ impl Driver {
             self.handle(event);
             // A peer that never pauses must keep neither our KEEPALIVEs nor our routes back.
             self.peer.handle_timeout(Instant::now());
-            self.take_routes();
+            self.take_news();
             let now = Instant::now();
             if let Some(endpoint) = self.main.look(now, &self.settings) {
                 self.peer.handle(now, Input::Relocated(endpoint));
@@ -244,7 +245,7 @@ impl Driver {
             Event::Ready(slot, Err(error)) => self.fail(slot, socket::in_words(&error)),
             Event::Closed => self.main.link = Link::Down,
             // They are taken after every event, as timers are looked at.
-            Event::Routes | Event::Deadline | Event::Lingered => {}
+            Event::News | Event::Deadline | Event::Lingered => {}
             Event::BfdDown => self.peer.handle(Instant::now(), Input::BfdDown),
             Event::Changed => self.change(),
             Event::Stop(farewell) => self.peer.handle(Instant::now(), Input::Stop(farewell)),
@@ -306,11 +307,10 @@ impl Driver {
         }
     }
 
-    fn take_routes(&mut self) {
-        // An error means that there will be no others.
-        if self.routes.has_changed().unwrap_or(false) {
-            let routes = Arc::clone(&self.routes.borrow_and_update());
-            self.peer.handle(Instant::now(), Input::Routes(routes));
+    fn take_news(&mut self) {
+        let changed = self.news.take();
+        if !changed.is_empty() {
+            self.peer.handle(Instant::now(), Input::Changed(changed));
         }
     }
 

@@ -17,6 +17,7 @@
 mod tests;
 
 use std::collections::{BTreeSet, VecDeque};
+use std::mem;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -27,7 +28,7 @@ use super::adj_rib_out::{AdjRibOut, Composed};
 use super::connection::{self, Connection, Endpoint, Reason, Timer, Verdict};
 use super::message::{Message, Open};
 use super::notification::Cease;
-use super::{Farewell, Messages, Routes, SessionState, Settings, codec};
+use super::{Changed, Farewell, Messages, Routes, SessionState, Settings, codec};
 
 /// Which of the connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -45,8 +46,8 @@ pub enum Input<'a> {
     Start,
     /// End for good.
     Stop(Farewell),
-    /// What the peer should hold.
-    Routes(Arc<Routes>),
+    /// What has become of some routes that the peer should hold.
+    Changed(Arc<Changed>),
     /// The connection that was asked for is up.
     Connected(Endpoint),
     /// The peer has dialled.
@@ -104,8 +105,7 @@ pub struct Peer {
     /// Of the side that is made next.
     next_id: u64,
     local_asn: Asn,
-    desired: Arc<Routes>,
-    adj_rib_out: Option<AdjRibOut>,
+    rib: Rib,
     outputs: VecDeque<Output>,
     /// As last told.
     state: SessionState,
@@ -113,6 +113,13 @@ pub struct Peer {
     reason: Option<Reason>,
     updates_sent: u64,
     messages: Messages,
+}
+
+/// What the peer should hold, and while Established what it was sent of it.
+#[derive(Debug)]
+enum Rib {
+    Desired(Routes),
+    Sent(Box<AdjRibOut>),
 }
 
 /// One connection.
@@ -140,8 +147,7 @@ impl Peer {
             },
             contender: None,
             next_id: 1,
-            desired,
-            adj_rib_out: None,
+            rib: Rib::Desired(Arc::unwrap_or_clone(desired)),
             outputs: VecDeque::new(),
             state: SessionState::Idle,
             reason: None,
@@ -174,7 +180,7 @@ impl Peer {
                 self.tell(now, Slot::Main, connection::Input::BfdDown);
             }
             Input::Rekeyed => self.probe(),
-            Input::Routes(desired) => self.apply(desired),
+            Input::Changed(changed) => self.rib.change(&changed),
             Input::Relocated(endpoint) => {
                 self.main.endpoint = Some(endpoint);
                 self.relocate();
@@ -193,7 +199,7 @@ impl Peer {
     /// The next UPDATE, or what marks a place among them, for a main connection that has room for it.
     #[must_use]
     pub fn poll_update(&mut self, now: Instant) -> Option<Vec<u8>> {
-        match self.adj_rib_out.as_mut()?.poll()? {
+        match self.rib.sent_mut()?.poll()? {
             Composed::Update(message) => {
                 self.updates_sent += 1;
                 self.tell(now, Slot::Main, connection::Input::UpdateSent);
@@ -267,7 +273,7 @@ impl Peer {
 
     /// Prefixes the peer holds from us.
     pub fn prefixes(&self) -> usize {
-        self.adj_rib_out.as_ref().map_or(0, AdjRibOut::prefixes)
+        self.rib.sent().map_or(0, AdjRibOut::prefixes)
     }
 
     /// UPDATE messages handed to the transport since the beginning.
@@ -277,7 +283,10 @@ impl Peer {
 
     /// Prefixes the peer should hold from us.
     pub fn desired(&self) -> usize {
-        self.desired.len()
+        match &self.rib {
+            Rib::Desired(desired) => desired.len(),
+            Rib::Sent(adj_rib_out) => adj_rib_out.desired().len(),
+        }
     }
 
     /// The other messages since the beginning.
@@ -287,20 +296,13 @@ impl Peer {
 
     /// Why the peer does not hold all that it should; or why the last connection ended.
     pub fn last_error(&self) -> Option<String> {
-        let unannounced = self.adj_rib_out.as_ref().and_then(AdjRibOut::unannounced);
+        let unannounced = self.rib.sent().and_then(AdjRibOut::unannounced);
         let failure = self.main.connection.last_failure().map(Reason::to_string);
         unannounced.map(|why| why.to_string()).or(failure)
     }
 
-    fn apply(&mut self, desired: Arc<Routes>) {
-        self.desired = desired;
-        if let Some(adj_rib_out) = &mut self.adj_rib_out {
-            adj_rib_out.apply(Arc::clone(&self.desired));
-        }
-    }
-
     fn relocate(&mut self) {
-        if let (Some(adj_rib_out), Some(endpoint)) = (&mut self.adj_rib_out, &self.main.endpoint) {
+        if let (Some(adj_rib_out), Some(endpoint)) = (self.rib.sent_mut(), &self.main.endpoint) {
             adj_rib_out.relocate(endpoint);
         }
     }
@@ -345,7 +347,7 @@ impl Peer {
             return;
         };
         let id = side.id;
-        let mut inbox = std::mem::take(&mut side.inbox);
+        let mut inbox = mem::take(&mut side.inbox);
         inbox.extend_from_slice(octets);
         let mut rest = inbox.as_slice();
         // What follows a message that ended the connection is nobody's.
@@ -447,7 +449,7 @@ impl Peer {
                     self.outputs.push_back(Output::Close(slot));
                 }
                 connection::Output::Refresh(family) => {
-                    if let Some(adj_rib_out) = &mut self.adj_rib_out {
+                    if let Some(adj_rib_out) = self.rib.sent_mut() {
                         adj_rib_out.refresh(family);
                     }
                 }
@@ -463,11 +465,17 @@ impl Peer {
 
     /// What was sent is known for as long as the session lasts, and no longer.
     fn enter(&mut self) {
-        self.adj_rib_out = self
-            .main
-            .connection
-            .negotiated()
-            .map(|session| AdjRibOut::new(session, self.local_asn, Arc::clone(&self.desired)));
+        let desired = match mem::replace(&mut self.rib, Rib::Desired(Routes::new())) {
+            Rib::Desired(desired) => desired,
+            Rib::Sent(adj_rib_out) => adj_rib_out.into_desired(),
+        };
+        self.rib = match self.main.connection.negotiated() {
+            Some(session) => {
+                let adj_rib_out = AdjRibOut::new(session, self.local_asn, desired);
+                Rib::Sent(Box::new(adj_rib_out))
+            }
+            None => Rib::Desired(desired),
+        };
         // It may have changed while the session was being made.
         self.relocate();
     }
@@ -523,6 +531,36 @@ impl Peer {
         self.main.inbox = contender.inbox;
         self.outputs.push_back(Output::Promote);
         self.enter();
+    }
+}
+
+impl Rib {
+    fn change(&mut self, changed: &Changed) {
+        for (prefix, route) in changed {
+            match (&mut *self, route) {
+                (Self::Sent(adj_rib_out), route) => adj_rib_out.change(*prefix, route.as_ref()),
+                (Self::Desired(desired), Some(route)) => {
+                    desired.insert(*prefix, route.clone());
+                }
+                (Self::Desired(desired), None) => {
+                    desired.remove(prefix);
+                }
+            }
+        }
+    }
+
+    fn sent(&self) -> Option<&AdjRibOut> {
+        match self {
+            Self::Desired(_) => None,
+            Self::Sent(adj_rib_out) => Some(adj_rib_out),
+        }
+    }
+
+    fn sent_mut(&mut self) -> Option<&mut AdjRibOut> {
+        match self {
+            Self::Desired(_) => None,
+            Self::Sent(adj_rib_out) => Some(adj_rib_out),
+        }
     }
 }
 

@@ -28,6 +28,12 @@ pub struct Advertised {
     pub peers: Box<[String]>,
 }
 
+impl Advertised {
+    fn goes_to(&self, peer: &str) -> bool {
+        self.peers.iter().any(|name| name == peer)
+    }
+}
+
 /// How much traffic one Service can take on this node.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Share {
@@ -128,13 +134,47 @@ pub fn routes<'a>(
     peer: &str,
 ) -> Vec<(IpNet, Route)> {
     let advertised = addresses.flat_map(|plan| &plan.advertised);
-    let is_its_own = |advertised: &&Advertised| advertised.peers.iter().any(|name| name == peer);
+    let is_its_own = |advertised: &&Advertised| advertised.goes_to(peer);
     let mut advertised: Vec<&Advertised> = advertised.filter(is_its_own).collect();
     // Of addresses that ascend they do almost, too.
     advertised.sort_by_key(|advertised| advertised.prefix);
     let groups = advertised.chunk_by(|one, other| one.prefix == other.prefix);
     let routes = groups.filter_map(|group| Some((group.first()?.prefix, united(group))));
     routes.collect()
+}
+
+/// Like peers, and what has become of some prefixes for every one of them.
+pub type ChangedFor<'p> = (Vec<&'p String>, Vec<(IpNet, Option<Route>)>);
+
+/// What has become of some prefixes: of each group of like peers what every one of it should hold of
+/// them, `None` where that is nothing. `plans` are those of the addresses within a prefix.
+///
+/// It looks at those addresses and at no other.
+pub fn changed<'a, 'p, I: Iterator<Item = &'a AddressPlan>>(
+    prefixes: impl Iterator<Item = IpNet>,
+    plans: impl Fn(IpNet) -> I,
+    peers: impl Iterator<Item = &'p String>,
+) -> Vec<ChangedFor<'p>> {
+    let made_by = |prefix| {
+        let advertised = plans(prefix).flat_map(|plan| &plan.advertised);
+        let advertised = advertised.filter(|advertised| advertised.prefix == prefix);
+        (prefix, advertised.collect::<Vec<_>>())
+    };
+    let made: Vec<(IpNet, Vec<&Advertised>)> = prefixes.map(made_by).collect();
+    let alike = hearing_alike(made.iter().flat_map(|(_, by)| by).copied(), peers);
+    let of_group = |peers: Vec<&'p String>| {
+        let one = peers.first().copied();
+        let routes = made.iter().map(|(prefix, advertised)| {
+            let its_own = advertised.iter().copied();
+            let its_own =
+                its_own.filter(|advertised| one.is_some_and(|peer| advertised.goes_to(peer)));
+            let its_own: Vec<&Advertised> = its_own.collect();
+            (*prefix, (!its_own.is_empty()).then(|| united(&its_own)))
+        });
+        let routes = routes.collect();
+        (peers, routes)
+    };
+    alike.into_iter().map(of_group).collect()
 }
 
 /// What several make of one prefix.
@@ -161,9 +201,16 @@ pub fn alike<'a, 'p>(
     addresses: impl Iterator<Item = &'a AddressPlan>,
     peers: impl Iterator<Item = &'p String>,
 ) -> Vec<Vec<&'p String>> {
+    hearing_alike(addresses.flat_map(|plan| &plan.advertised), peers)
+}
+
+fn hearing_alike<'a, 'p>(
+    advertised: impl Iterator<Item = &'a Advertised>,
+    peers: impl Iterator<Item = &'p String>,
+) -> Vec<Vec<&'p String>> {
     let mut audiences: BTreeSet<&[String]> = BTreeSet::new();
     let mut last: &[String] = &[];
-    for advertised in addresses.flat_map(|plan| &plan.advertised) {
+    for advertised in advertised {
         if *advertised.peers != *last {
             last = &advertised.peers;
             audiences.insert(last);

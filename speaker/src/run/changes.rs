@@ -15,7 +15,6 @@ use crate::status::Since;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Differences {
     pub(super) layer2: bool,
-    pub(super) routes: bool,
     pub(super) hand_off: bool,
 }
 
@@ -23,7 +22,6 @@ impl Differences {
     /// Adds those between two plans of one address.
     pub(super) fn add(&mut self, old: Option<&AddressPlan>, new: Option<&AddressPlan>) {
         self.layer2 |= old.map(|plan| &plan.layer2) != new.map(|plan| &plan.layer2);
-        self.routes |= old.map(|plan| &plan.advertised) != new.map(|plan| &plan.advertised);
         let hand_off = |plan: &AddressPlan| (plan.is_handed_off(), plan.hand_off.clone());
         self.hand_off |= old.map(hand_off) != new.map(hand_off);
     }
@@ -31,49 +29,85 @@ impl Differences {
 
 /// What the machines are still to be told.
 ///
-/// To tell them is a pass over all addresses. A change by itself is told at once; those right behind
-/// it are told together, so that however fast they come the passes take a share of the time only.
+/// A change by itself is told at once; those right behind it are told together, so that however fast
+/// they come the telling takes a share of the time only. Layer 2 and the hand-off are told by a pass
+/// over all addresses; the sessions are told what has changed, so their turn is soon.
 #[derive(Debug, Default)]
 pub(super) struct Owed {
-    differs: Option<Differences>,
+    differs: Turn<Differences>,
+    /// Of which routes may be others. Also when there are none the sessions are to be looked at.
+    prefixes: Turn<BTreeSet<IpNet>>,
+}
+
+/// What is to be told, and not before when.
+#[derive(Debug, Default)]
+struct Turn<T> {
+    owed: Option<T>,
     next: Option<Instant>,
+}
+
+impl<T> Turn<T> {
+    fn deadline(&self) -> Option<Instant> {
+        self.next.filter(|_| self.owed.is_some())
+    }
+
+    fn take(&mut self, now: Instant) -> Option<T> {
+        if self.next.is_some_and(|next| now < next) {
+            return None;
+        }
+        self.owed.take()
+    }
+
+    fn rest(&mut self, now: Instant, each: Duration, count: usize) {
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
+        self.next = Some(now + each.saturating_mul(count).clamp(SHORTEST, LONGEST));
+    }
 }
 
 impl Owed {
     /// They are to be told that, too.
-    pub(super) fn add(&mut self, more: Differences) {
-        let differs = self.differs.get_or_insert_default();
+    pub(super) fn add(&mut self, more: Differences, prefixes: BTreeSet<IpNet>) {
+        let differs = self.differs.owed.get_or_insert_default();
         differs.layer2 |= more.layer2;
-        differs.routes |= more.routes;
         differs.hand_off |= more.hand_off;
+        self.prefixes.owed.get_or_insert_default().extend(prefixes);
     }
 
     /// When they are to be told.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.next.filter(|_| self.differs.is_some())
+        let turns = [self.differs.deadline(), self.prefixes.deadline()];
+        turns.into_iter().flatten().min()
     }
 
     /// What they are to be told now, which is a pass over so many addresses.
     pub(super) fn take(&mut self, now: Instant, addresses: usize) -> Option<Differences> {
-        if self.next.is_some_and(|next| now < next) {
-            return None;
-        }
-        let differs = self.differs.take()?;
+        let differs = self.differs.take(now)?;
         if differs != Differences::default() {
-            let addresses = u32::try_from(addresses).unwrap_or(u32::MAX);
-            self.next = Some(now + PER_ADDRESS.saturating_mul(addresses).min(LONGEST));
+            self.differs.rest(now, PER_ADDRESS, addresses);
         }
         Some(differs)
     }
 
-    /// They are told now whatever is the time: somebody waits for it.
+    /// Of which prefixes the sessions are to be told now.
+    pub(super) fn take_prefixes(&mut self, now: Instant) -> Option<BTreeSet<IpNet>> {
+        let prefixes = self.prefixes.take(now)?;
+        if !prefixes.is_empty() {
+            self.prefixes.rest(now, PER_ADDRESS, prefixes.len());
+        }
+        Some(prefixes)
+    }
+
+    /// The pass is made now whatever is the time: somebody waits for it.
     pub(super) fn hurry(&mut self) {
-        self.next = None;
+        self.differs.next = None;
     }
 }
 
-/// A pass takes about a microsecond of it.
+/// To tell of one takes about a microsecond of it.
 const PER_ADDRESS: Duration = Duration::from_micros(20);
+
+/// So long a router may hear nothing of the next change, so that many are few UPDATEs.
+const SHORTEST: Duration = Duration::from_millis(3);
 
 /// Nobody notices in what comes and goes with its Service.
 const LONGEST: Duration = Duration::from_millis(100);
@@ -237,17 +271,16 @@ pub(super) fn note_moved(
 pub(super) fn note_advertised(
     since: &mut Since,
     now: SystemTime,
-    moved: BTreeSet<IpNet>,
+    moved: &BTreeSet<IpNet>,
     plan: &Plan,
 ) {
     for prefix in moved {
-        let within = prefix.network()..=prefix.broadcast();
-        let mut plans = plan.addresses.range(within).map(|(_, plan)| plan);
-        let makes_it = |plan: &AddressPlan| plan.advertised.iter().any(|one| one.prefix == prefix);
+        let mut plans = plan.within(*prefix).map(|(_, plan)| plan);
+        let makes_it = |plan: &AddressPlan| plan.advertised.iter().any(|one| one.prefix == *prefix);
         if plans.any(makes_it) {
-            since.advertised.entry(prefix).or_insert(now);
+            since.advertised.entry(*prefix).or_insert(now);
         } else {
-            since.advertised.remove(&prefix);
+            since.advertised.remove(prefix);
         }
     }
 }
@@ -265,8 +298,8 @@ mod tests {
     #[test]
     #[expect(clippy::disallowed_methods, reason = "where virtual time begins")]
     fn a_change_is_told_at_once_and_those_right_behind_it_together() {
-        let routes = Differences {
-            routes: true,
+        let hand_off = Differences {
+            hand_off: true,
             ..Differences::default()
         };
         let layer2 = Differences {
@@ -276,25 +309,55 @@ mod tests {
         let mut owed = Owed::default();
         let start = Instant::now();
         assert_eq!((owed.deadline(), owed.take(start, 1000)), (None, None));
-        owed.add(routes);
-        assert_eq!(owed.take(start, 1000), Some(routes));
+        let none = BTreeSet::new;
+        owed.add(hand_off, none());
+        assert_eq!(owed.take(start, 1000), Some(hand_off));
+        assert_eq!(owed.take_prefixes(start), Some(none()));
         assert_eq!(owed.deadline(), None);
 
-        owed.add(routes);
-        owed.add(layer2);
+        owed.add(hand_off, none());
+        owed.add(layer2, none());
+        assert_eq!(owed.take_prefixes(start), Some(none()));
         let later = owed.deadline().unwrap();
         assert_eq!(later - start, Duration::from_millis(20));
         assert_eq!(owed.take(later - Duration::from_micros(1), 1000), None);
         let both = Differences {
-            routes: true,
             layer2: true,
-            hand_off: false,
+            hand_off: true,
         };
         assert_eq!(owed.take(later, 1_000_000), Some(both));
 
-        owed.add(layer2);
+        owed.add(layer2, none());
+        assert_eq!(owed.take_prefixes(later), Some(none()));
         assert_eq!(owed.deadline(), Some(later + LONGEST));
         owed.hurry();
         assert_eq!(owed.take(later, 1), Some(layer2));
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "where virtual time begins")]
+    fn the_turn_of_the_sessions_comes_however_long_a_pass_over_all_addresses_rests() {
+        let prefixes = |numbers: &[u8]| -> BTreeSet<IpNet> {
+            let addresses = numbers.iter().map(|n| IpAddr::from([192, 0, 2, *n]));
+            addresses.map(IpNet::from).collect()
+        };
+        let layer2 = Differences {
+            layer2: true,
+            ..Differences::default()
+        };
+        let mut owed = Owed::default();
+        let start = Instant::now();
+        owed.add(layer2, prefixes(&[1]));
+        assert_eq!(owed.take(start, 1_000_000), Some(layer2));
+        assert_eq!(owed.take_prefixes(start), Some(prefixes(&[1])));
+
+        owed.add(layer2, prefixes(&[2]));
+        owed.add(layer2, prefixes(&[3]));
+        assert_eq!(owed.take_prefixes(start), None);
+        let soon = owed.deadline().unwrap();
+        assert_eq!(soon, start + SHORTEST);
+        assert_eq!(owed.take(soon, 1_000_000), None);
+        assert_eq!(owed.take_prefixes(soon), Some(prefixes(&[2, 3])));
+        assert_eq!(owed.deadline(), Some(start + LONGEST));
     }
 }

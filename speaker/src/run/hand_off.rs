@@ -107,13 +107,13 @@ impl HandOffLink {
         self.waiting.deadline()
     }
 
-    /// Nobody waits any longer than the deadline; true when somebody has.
-    pub(super) fn handle_timeout(&mut self, now: Instant) -> bool {
-        let is_late = self.waiting.give_up(now);
-        if is_late {
+    /// Nobody waits any longer than the deadline; the addresses that did.
+    pub(super) fn handle_timeout(&mut self, now: Instant) -> BTreeSet<IpAddr> {
+        let late = self.waiting.give_up(now);
+        if !late.is_empty() {
             warn!(limit = ?LIMIT, "hand-off takes long: announcing without it");
         }
-        is_late
+        late
     }
 
     /// Waits for news. Cancel-safe.
@@ -131,8 +131,8 @@ impl HandOffLink {
         }
     }
 
-    /// Takes the news in; true when addresses waited for it that wait no longer.
-    pub(super) fn note(&mut self) -> bool {
+    /// Takes the news in; the addresses that waited for it and wait no longer.
+    pub(super) fn note(&mut self) -> BTreeSet<IpAddr> {
         match &mut self.reports {
             Some(reports) => {
                 self.last_report = reports.report.borrow_and_update().clone();
@@ -176,21 +176,26 @@ impl Waiting {
         waiting.any(|(waits_for, _)| *waits_for == generation)
     }
 
-    /// Everything up to this generation has been dealt with; true when somebody waited for it.
-    fn settle(&mut self, generation: u64) -> bool {
+    /// Everything up to this generation has been dealt with; who waited for it.
+    fn settle(&mut self, generation: u64) -> BTreeSet<IpAddr> {
         self.drop_those(|waits_for, _| waits_for <= generation)
     }
 
-    /// Those have waited long enough; true when there are any.
-    fn give_up(&mut self, now: Instant) -> bool {
+    /// Those have waited long enough.
+    fn give_up(&mut self, now: Instant) -> BTreeSet<IpAddr> {
         self.drop_those(|_, until| until <= now)
     }
 
-    fn drop_those(&mut self, is_done: impl Fn(u64, Instant) -> bool) -> bool {
-        let before = self.addresses.len();
-        self.addresses
-            .retain(|_, (waits_for, until)| !is_done(*waits_for, *until));
-        self.addresses.len() < before
+    fn drop_those(&mut self, is_done: impl Fn(u64, Instant) -> bool) -> BTreeSet<IpAddr> {
+        let mut done = BTreeSet::new();
+        self.addresses.retain(|address, (waits_for, until)| {
+            let is_done = is_done(*waits_for, *until);
+            if is_done {
+                done.insert(*address);
+            }
+            !is_done
+        });
+        done
     }
 
     fn deadline(&self) -> Option<Instant> {
@@ -220,17 +225,17 @@ mod tests {
         waiting.add(start + LIMIT / 2, 2, fresh(&[2]));
         assert_eq!(waiting.deadline(), Some(start + LIMIT));
         assert!(waiting.is_for(1) && waiting.is_for(2) && !waiting.is_for(3));
-        assert!(!waiting.settle(0));
-        assert!(waiting.settle(1));
+        assert_eq!(waiting.settle(0), fresh(&[]));
+        assert_eq!(waiting.settle(1), fresh(&[1]));
         assert!(!waiting.is_for(1));
         assert!(waiting.addresses.keys().eq(&fresh(&[2])));
         assert_eq!(waiting.deadline(), Some(start + LIMIT / 2 + LIMIT));
-        assert!(!waiting.give_up(start + LIMIT));
+        assert_eq!(waiting.give_up(start + LIMIT), fresh(&[]));
         waiting.add(start + LIMIT, 3, fresh(&[3]));
-        assert!(waiting.give_up(start + LIMIT / 2 + LIMIT));
+        assert_eq!(waiting.give_up(start + LIMIT / 2 + LIMIT), fresh(&[2]));
         assert!(waiting.addresses.keys().eq(&fresh(&[3])));
-        assert!(waiting.settle(4));
-        assert!(!waiting.settle(4));
+        assert_eq!(waiting.settle(4), fresh(&[3]));
+        assert_eq!(waiting.settle(4), fresh(&[]));
         assert_eq!(waiting.deadline(), None);
     }
 }

@@ -9,8 +9,8 @@ use std::time::{Instant, SystemTime};
 use ferrolb_crds::model::ServiceKey;
 use ipnet::IpNet;
 
-use super::Speaker;
 use super::changes::{self, Differences};
+use super::{Speaker, announced, translate};
 use crate::plan::{self, AddressPlan};
 
 /// What follows from what was planned anew.
@@ -51,7 +51,7 @@ impl Speaker {
             moved,
             services,
         } = follows;
-        changes::note_advertised(&mut self.since, now, moved, &self.plan);
+        changes::note_advertised(&mut self.since, now, &moved, &self.plan);
         self.report_services(services);
         self.plan.peers = plan::peers(&self.world);
         let heartbeat = plan::heartbeat(&self.world);
@@ -60,7 +60,7 @@ impl Speaker {
         if has_moved || self.hand_off.is_to_hear(&differs) {
             self.owed.hurry();
         }
-        self.owed.add(differs);
+        self.owed.add(differs, moved);
         self.apply(fresh);
     }
 
@@ -110,6 +110,63 @@ impl Speaker {
             Some(decision) => self.world.note_decision(address, decision),
             None => self.world.forget(address),
         }
+    }
+
+    /// Tells the machines what differs, if it is time; `fresh` was not handed off before, and waits
+    /// for that.
+    pub(super) fn apply(&mut self, fresh: BTreeSet<IpAddr>) {
+        let now = Instant::now();
+        if let Some(differs) = self.owed.take(now, self.plan.addresses.len()) {
+            self.apply_everywhere(differs, fresh);
+        }
+        if let Some(prefixes) = self.owed.take_prefixes(now) {
+            let is_any = self.sessions.is_any();
+            self.apply_sessions();
+            // Who has just been started has everything.
+            if is_any {
+                self.tell_routes(&prefixes);
+            }
+        }
+    }
+
+    /// Tells those machines that are told by a pass over all addresses.
+    fn apply_everywhere(&mut self, differs: Differences, fresh: BTreeSet<IpAddr>) {
+        // What an earlier run left stands until it is known what layer 2 may need of it.
+        let is_first = !self.hand_off.is_told() && !self.segment.is_starting();
+        if self.hand_off.is_to_hear(&differs) || is_first {
+            let desired = translate::hand_off_desired(&self.plan);
+            self.hand_off.want(Instant::now(), desired, fresh);
+        }
+        if differs.layer2 {
+            self.tell_layer2();
+        }
+    }
+
+    /// Announces these addresses, which waited for the hand-off.
+    pub(super) fn announce(&mut self, ready: &BTreeSet<IpAddr>) {
+        if ready.is_empty() {
+            return;
+        }
+        self.apply_sessions();
+        let plans = ready
+            .iter()
+            .filter_map(|address| self.plan.addresses.get(address));
+        let advertised = plans.flat_map(|plan| &plan.advertised);
+        let prefixes = advertised.map(|advertised| advertised.prefix).collect();
+        self.tell_routes(&prefixes);
+        self.tell_layer2();
+    }
+
+    /// Tells the sessions what has become of these prefixes. Whoever is to end has been ended: that says
+    /// more than a withdrawal.
+    fn tell_routes(&self, prefixes: &BTreeSet<IpNet>) {
+        let (plan, hand_off) = (&self.plan, &self.hand_off);
+        let within = |prefix| {
+            let announced = announced(plan.within(prefix), hand_off);
+            announced.map(|(_, plan)| plan)
+        };
+        let changed = translate::changed(plan.peers.keys(), prefixes, within);
+        self.sessions.tell(&changed);
     }
 }
 

@@ -12,8 +12,8 @@ use tracing::{error, info, warn};
 
 use crate::bfd::SessionKey;
 use crate::bgp::{
-    Authentication, Change, Doors, Farewell, Guest, Listener, Routes, Session, SessionState,
-    SessionStatus, Settings, Transport,
+    Authentication, Change, Changed, Doors, Farewell, Guest, Listener, Routes, Session,
+    SessionState, SessionStatus, Settings, Transport,
 };
 use crate::metrics::Peer;
 
@@ -37,8 +37,6 @@ struct Running {
     status: watch::Receiver<SessionStatus>,
     /// Where it hears that the path has failed, if it does.
     path: Option<Path>,
-    /// Whether the routes it has are those of the plan.
-    has_routes: bool,
 }
 
 /// Tells one session what BFD says, until it is dropped.
@@ -80,7 +78,7 @@ impl Sessions {
         }
     }
 
-    /// Makes the sessions those wanted, and gives routes to those that lack them.
+    /// Makes the sessions those wanted; `routes` are all that one is to begin with.
     pub(super) fn want(
         &mut self,
         wanted: BTreeMap<String, Settings>,
@@ -145,11 +143,7 @@ impl Sessions {
         settings: Settings,
         mut routes: impl FnMut(&str) -> Arc<Routes>,
     ) -> bool {
-        if let Some(running) = self.running.get_mut(peer) {
-            if !running.has_routes {
-                running.session.announce(routes(peer));
-                running.has_routes = true;
-            }
+        if self.running.contains_key(peer) {
             return false;
         }
         info!(peer, address = %settings.neighbor, "session started");
@@ -167,7 +161,6 @@ impl Sessions {
             session,
             status,
             path: None,
-            has_routes: true,
         };
         self.running.insert(peer.to_owned(), running);
         true
@@ -253,10 +246,17 @@ impl Sessions {
         running.is_some_and(|running| running.status.borrow().state == SessionState::Established)
     }
 
-    /// The routes of the plan have changed: every session lacks them.
-    pub(super) fn forget_routes(&mut self) {
-        for running in self.running.values_mut() {
-            running.has_routes = false;
+    /// Whether there is any session that is not being stopped.
+    pub(super) fn is_any(&self) -> bool {
+        !self.running.is_empty()
+    }
+
+    /// Tells those that run what has become of some routes; one that was just started may know.
+    pub(super) fn tell(&self, changed: &BTreeMap<&str, Arc<Changed>>) {
+        for (peer, running) in &self.running {
+            if let Some(changed) = changed.get(peer.as_str()) {
+                running.session.announce(Arc::clone(changed));
+            }
         }
     }
 

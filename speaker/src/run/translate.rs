@@ -1,16 +1,18 @@
 //! From the plan's words to each machine's own, and from what machines report to the world's: the
 //! plan knows no machine and no machine knows the plan.
 
+mod routes;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::num::NonZeroU8;
-use std::sync::Arc;
 
 use ferrolb_crds::model::{BfdProfile, Neighbor, PeerAsn};
 
 use crate::plan::{self, AddressPlan, Plan};
 use crate::world::{Claim, Heard, LinkState, Segment, Standing, World};
 use crate::{bfd, bgp, layer2, nft, radv};
+pub(super) use routes::{changed, tables};
 
 /// What layer 2 reports, as far as planning depends on it.
 pub(super) fn segment(report: &layer2::Report) -> Segment {
@@ -270,49 +272,6 @@ fn parameters(profile: &BfdProfile) -> bfd::Parameters {
         echo: profile.echo_mode.then_some(echo),
         minimum_ttl: profile.minimum_ttl.unwrap_or(default.minimum_ttl),
     }
-}
-
-/// What each peer should hold of these addresses; those that should hold the same share it.
-pub(super) fn tables<'a, 'p, I: Iterator<Item = (&'a IpAddr, &'a AddressPlan)>>(
-    peers: impl Iterator<Item = &'p String>,
-    addresses: impl Fn() -> I,
-) -> BTreeMap<&'p str, Arc<bgp::Routes>> {
-    let alike = plan::alike(addresses().map(|(_, plan)| plan), peers);
-    let mut tables = BTreeMap::new();
-    for alike in alike {
-        let one = alike.first().map_or("", |peer| peer.as_str());
-        let table = Arc::new(routes(addresses(), one));
-        tables.extend(
-            alike
-                .into_iter()
-                .map(|peer| (peer.as_str(), Arc::clone(&table))),
-        );
-    }
-    tables
-}
-
-fn routes<'a>(
-    addresses: impl Iterator<Item = (&'a IpAddr, &'a AddressPlan)>,
-    peer: &str,
-) -> bgp::Routes {
-    let plans = addresses.map(|(_, plan)| plan);
-    let routes = plan::routes(plans, peer).into_iter();
-    routes
-        .map(|(prefix, route)| {
-            let plan::Route {
-                attributes,
-                link_bandwidth,
-            } = route;
-            let route = bgp::Route {
-                local_pref: attributes.local_pref,
-                med: attributes.med,
-                as_path_prepend: attributes.as_path_prepend.unwrap_or(0),
-                link_bandwidth,
-                communities: attributes.communities,
-            };
-            (prefix, route)
-        })
-        .collect()
 }
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ fn session() -> Negotiated {
 }
 
 fn rib(session: &Negotiated, desired: Routes) -> AdjRibOut {
-    AdjRibOut::new(session, asn(64601), Arc::new(desired))
+    AdjRibOut::new(session, asn(64601), desired)
 }
 
 fn routes(prefixes: &[&str]) -> Routes {
@@ -128,7 +128,7 @@ fn ten_thousand_addresses_take_fewer_than_twenty_updates() {
     assert!(updates.len() < 20, "{}", updates.len());
     let announced: Vec<IpNet> = updates.into_iter().flat_map(|u| u.announced).collect();
     assert!(announced.iter().eq(desired.keys()), "all of them, in order");
-    rib.apply(Arc::default());
+    rib.apply(Routes::new());
     assert!(drain(&mut rib).len() < 20);
     assert_eq!(rib.prefixes(), 0);
 }
@@ -141,7 +141,7 @@ fn the_table_ends_with_end_of_rib_once() {
     assert_eq!(updates[0].announced, [net("192.0.2.10/32")]);
     assert_eq!(updates[1], Update::default(), "IPv4");
     assert_eq!(updates[2].attributes[&15].1, [0, 2, 1], "IPv6");
-    rib.apply(Arc::new(routes(&["192.0.2.11/32", "192.0.2.10/32"])));
+    rib.apply(routes(&["192.0.2.11/32", "192.0.2.10/32"]));
     let updates = drain(&mut rib);
     assert_eq!(updates.len(), 1);
     assert_eq!(updates[0].announced, [net("192.0.2.11/32")]);
@@ -151,7 +151,7 @@ fn the_table_ends_with_end_of_rib_once() {
 fn the_same_routes_again_are_no_news() {
     let desired = routes(&["192.0.2.10/32", "2001:db8::/64"]);
     let mut rib = settled(&session(), desired.clone());
-    rib.apply(Arc::new(desired));
+    rib.apply(desired);
     assert_eq!(drain(&mut rib), []);
 }
 
@@ -160,7 +160,7 @@ fn other_attributes_are_announced_again_and_not_withdrawn() {
     let mut rib = settled(&session(), routes(&["192.0.2.10/32", "192.0.2.11/32"]));
     let mut desired = routes(&["192.0.2.10/32"]);
     desired.insert(net("192.0.2.11/32"), tagged(1));
-    rib.apply(Arc::new(desired));
+    rib.apply(desired);
     let updates = drain(&mut rib);
     assert_eq!(updates.len(), 1);
     assert_eq!(updates[0].announced, [net("192.0.2.11/32")]);
@@ -209,15 +209,55 @@ fn a_next_hop_that_comes_changes_or_goes_takes_its_routes_along() {
 #[test]
 fn what_came_and_went_unsent_is_never_sent() {
     let mut rib = settled(&session(), Routes::new());
-    rib.apply(Arc::new(routes(&["192.0.2.10/32"])));
-    rib.apply(Arc::default());
+    rib.apply(routes(&["192.0.2.10/32"]));
+    rib.apply(Routes::new());
     assert_eq!(drain(&mut rib), []);
+}
+
+#[test]
+fn a_change_is_one_update_and_the_same_again_none() {
+    let mut rib = settled(&session(), routes(&["192.0.2.10/32", "192.0.2.11/32"]));
+    rib.change(net("192.0.2.11/32"), Some(&tagged(1)));
+    rib.change(net("192.0.2.12/32"), None);
+    rib.change(net("192.0.2.10/32"), Some(&Route::default()));
+    let updates = drain(&mut rib);
+    assert_eq!(updates.len(), 1);
+    assert_eq!(updates[0].announced, [net("192.0.2.11/32")]);
+    rib.change(net("192.0.2.11/32"), Some(&tagged(1)));
+    assert_eq!(drain(&mut rib), []);
+
+    // There and back before it could be sent.
+    rib.change(net("192.0.2.11/32"), None);
+    rib.change(net("192.0.2.11/32"), Some(&tagged(1)));
+    rib.change(net("192.0.2.10/32"), Some(&tagged(2)));
+    rib.change(net("192.0.2.10/32"), Some(&Route::default()));
+    assert_eq!(drain(&mut rib), []);
+    rib.change(net("192.0.2.11/32"), None);
+    assert_eq!(drain(&mut rib)[0].withdrawn, [net("192.0.2.11/32")]);
+}
+
+/// What is withdrawn and wanted again while everything is being sent again has to be sent again, too:
+/// else the peer would forget it at the end.
+#[test]
+fn a_refresh_says_what_comes_back_while_it_lasts() {
+    let session = Negotiated {
+        has_enhanced_refresh: true,
+        ..session()
+    };
+    let mut rib = rib(&session, routes(&["192.0.2.10/32", "192.0.2.11/32"]));
+    told(&mut rib);
+    rib.refresh(Family::V4);
+    assert!(matches!(rib.poll(), Some(Composed::Marker(_))));
+    rib.change(net("192.0.2.10/32"), None);
+    rib.change(net("192.0.2.10/32"), Some(&Route::default()));
+    rib.change(net("192.0.2.11/32"), Some(&Route::default()));
+    assert_eq!(told(&mut rib), ["2 routes", "EoRR 1"]);
 }
 
 #[test]
 fn parts_are_announced_before_their_aggregate_is_withdrawn() {
     let mut rib = settled(&session(), routes(&["192.0.2.0/24"]));
-    rib.apply(Arc::new(routes(&["192.0.2.10/32"])));
+    rib.apply(routes(&["192.0.2.10/32"]));
     let updates = drain(&mut rib);
     assert_eq!(updates[0].announced, [net("192.0.2.10/32")]);
     assert_eq!(updates[1].withdrawn, [net("192.0.2.0/24")]);
@@ -240,9 +280,9 @@ fn local_pref_is_news_for_an_internal_peer_only() {
     let attributes = &drain(&mut inside)[0].attributes;
     assert_eq!(attributes[&5].1, 100_u32.to_be_bytes());
     assert!(attributes[&2].1.is_empty(), "AS_PATH");
-    inside.apply(Arc::new(preferring(Some(100))));
+    inside.apply(preferring(Some(100)));
     assert_eq!(drain(&mut inside), [], "the default said aloud");
-    inside.apply(Arc::new(preferring(Some(200))));
+    inside.apply(preferring(Some(200)));
     assert_eq!(
         drain(&mut inside)[0].attributes[&5].1,
         200_u32.to_be_bytes()
@@ -250,7 +290,7 @@ fn local_pref_is_news_for_an_internal_peer_only() {
 
     let mut outside = rib(&session(), preferring(Some(200)));
     assert_eq!(drain(&mut outside)[0].attributes.get(&5), None);
-    outside.apply(Arc::new(preferring(Some(300))));
+    outside.apply(preferring(Some(300)));
     assert_eq!(drain(&mut outside), []);
 }
 
@@ -265,11 +305,11 @@ fn each_attribute_is_news_for_the_prefix_that_has_it_and_for_no_other() {
     let mut rib = settled(&session(), desired.clone());
     for edit in edits {
         edit(desired.get_mut(&net("192.0.2.11/32")).unwrap());
-        rib.apply(Arc::new(desired.clone()));
+        rib.apply(desired.clone());
         let updates = drain(&mut rib);
         assert_eq!(updates.len(), 1);
         assert_eq!(updates[0].announced, [net("192.0.2.11/32")]);
-        rib.apply(Arc::new(desired.clone()));
+        rib.apply(desired.clone());
         assert_eq!(drain(&mut rib), []);
     }
 }
@@ -311,7 +351,7 @@ fn a_link_of_an_as_of_four_octets_is_that_of_as_trans() {
         ..Route::default()
     };
     let desired = Routes::from([(net("192.0.2.10/32"), route)]);
-    let mut rib = AdjRibOut::new(&session(), asn(4_200_000_001), Arc::new(desired));
+    let mut rib = AdjRibOut::new(&session(), asn(4_200_000_001), desired);
     assert_eq!(drain(&mut rib)[0].attributes[&16].1[2..4], [0x5b, 0xa0]);
 }
 
@@ -339,7 +379,7 @@ fn a_change_during_a_refresh_does_not_end_it() {
     rib.refresh(Family::V4);
     assert!(poll_update(&mut rib).is_some(), "a part of it");
     desired.insert(net("192.0.2.10/32"), Route::default());
-    rib.apply(Arc::new(desired.clone()));
+    rib.apply(desired.clone());
     let again: BTreeSet<IpNet> = drain(&mut rib)
         .into_iter()
         .flat_map(|update| update.announced)
@@ -391,7 +431,7 @@ fn an_answer_to_a_refresh_is_marked_where_that_is_agreed_on() {
     ];
     assert_eq!(told(&mut rib), both);
     // A peer that asks for what is not there is told just that.
-    rib.apply(Arc::new(routes(&["192.0.2.10/32"])));
+    rib.apply(routes(&["192.0.2.10/32"]));
     told(&mut rib);
     rib.refresh(Family::V6);
     assert_eq!(told(&mut rib), ["BoRR 2", "EoRR 2"]);
@@ -407,7 +447,7 @@ fn a_marked_answer_that_is_interrupted_begins_anew() {
     told(&mut rib);
     rib.refresh(Family::V4);
     assert!(matches!(rib.poll(), Some(Composed::Marker(_))));
-    rib.apply(Arc::new(routes(&["192.0.2.10/32", "192.0.2.11/32"])));
+    rib.apply(routes(&["192.0.2.10/32", "192.0.2.11/32"]));
     assert_eq!(told(&mut rib), ["1 routes", "BoRR 1", "2 routes", "EoRR 1"]);
 }
 
@@ -447,7 +487,7 @@ fn a_family_that_was_not_offered_is_not_announced() {
     assert_eq!(drain(&mut rib).len(), 2, "one prefix, one End-of-RIB");
     assert_eq!(rib.prefixes(), 1);
     assert_eq!(rib.unannounced(), Some(Unannounced::NotOffered(Family::V6)));
-    rib.apply(Arc::new(routes(&["192.0.2.10/32"])));
+    rib.apply(routes(&["192.0.2.10/32"]));
     assert_eq!(rib.unannounced(), None, "nothing is missing");
 }
 
@@ -479,12 +519,12 @@ fn a_route_too_large_for_a_message_is_withdrawn_and_said_to_be() {
     let mut rib = settled(&session(), routes(&["192.0.2.10/32", "192.0.2.11/32"]));
     let mut desired = routes(&["192.0.2.10/32"]);
     desired.insert(net("192.0.2.11/32"), large);
-    rib.apply(Arc::new(desired));
+    rib.apply(desired);
     let updates = drain(&mut rib);
     assert_eq!(updates.len(), 1);
     assert_eq!(updates[0].withdrawn, [net("192.0.2.11/32")]);
     assert_eq!(rib.unannounced(), Some(Unannounced::Oversized(1)));
-    rib.apply(Arc::new(routes(&["192.0.2.10/32", "192.0.2.11/32"])));
+    rib.apply(routes(&["192.0.2.10/32", "192.0.2.11/32"]));
     assert_eq!(drain(&mut rib)[0].announced, [net("192.0.2.11/32")]);
     assert_eq!(rib.unannounced(), None);
 }
@@ -492,6 +532,7 @@ fn a_route_too_large_for_a_message_is_withdrawn_and_said_to_be() {
 #[derive(Debug, Clone)]
 enum Op {
     Desire(Vec<(u8, u8, u16)>),
+    Change(Vec<(u8, u8, Option<u16>)>),
     Send(u8),
     Refresh(Family),
 }
@@ -507,14 +548,29 @@ fn prefix(number: u8, length: u8) -> IpNet {
     net.unwrap().trunc()
 }
 
+fn length() -> impl Strategy<Value = u8> {
+    prop_oneof![1 => any::<u8>(), 2 => Just(16), 2 => Just(32)]
+}
+
 fn op() -> impl Strategy<Value = Op> {
-    let route = (0..12_u8, any::<u8>(), 0..3_u16);
+    let route = (0..12_u8, length(), 0..3_u16);
+    let changed = (0..12_u8, length(), proptest::option::of(0..3_u16));
     prop_oneof![
-        3 => proptest::collection::vec(route, 0..20).prop_map(Op::Desire),
+        1 => proptest::collection::vec(route, 0..20).prop_map(Op::Desire),
+        3 => proptest::collection::vec(changed, 0..6).prop_map(Op::Change),
         3 => (0..4_u8).prop_map(Op::Send),
         1 => Just(Op::Refresh(Family::V4)),
         1 => Just(Op::Refresh(Family::V6)),
     ]
+}
+
+/// Tells it, and notes that.
+fn change(rib: &mut AdjRibOut, desired: &mut Routes, prefix: IpNet, route: Option<Route>) {
+    rib.change(prefix, route.as_ref());
+    match route {
+        Some(route) => desired.insert(prefix, route),
+        None => desired.remove(&prefix),
+    };
 }
 
 proptest! {
@@ -534,7 +590,12 @@ proptest! {
                 match op {
                     Op::Desire(list) => {
                         desired = list.iter().map(|(n, l, tag)| (prefix(*n, *l), tagged(*tag))).collect();
-                        rib.apply(Arc::new(desired.clone()));
+                        rib.apply(desired.clone());
+                    }
+                    Op::Change(list) => {
+                        for (n, l, tag) in list {
+                            change(&mut rib, &mut desired, prefix(*n, *l), tag.map(tagged));
+                        }
                     }
                     Op::Send(count) => {
                         for _ in 0..*count {
@@ -546,6 +607,7 @@ proptest! {
                     Op::Refresh(family) => rib.refresh(*family),
                 }
                 prop_assert_eq!(rib.prefixes(), table.routes.len());
+                prop_assert_eq!(rib.desired(), &desired);
             }
             while let Some(message) = rib.poll() {
                 table.take(message);
@@ -562,5 +624,37 @@ proptest! {
             prop_assert_eq!(table.communities(), expected);
             prop_assert_eq!(rib.poll(), None);
         }
+    }
+
+    /// Told the changes, of several about one prefix the last, in whatever order: the messages are the
+    /// same.
+    #[test]
+    fn i11_told_what_has_changed_it_says_what_it_would_if_told_everything(
+        changes in proptest::collection::vec(
+            (proptest::collection::vec((0..12_u8, length(), proptest::option::of(0..3_u16)), 0..8), 0..4_u8),
+            0..20,
+        ),
+        seed in any::<u64>(),
+    ) {
+        let (mut whole, mut parts) = (rib(&session(), Routes::new()), rib(&session(), Routes::new()));
+        let mut desired = Routes::new();
+        let mut rng = fastrand::Rng::with_seed(seed);
+        for (changed, sent) in changes {
+            let changed: BTreeMap<IpNet, Option<Route>> =
+                changed.iter().map(|(n, l, tag)| (prefix(*n, *l), tag.map(tagged))).collect();
+            let mut changed = Vec::from_iter(changed);
+            rng.shuffle(&mut changed);
+            // What stays as it is may be told as well.
+            changed.extend(desired.first_key_value().map(|(prefix, route)| (*prefix, Some(route.clone()))).filter(|(first, _)| changed.iter().all(|(prefix, _)| prefix != first)));
+            for (prefix, route) in changed {
+                change(&mut parts, &mut desired, prefix, route);
+            }
+            whole.apply(desired.clone());
+            for _ in 0..sent {
+                prop_assert_eq!(parts.poll(), whole.poll());
+            }
+        }
+        prop_assert_eq!(drain(&mut parts), drain(&mut whole));
+        prop_assert_eq!(parts.unannounced(), whole.unannounced());
     }
 }

@@ -109,6 +109,12 @@ fn routes(prefixes: &[&str]) -> Arc<Routes> {
     Arc::new(routes.collect())
 }
 
+/// One prefix goes and another comes.
+fn instead(gone: &str, new: &str) -> Arc<Changed> {
+    let new = (net(new), Some(Route::default()));
+    Arc::new(Changed::from([(net(gone), None), new]))
+}
+
 fn many(count: u32) -> Arc<Routes> {
     let host = |n| IpNet::from(std::net::IpAddr::from(Ipv4Addr::from_bits(0x0a00_0000 + n)));
     Arc::new((0..count).map(|n| (host(n), Route::default())).collect())
@@ -135,7 +141,7 @@ async fn a_session_announces_and_withdraws_and_stops_with_cease() {
     assert_eq!(status.local_address, Some(Ipv4Addr::LOCALHOST.into()));
     assert_eq!(status.last_error, None);
 
-    session.announce(routes(&["192.0.2.11/32"]));
+    session.announce(instead("192.0.2.10/32", "192.0.2.11/32"));
     let update = Update::read(&router.receive_news().await.1);
     assert_eq!(update.announced, [net("192.0.2.11/32")]);
     let update = Update::read(&router.receive_news().await.1);
@@ -281,7 +287,7 @@ async fn i8_a_password_that_both_ends_change_ends_no_session() {
     session.change(new.live());
     let unheard = tokio::time::timeout(Duration::from_millis(300), router.receive());
     assert!(unheard.await.is_err(), "the router knows the old key only");
-    session.announce(routes(&["192.0.2.11/32"]));
+    session.announce(instead("192.0.2.10/32", "192.0.2.11/32"));
     socket::rekey(&router.stream, &new).unwrap();
     // What was said meanwhile is said again.
     assert_eq!(router.receive().await.0, KEEPALIVE);

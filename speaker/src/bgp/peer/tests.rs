@@ -22,6 +22,12 @@ fn routes(prefixes: &[&str]) -> Arc<Routes> {
     Arc::new(routes.collect())
 }
 
+/// One prefix goes and another comes.
+fn instead(gone: &str, new: &str) -> Arc<Changed> {
+    let new = (net(new), Some(Route::default()));
+    Arc::new(Changed::from([(net(gone), None), new]))
+}
+
 fn router_open() -> Vec<u8> {
     codec::encode(&Message::Open(Open {
         autonomous_system: 64500,
@@ -99,7 +105,10 @@ fn routes_are_sent_when_the_session_is_established_and_not_before() {
     peer.handle(now, Input::Received(Slot::Main, &keepalive()));
     assert_eq!(updates(&mut peer, now).len(), 3);
     assert_eq!((peer.prefixes(), peer.updates_sent()), (1, 3));
-    peer.handle(now, Input::Routes(routes(&["192.0.2.11/32"])));
+    peer.handle(
+        now,
+        Input::Changed(instead("192.0.2.10/32", "192.0.2.11/32")),
+    );
     assert_eq!(updates(&mut peer, now).len(), 2);
     assert_eq!((peer.prefixes(), peer.updates_sent()), (1, 5));
 }
@@ -116,7 +125,10 @@ fn everything_is_sent_again_to_a_peer_that_comes_back() {
     assert_eq!((peer.prefixes(), peer.families().len()), (0, 0));
     assert_eq!(peer.last_error().as_deref(), Some("connection reset"));
     // Meanwhile something else is wanted.
-    peer.handle(now, Input::Routes(routes(&["192.0.2.11/32"])));
+    peer.handle(
+        now,
+        Input::Changed(instead("192.0.2.10/32", "192.0.2.11/32")),
+    );
     now += 30 * SECOND;
     peer.handle_timeout(now);
     peer.handle(now, Input::Connected(endpoint()));
@@ -189,7 +201,10 @@ fn what_is_not_announced_is_said_while_established() {
         error.starts_with("IPv6 prefixes are not announced: "),
         "{error}"
     );
-    peer.handle(now, Input::Routes(routes(&["192.0.2.10/32"])));
+    peer.handle(
+        now,
+        Input::Changed(instead("2001:db8::/64", "192.0.2.10/32")),
+    );
     assert_eq!(peer.last_error(), None);
 }
 

@@ -149,7 +149,7 @@ fn i8_another_password_ends_only_a_session_that_is_down() {
 }
 
 #[test]
-fn new_routes_reach_a_running_session_once() {
+fn a_session_is_given_everything_when_it_starts_and_later_what_has_changed() {
     block_on(async {
         let listener = listen().await;
         let first = settings(&listener, 64512);
@@ -159,13 +159,20 @@ fn new_routes_reach_a_running_session_once() {
             asked.set(asked.get() + 1);
             Arc::new(Routes::new())
         };
+        assert!(!sessions.is_any());
         sessions.want(wanted(&first), routes);
         sessions.want(wanted(&first), routes);
         assert_eq!(asked.get(), 1, "it has them");
-        sessions.forget_routes();
-        sessions.want(wanted(&first), routes);
-        sessions.want(wanted(&first), routes);
-        assert_eq!(asked.get(), 2);
+        let one: ipnet::IpNet = "192.0.2.1/32".parse().unwrap();
+        let route = Some(crate::bgp::Route::default());
+        let changed = Arc::new(Changed::from([(one, route)]));
+        let told = [("spine", Arc::default()), ("tor", Arc::clone(&changed))];
+        sessions.tell(&BTreeMap::from(told));
+        assert!(sessions.is_any());
+        let mut status = sessions.running["tor"].session.status();
+        let has_it = status.wait_for(|status| status.desired == 1);
+        has_it.await.unwrap();
+        assert_eq!(asked.get(), 1);
         sessions.stop(Farewell::Restart).await;
     });
 }

@@ -118,7 +118,7 @@ async fn a_second_connection_is_refused_and_the_session_goes_on() {
         let expected: &[u8] = if words[0] == 0xff { &[6, 7] } else { &[1, 1] };
         assert_eq!(notification[19..], *expected);
     }
-    session.announce(routes(&["192.0.2.11/32"]));
+    session.announce(instead("192.0.2.10/32", "192.0.2.11/32"));
     let update = Update::read(&router.receive_news().await.1);
     assert_eq!(update.announced, [net("192.0.2.11/32")]);
     session.stop(Farewell::Deconfigured).await;

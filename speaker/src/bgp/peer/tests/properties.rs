@@ -46,11 +46,11 @@ impl Lanes {
                 self.main = Lane::Dialing;
             }
             Output::Accept => {
-                assert!(std::mem::take(&mut self.is_waiting));
+                assert!(mem::take(&mut self.is_waiting));
                 assert_eq!(self.contender, Lane::Down, "two contenders");
                 self.contender = Lane::Up;
             }
-            Output::Refuse(_) => assert!(std::mem::take(&mut self.is_waiting)),
+            Output::Refuse(_) => assert!(mem::take(&mut self.is_waiting)),
             Output::Promote => {
                 assert_eq!((self.main, self.contender), (Lane::Down, Lane::Up));
                 (self.main, self.contender) = (Lane::Up, Lane::Down);
@@ -217,7 +217,10 @@ impl Play {
                     peer.handle_timeout(at);
                 }
             }
-            Op::Update => peer.handle(self.now, Input::Routes(routes(&["192.0.2.11/32"]))),
+            Op::Update => peer.handle(
+                self.now,
+                Input::Changed(instead("192.0.2.10/32", "192.0.2.11/32")),
+            ),
             Op::Dialed(_) | Op::Lost(_) | Op::Said(..) => {}
         }
         drive(&mut self.peer, &mut self.lanes, self.now);
