@@ -85,6 +85,10 @@ impl Owed {
         if differs != Differences::default() {
             self.differs.rest(now, PER_ADDRESS, addresses);
         }
+        // Nothing is handed off no more before routers have heard of it.
+        if differs.hand_off {
+            self.prefixes.next = None;
+        }
         Some(differs)
     }
 
@@ -100,6 +104,18 @@ impl Owed {
     /// The pass is made now whatever is the time: somebody waits for it.
     pub(super) fn hurry(&mut self) {
         self.differs.next = None;
+    }
+
+    /// Nobody waits for the pass: it is made when routers have heard of so many prefixes, which it would
+    /// only hold up.
+    pub(super) fn give_way(&mut self, now: Instant, prefixes: usize) {
+        // One that is on its way is not put off.
+        if self.differs.owed.is_none() {
+            self.differs.next = None;
+            if prefixes > 0 {
+                self.differs.rest(now, PER_ADDRESS, prefixes);
+            }
+        }
     }
 }
 
@@ -332,6 +348,53 @@ mod tests {
         assert_eq!(owed.deadline(), Some(later + LONGEST));
         owed.hurry();
         assert_eq!(owed.take(later, 1), Some(layer2));
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "where virtual time begins")]
+    fn a_pass_that_nobody_waits_for_lets_the_routers_hear_first() {
+        let hand_off = Differences {
+            hand_off: true,
+            ..Differences::default()
+        };
+        let (mut owed, start) = (Owed::default(), Instant::now());
+        for (prefixes, rest) in [(1, SHORTEST), (10_000, LONGEST)] {
+            owed.give_way(start, prefixes);
+            owed.add(hand_off, BTreeSet::new());
+            owed.give_way(start + SHORTEST / 2, prefixes);
+            assert_eq!(owed.take(start, 1), None);
+            assert_eq!(owed.take_prefixes(start), Some(BTreeSet::new()));
+            assert_eq!(owed.deadline(), Some(start + rest));
+            assert_eq!(owed.take(start + rest, 1), Some(hand_off));
+        }
+        // Where no router hears of it.
+        owed.give_way(start, 0);
+        owed.add(hand_off, BTreeSet::new());
+        assert_eq!(owed.take(start, 1), Some(hand_off));
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "where virtual time begins")]
+    fn nothing_is_handed_off_no_more_before_routers_have_heard_of_it() {
+        let hand_off = Differences {
+            hand_off: true,
+            ..Differences::default()
+        };
+        let prefixes = |count: u32| -> BTreeSet<IpNet> {
+            let hosts = (0..count).map(|n| IpAddr::from(std::net::Ipv4Addr::from(n)));
+            hosts.map(IpNet::from).collect()
+        };
+        let (mut owed, start) = (Owed::default(), Instant::now());
+        owed.add(Differences::default(), prefixes(10_000));
+        assert!(owed.take(start, 10_000).is_some());
+        assert!(owed.take_prefixes(start).is_some(), "and rests for long");
+        let later = start + SHORTEST / 2;
+        owed.give_way(later, 1);
+        owed.add(hand_off, prefixes(1));
+        assert_eq!(owed.take_prefixes(later), None);
+        let later = later + SHORTEST;
+        assert_eq!(owed.take(later, 10_000), Some(hand_off));
+        assert_eq!(owed.take_prefixes(later), Some(prefixes(1)));
     }
 
     #[test]

@@ -57,8 +57,11 @@ impl Speaker {
         let heartbeat = plan::heartbeat(&self.world);
         differs.layer2 |= self.plan.heartbeat != heartbeat;
         self.plan.heartbeat = heartbeat;
-        if has_moved || self.hand_off.is_to_hear(&differs) {
+        let is_handed_off = self.hand_off.is_to_hear(&differs);
+        if has_moved || (is_handed_off && !fresh.is_empty()) {
             self.owed.hurry();
+        } else if is_handed_off {
+            self.owed.give_way(Instant::now(), moved.len());
         }
         self.owed.add(differs, moved);
         self.apply(fresh);
