@@ -11,6 +11,7 @@ mod nat;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use ferrolb_crds::model::ServiceKey;
 use ipnet::IpNet;
@@ -31,8 +32,9 @@ use layer2::Electorate;
 /// Everything that should be true on this node.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Plan {
-    /// Every address that some Service holds.
-    pub addresses: BTreeMap<IpAddr, AddressPlan>,
+    /// Every address that some Service holds. What is planned of one is replaced and never edited, so
+    /// that a copy of all costs little.
+    pub addresses: BTreeMap<IpAddr, Arc<AddressPlan>>,
     /// The sessions with the BGP peers of this node, by the peer's name.
     pub peers: BTreeMap<String, Session>,
     /// Where to send heartbeats; `None`: this node is no layer-2 candidate.
@@ -43,7 +45,14 @@ impl Plan {
     /// The addresses within a prefix that some Service holds.
     pub fn within(&self, prefix: IpNet) -> impl Iterator<Item = (&IpAddr, &AddressPlan)> {
         let within = prefix.network()..=prefix.broadcast();
-        self.addresses.range(within)
+        let plans = self.addresses.range(within);
+        plans.map(|(address, plan)| (address, plan.as_ref()))
+    }
+
+    /// All of them.
+    pub fn each(&self) -> impl Iterator<Item = (&IpAddr, &AddressPlan)> {
+        let plans = self.addresses.iter();
+        plans.map(|(address, plan)| (address, plan.as_ref()))
     }
 }
 
@@ -123,7 +132,7 @@ pub fn plan(world: &World) -> Plan {
     let addresses = world.addresses();
     Plan {
         addresses: plan_each(world, addresses)
-            .filter_map(|(address, plan)| Some((address, plan?)))
+            .filter_map(|(address, plan)| Some((address, Arc::new(plan?))))
             .collect(),
         peers: peers(world),
         heartbeat: heartbeat(world),

@@ -52,9 +52,7 @@ use crate::drain::Drain;
 use crate::layer2::Letter;
 use crate::plan::{self, AddressPlan, Plan};
 use crate::status::request::{Demand, Move, Rebalancing, Request};
-use crate::status::{
-    self, Asked, Document, Evidence, Explanation, Facts, Listener, NodeFile, Since,
-};
+use crate::status::{self, Asked, Evidence, Explanation, Facts, Known, Listener, NodeFile, Since};
 use crate::world::{Draining, Identity, Segment, World};
 use bfd::BfdLink;
 use blocked::{BlockedLink, Seen};
@@ -444,7 +442,7 @@ impl Speaker {
         let (plan, hand_off) = (&self.plan, &self.hand_off);
         let mut tables = None;
         self.sessions.want(wanted, |peer| {
-            let addresses = || announced(plan.addresses.iter(), hand_off);
+            let addresses = || announced(plan.each(), hand_off);
             let all = || translate::tables(plan.peers.keys(), addresses);
             let tables = tables.get_or_insert_with(all);
             tables.get(peer).cloned().unwrap_or_default()
@@ -464,7 +462,7 @@ impl Speaker {
         let (plan, hand_off) = (&self.plan, &self.hand_off);
         let world = &self.world;
         self.segment.want(|| {
-            let announced = announced(plan.addresses.iter(), hand_off);
+            let announced = announced(plan.each(), hand_off);
             translate::layer2_desired(plan, world, announced)
         });
     }
@@ -518,7 +516,7 @@ impl Speaker {
         match client {
             Ok(asked) => {
                 let answer = match asked.request {
-                    Request::Status => serde_json::to_vec(&self.document()),
+                    Request::Status => return asked.answer_status(self.facts()),
                     Request::Explain(address) => serde_json::to_vec(&self.explain(address)),
                     Request::Rebalance(demand) => serde_json::to_vec(&self.rebalance(demand)),
                     Request::Drain(demand) => serde_json::to_vec(&self.demand_drain(demand)),
@@ -594,7 +592,7 @@ impl Speaker {
         if self.status.due.is_some_and(|due| due <= now) {
             self.status.due = None;
             if let Some(file) = self.status.file.as_ref().filter(|_| self.is_ready) {
-                file.want(self.document());
+                file.want(self.facts());
             }
         }
         if self.recall_by.is_some_and(|at| at <= now) {
@@ -635,22 +633,22 @@ impl Speaker {
         self.retry_at.get_or_insert_with(|| Instant::now() + RETRY);
     }
 
-    fn document(&self) -> Document {
-        status::document(&Facts {
-            world: &self.world,
-            plan: &self.plan,
-            since: &self.since,
-            problems: &(&self.problems | &self.misread),
-            state_error: self.status.last_error.as_deref(),
-            layer2: self.segment.report().as_ref(),
-            sessions: &self.sessions.statuses(),
-            bfd: &self.bfd.standings(),
-            routers: &self.routers.report(),
-            hand_off: self.hand_off.report(),
+    fn facts(&self) -> Facts {
+        Facts {
+            known: Known::of(&self.world),
+            plan: self.plan.clone(),
+            since: self.since.clone(),
+            problems: &self.problems | &self.misread,
+            state_error: self.status.last_error.clone(),
+            layer2: self.segment.report(),
+            sessions: self.sessions.statuses(),
+            bfd: self.bfd.standings(),
+            routers: self.routers.report(),
+            hand_off: self.hand_off.report().cloned(),
             blocked: self.blocked.status(),
             delivery: self.delivery.status(),
             draining: self.drain.status(),
-        })
+        }
     }
 
     /// A stop is a restart unless this node is to take no traffic any more.
@@ -692,22 +690,21 @@ impl Speaker {
             .world
             .hear(Segment::Off("this speaker has stopped".to_owned()));
         if self.is_ready {
-            let document = status::document(&Facts {
-                world: &self.world,
-                plan: &self.plan,
-                since: &self.since,
-                problems: &(&self.problems | &self.misread),
+            self.status.want(Facts {
+                known: Known::of(&self.world),
+                plan: self.plan,
+                since: self.since,
+                problems: &self.problems | &self.misread,
                 state_error: None,
                 layer2: None,
-                sessions: &BTreeMap::new(),
-                bfd: &BTreeMap::new(),
-                routers: &BTreeMap::new(),
-                hand_off: hand_off.as_ref(),
+                sessions: BTreeMap::new(),
+                bfd: BTreeMap::new(),
+                routers: BTreeMap::new(),
+                hand_off,
                 blocked: Vec::new(),
                 delivery: None,
                 draining: self.drain.status(),
             });
-            self.status.want(document);
         }
         self.status.finish().await;
         info!("stopped");
@@ -715,9 +712,9 @@ impl Speaker {
 }
 
 impl StatusLink {
-    fn want(&self, document: Document) {
+    fn want(&self, facts: Facts) {
         if let Some(file) = &self.file {
-            file.want(document);
+            file.want(facts);
         }
     }
 

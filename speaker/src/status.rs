@@ -36,7 +36,7 @@ use tracing::{debug, info, warn};
 pub use document::{Blocked, Delivery, Document, Draining};
 pub use explanation::{Evidence, Explanation, explanation};
 pub(crate) use report::time;
-pub use report::{Facts, Since, Whereabouts, document, state, whereabouts};
+pub use report::{Facts, Known, Since, Whereabouts, document, state, whereabouts};
 use request::{Demand, DrainDemand, Rebalancing, Request};
 
 /// Where the sockets of this host's speakers are.
@@ -180,10 +180,23 @@ async fn request(client: &mut UnixStream) -> Option<Request> {
 impl Asked {
     /// Tells the client, in a task of its own: a client that does not read delays nobody.
     pub fn answer(self, answer: Vec<u8>) {
+        self.answer_with(async { answer });
+    }
+
+    /// Tells the client how things stand; what is to be told of much takes a while to say.
+    pub fn answer_status(self, facts: Facts) {
+        self.answer_with(async move {
+            let say = move || serde_json::to_vec(&document(&facts)).unwrap_or_default();
+            tokio::task::spawn_blocking(say).await.unwrap_or_default()
+        });
+    }
+
+    fn answer_with(self, answer: impl Future<Output = Vec<u8>> + Send + 'static) {
         let Self {
             mut client, slot, ..
         } = self;
         tokio::spawn(async move {
+            let answer = answer.await;
             let written = tokio::time::timeout(PATIENCE, client.write_all(&answer)).await;
             if !matches!(written, Ok(Ok(()))) {
                 debug!("status client went away");
@@ -224,21 +237,21 @@ fn is_answered(path: &Path) -> io::Result<bool> {
     Ok(connected.map_or_else(|error| error.kind() == io::ErrorKind::WouldBlock, |()| true))
 }
 
-/// The node's file in the state directory, kept by a task of its own: a directory that is slow, full
-/// or read-only delays nobody. What cannot be written is tried again with back-off.
+/// The node's file in the state directory, kept by a task of its own: neither much to say nor a directory
+/// that is slow, full or read-only delays anybody. What cannot be written is tried again with back-off.
 #[derive(Debug)]
 pub struct NodeFile {
-    wanted: watch::Sender<Option<Document>>,
+    wanted: watch::Sender<Option<Arc<Facts>>>,
     error: watch::Receiver<Option<String>>,
     task: JoinHandle<()>,
 }
 
 impl NodeFile {
-    /// Starts the task; nothing is written until there is a document.
+    /// Starts the task; nothing is written until there is something to say.
     pub fn start(state: PathBuf, node: String) -> Self {
-        let (wanted, documents) = watch::channel(None);
+        let (wanted, facts) = watch::channel(None);
         let (reporter, error) = watch::channel(None);
-        let task = tokio::spawn(keep_written(state, node, documents, reporter));
+        let task = tokio::spawn(keep_written(state, node, facts, reporter));
         Self {
             wanted,
             error,
@@ -253,14 +266,9 @@ impl NodeFile {
         serde_yaml::from_str(&text.unwrap_or_default()).unwrap_or_default()
     }
 
-    /// Replaces what the file should say; the latest wins.
-    pub fn want(&self, document: Document) {
-        let document = Some(document.at_rest());
-        self.wanted.send_if_modified(|wanted| {
-            let differs = *wanted != document;
-            *wanted = document;
-            differs
-        });
+    /// Replaces what the file should tell of; the latest wins, and what it says already is not written.
+    pub fn want(&self, facts: Facts) {
+        self.wanted.send_replace(Some(Arc::new(facts)));
     }
 
     /// Why the file could not be written, if it could not, for as long as the task runs.
@@ -282,12 +290,13 @@ impl NodeFile {
 async fn keep_written(
     state: PathBuf,
     node: String,
-    mut documents: watch::Receiver<Option<Document>>,
+    mut facts: watch::Receiver<Option<Arc<Facts>>>,
     reporter: watch::Sender<Option<String>>,
 ) {
     let mut pause = RETRY_FIRST;
-    while documents.changed().await.is_ok() {
-        while let Err(error) = write(&state, &node, &mut documents).await {
+    let mut written = None;
+    while facts.changed().await.is_ok() {
+        while let Err(error) = write(&state, &node, &mut facts, &mut written).await {
             note_failure(&reporter, Some(error));
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(RETRY_LONGEST);
@@ -311,23 +320,30 @@ fn note_failure(reporter: &watch::Sender<Option<String>>, error: Option<String>)
     }
 }
 
-/// Writes the latest document, on a thread where a slow disk holds up nothing else.
+/// Makes the document of the latest facts and writes it unless that is what was written last, on a thread
+/// where neither that nor a slow disk holds up anything else.
 async fn write(
     state: &Path,
     node: &str,
-    documents: &mut watch::Receiver<Option<Document>>,
+    facts: &mut watch::Receiver<Option<Arc<Facts>>>,
+    written: &mut Option<Document>,
 ) -> Result<(), String> {
-    let Some(document) = documents.borrow_and_update().clone() else {
+    let Some(facts) = facts.borrow_and_update().clone() else {
         return Ok(());
     };
-    let (state, node) = (state.to_owned(), node.to_owned());
+    let (state, node, last) = (state.to_owned(), node.to_owned(), written.take());
     let writing = tokio::task::spawn_blocking(move || {
-        let text = serde_yaml::to_string(&document)?;
-        StateDir::open(&state)?.write_node_file(&node, FILE, &text)?;
-        anyhow::Ok(())
+        let document = document(&facts).at_rest();
+        drop(facts);
+        if last.as_ref() != Some(&document) {
+            let text = serde_yaml::to_string(&document)?;
+            StateDir::open(&state)?.write_node_file(&node, FILE, &text)?;
+        }
+        anyhow::Ok(document)
     });
     let outcome = writing.await.map_err(|error| error.to_string())?;
-    outcome.map_err(|error| format!("{error:#}"))
+    *written = Some(outcome.map_err(|error| format!("{error:#}"))?);
+    Ok(())
 }
 
 /// Asks a speaker how things stand, or why one address is held where it is, and prints its answer.

@@ -504,8 +504,8 @@ impl World {
     }
 
     /// All Services, by key.
-    pub fn services(&self) -> impl Iterator<Item = &Service> {
-        self.services.values().map(AsRef::as_ref)
+    pub fn services(&self) -> impl Iterator<Item = &Arc<Service>> {
+        self.services.values()
     }
 
     /// Every address some Service holds, ascending.

@@ -309,9 +309,10 @@ impl Speaker {
 
     /// The same for those that it announces at layer 2.
     pub(super) fn report_announced(&self) {
-        let plans = self.plan.addresses.values();
-        let held = plans.filter(|plan| plan.layer2.is_held());
-        self.report_services(held.flat_map(AddressPlan::holders).cloned().collect());
+        let plans = self.plan.each();
+        let held = plans.filter(|(_, plan)| plan.layer2.is_held());
+        let services = held.flat_map(|(_, plan)| plan.holders());
+        self.report_services(services.cloned().collect());
     }
 }
 

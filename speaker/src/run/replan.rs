@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use ferrolb_crds::model::ServiceKey;
@@ -76,7 +77,7 @@ impl Speaker {
         follows: &mut Follows,
     ) {
         self.note_decided(address, new.as_ref());
-        let old = self.plan.addresses.get(&address);
+        let old = self.plan.addresses.get(&address).map(Arc::as_ref);
         if old == new.as_ref() {
             return;
         }
@@ -100,7 +101,7 @@ impl Speaker {
             false => self.hand_off.forget(address),
         }
         match new {
-            Some(new) => self.plan.addresses.insert(address, new),
+            Some(new) => self.plan.addresses.insert(address, Arc::new(new)),
             None => self.plan.addresses.remove(&address),
         };
     }

@@ -435,9 +435,9 @@ impl Host {
             let plan = plan.unwrap();
             self.world.note_decision(address, plan.layer2.decision());
             let before = self.plan.addresses.get(&address);
-            if before != Some(&plan) {
+            if before.map(Arc::as_ref) != Some(&plan) {
                 differs |= before.is_none_or(|before| before.layer2 != plan.layer2);
-                self.plan.addresses.insert(address, plan);
+                self.plan.addresses.insert(address, Arc::new(plan));
             }
         }
         let heartbeat = plan::heartbeat(&self.world);
@@ -448,7 +448,7 @@ impl Host {
         }
         let desired = match self.is_candidate {
             true => {
-                let addresses = self.plan.addresses.iter();
+                let addresses = self.plan.each();
                 translate::layer2_desired(&self.plan, &self.world, addresses)
             }
             false => Desired::default(),

@@ -50,6 +50,12 @@ fn manifests(root: &Path) -> PathBuf {
     root.join("manifests")
 }
 
+impl Speaker {
+    fn document(&self) -> status::Document {
+        status::document(&self.facts())
+    }
+}
+
 fn start(settings: &Settings) -> Speaker {
     let Origin::Manifests { manifests, state } = &settings.origin else {
         panic!("there are manifests");
@@ -170,7 +176,7 @@ fn an_interface_that_is_missing_or_down_is_named_with_what_a_station_reports() {
                 let said = not_held.detail.clone().unwrap_or_default();
                 assert!(said.contains(detail), "{said}");
                 let plan = &speaker.plan;
-                let all = plan.addresses.iter();
+                let all = plan.each();
                 let desired = translate::layer2_desired(plan, &speaker.world, all);
                 station.handle(Instant::now(), Input::Want(desired));
             }

@@ -133,8 +133,7 @@ fn interfaces(interfaces: &plan::Interfaces) -> layer2::Interfaces {
 /// What should be handed off.
 pub(super) fn hand_off_desired(plan: &Plan) -> nft::Desired {
     let mut desired = nft::Desired::default();
-    let addresses = plan.addresses.iter();
-    for (address, plan) in addresses.filter(|(_, plan)| plan.is_handed_off()) {
+    for (address, plan) in plan.each().filter(|(_, plan)| plan.is_handed_off()) {
         desired.addresses.insert(*address);
         desired.frontends.extend(frontends(*address, plan));
     }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ferrolb_crds::api;
@@ -15,38 +16,65 @@ use super::document::{
 };
 use crate::bgp::{SessionState, SessionStatus};
 use crate::plan::{self, AddressPlan, Holding, Interfaces, Plan, Reason, Route};
-use crate::world::{Others, Segment, World};
+use crate::world::{Identity, Others, Segment, World};
 use crate::{bfd, layer2, nft, radv};
 
-/// Everything the document is made of.
+/// Everything the document is made of: a copy, so that whoever makes the document of it delays nobody. To
+/// copy is little against that, because what is large is shared.
 #[derive(Debug, Clone)]
-pub struct Facts<'a> {
+pub struct Facts {
     /// What the speaker knows.
-    pub world: &'a World,
+    pub known: Known,
     /// What should be true.
-    pub plan: &'a Plan,
+    pub plan: Plan,
     /// Since when things are as they are.
-    pub since: &'a Since,
+    pub since: Since,
     /// Problems of the objects.
-    pub problems: &'a BTreeSet<String>,
+    pub problems: BTreeSet<String>,
     /// Why the node's file could not be written, if it could not.
-    pub state_error: Option<&'a str>,
+    pub state_error: Option<String>,
     /// What layer 2 reports, if it runs.
-    pub layer2: Option<&'a layer2::Report>,
+    pub layer2: Option<layer2::Report>,
     /// What the sessions report, by peer.
-    pub sessions: &'a BTreeMap<String, SessionStatus>,
+    pub sessions: BTreeMap<String, SessionStatus>,
     /// How the paths to those peers stand that have BFD.
-    pub bfd: &'a BTreeMap<String, bfd::Standing>,
+    pub bfd: BTreeMap<String, bfd::Standing>,
     /// Who is the router on the interfaces that are peers.
-    pub routers: &'a radv::Report,
+    pub routers: radv::Report,
     /// What the hand-off reports; `None`: kube-proxy takes the traffic.
-    pub hand_off: Option<&'a nft::Report>,
+    pub hand_off: Option<nft::Report>,
     /// Nodes that live and are not heard.
     pub blocked: Vec<Blocked>,
     /// Whether what arrives here is delivered, where somebody is asked.
     pub delivery: Option<Delivery>,
     /// How far the node is with leaving, if it is.
     pub draining: Option<Draining>,
+}
+
+/// What of the world is told.
+#[derive(Debug, Clone)]
+pub struct Known {
+    identity: Identity,
+    segment: Segment,
+    remembered: BTreeSet<IpAddr>,
+    /// The Services that are told of, and whether each counts as ready for want of EndpointSlices.
+    services: Vec<(Arc<model::Service>, bool)>,
+}
+
+impl Known {
+    /// Takes it out of the world.
+    pub fn of(world: &World) -> Self {
+        let services = world.services();
+        let told = services.filter(|one| one.is_load_balancer || !one.ingress.is_empty());
+        Self {
+            identity: world.identity().clone(),
+            segment: world.segment().clone(),
+            remembered: world.remembered().clone(),
+            services: told
+                .map(|one| (Arc::clone(one), world.assumes_endpoints(&one.key)))
+                .collect(),
+        }
+    }
 }
 
 /// Since when things are as they are.
@@ -66,15 +94,15 @@ pub struct Since {
 const PROBLEMS_TOLD: usize = 200;
 
 /// Makes the document.
-pub fn document(facts: &Facts<'_>) -> Document {
+pub fn document(facts: &Facts) -> Document {
     Document {
-        node: facts.world.identity().node.clone(),
+        node: facts.known.identity.node.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         since: time(facts.since.start),
         source: Source {
             problem_count: facts.problems.len(),
             problems: facts.problems.iter().take(PROBLEMS_TOLD).cloned().collect(),
-            state_error: facts.state_error.map(str::to_owned),
+            state_error: facts.state_error.clone(),
         },
         layer2: layer2_part(facts),
         hand_off: hand_off(facts),
@@ -82,12 +110,12 @@ pub fn document(facts: &Facts<'_>) -> Document {
         draining: facts.draining.clone(),
         sessions: sessions(facts),
         advertised: advertised(facts),
-        services: services(facts.world, facts.plan),
+        services: services(&facts.known, &facts.plan),
     }
 }
 
-fn layer2_part(facts: &Facts<'_>) -> Layer2 {
-    let (state, reason) = match facts.world.segment() {
+fn layer2_part(facts: &Facts) -> Layer2 {
+    let (state, reason) = match &facts.known.segment {
         Segment::Off(why) => ("off", Some(why.clone())),
         Segment::Listening { .. } => ("listening", None),
         Segment::Known { .. } => ("running", None),
@@ -96,8 +124,8 @@ fn layer2_part(facts: &Facts<'_>) -> Layer2 {
         state: state.to_owned(),
         reason,
         remembered: facts
-            .world
-            .remembered()
+            .known
+            .remembered
             .iter()
             .map(ToString::to_string)
             .collect(),
@@ -114,15 +142,15 @@ fn layer2_part(facts: &Facts<'_>) -> Layer2 {
             }
         }
     }
-    part.conflicts = conflicts(facts.plan);
-    if let Some(report) = facts.layer2 {
+    part.conflicts = conflicts(&facts.plan);
+    if let Some(report) = &facts.layer2 {
         part.nodes = report.nodes.iter().map(node).collect();
         part.interfaces = report.interfaces.iter().map(interface).collect();
     }
     part
 }
 
-fn not_held(facts: &Facts<'_>, address: IpAddr, plan: &AddressPlan) -> NotHeld {
+fn not_held(facts: &Facts, address: IpAddr, plan: &AddressPlan) -> NotHeld {
     let known = facts.since.not_held.get(&address);
     NotHeld {
         address: address.to_string(),
@@ -175,7 +203,7 @@ fn is_silent(reason: Reason) -> bool {
     )
 }
 
-fn held(facts: &Facts<'_>, address: IpAddr, plan: &AddressPlan, holding: &Holding) -> Held {
+fn held(facts: &Facts, address: IpAddr, plan: &AddressPlan, holding: &Holding) -> Held {
     let services = plan.services.iter();
     let announced = services.filter(|(_, service)| service.layer2.is_none());
     Held {
@@ -217,12 +245,12 @@ fn interface((name, interface): (&String, &layer2::Interface)) -> Interface {
     }
 }
 
-fn hand_off(facts: &Facts<'_>) -> HandOff {
+fn hand_off(facts: &Facts) -> HandOff {
     let mut part = HandOff {
-        refused_ports: refused_ports(facts.plan),
+        refused_ports: refused_ports(&facts.plan),
         ..HandOff::default()
     };
-    match facts.hand_off {
+    match &facts.hand_off {
         None => {
             part.state = "none".to_owned();
             part.reason = Some("kube-proxy takes the traffic".to_owned());
@@ -260,13 +288,13 @@ fn refused_ports(plan: &Plan) -> Vec<RefusedPort> {
     refused.collect()
 }
 
-fn sessions(facts: &Facts<'_>) -> Vec<Session> {
+fn sessions(facts: &Facts) -> Vec<Session> {
     let peers = facts.plan.peers.iter();
     let sessions = peers.map(|(name, session)| Session {
         bfd: session.bfd.as_ref().map(|_| path(facts.bfd.get(name))),
         ..running(
             name,
-            &whereabouts(&session.neighbor, facts.routers),
+            &whereabouts(&session.neighbor, &facts.routers),
             facts.sessions.get(name),
         )
     });
@@ -380,9 +408,9 @@ pub fn state(state: SessionState) -> &'static str {
     }
 }
 
-fn advertised(facts: &Facts<'_>) -> Vec<Prefix> {
+fn advertised(facts: &Facts) -> Vec<Prefix> {
     let mut peers: BTreeMap<(IpNet, Route), Vec<String>> = BTreeMap::new();
-    let plans = || facts.plan.addresses.values();
+    let plans = || facts.plan.each().map(|(_, plan)| plan);
     for alike in plan::alike(plans(), facts.plan.peers.keys()) {
         let one = alike.first().map_or("", |peer| peer.as_str());
         for (prefix, route) in plan::routes(plans(), one) {
@@ -391,7 +419,7 @@ fn advertised(facts: &Facts<'_>) -> Vec<Prefix> {
             to.sort();
         }
     }
-    let addresses = addresses_by_prefix(facts.plan);
+    let addresses = addresses_by_prefix(&facts.plan);
     let prefixes = peers.into_iter().map(|((prefix, route), peers)| Prefix {
         prefix: prefix.to_string(),
         peers,
@@ -431,13 +459,18 @@ fn addresses_by_prefix(plan: &Plan) -> BTreeMap<IpNet, Vec<String>> {
     addresses
 }
 
-fn services(world: &World, plan: &Plan) -> Vec<Service> {
-    let services = world.services();
-    let wanted = services.filter(|service| service.is_load_balancer || !service.ingress.is_empty());
-    wanted.map(|one| service(world, plan, one)).collect()
+fn services(known: &Known, plan: &Plan) -> Vec<Service> {
+    let services = known.services.iter();
+    let told = services.map(|(one, is_assumed)| service(&known.identity, plan, one, *is_assumed));
+    told.collect()
 }
 
-fn service(world: &World, plan: &Plan, service: &model::Service) -> Service {
+fn service(
+    identity: &Identity,
+    plan: &Plan,
+    service: &model::Service,
+    is_assumed: bool,
+) -> Service {
     let addresses = service.ingress.iter().filter_map(|address| {
         let plan = plan.addresses.get(address)?.service(&service.key)?;
         Some(ServiceAddress {
@@ -446,7 +479,6 @@ fn service(world: &World, plan: &Plan, service: &model::Service) -> Service {
             bgp: fate(plan.bgp),
         })
     });
-    let is_assumed = world.assumes_endpoints(&service.key);
     let assumed = "no EndpointSlices: counts as ready on every node";
     let no_address = service.ingress.is_empty();
     let bad = service.bad_source_ranges.iter();
@@ -457,13 +489,13 @@ fn service(world: &World, plan: &Plan, service: &model::Service) -> Service {
     Service {
         service: service.key.to_string(),
         addresses: addresses.collect(),
-        reason: no_address.then(|| no_address_reason(world, service).to_string()),
+        reason: no_address.then(|| no_address_reason(identity, service).to_string()),
         notes: assumed.into_iter().chain(bad).chain(hints).collect(),
     }
 }
 
-fn no_address_reason(world: &World, service: &model::Service) -> Reason {
-    match service.class == world.identity().class {
+fn no_address_reason(identity: &Identity, service: &model::Service) -> Reason {
+    match service.class == identity.class {
         true => Reason::NoIpAllocated,
         false => Reason::OtherLoadBalancerClass,
     }

@@ -15,7 +15,11 @@ use proptest::prelude::*;
 
 use super::fixture::*;
 use super::reasons;
-use crate::plan::{self, AddressPlan, Reason, Route, Session, peers, plan, plan_address};
+use crate::plan::{self, AddressPlan, Plan, Reason, Route, Session, peers, plan, plan_address};
+
+fn all(plan: &Plan) -> impl Iterator<Item = &AddressPlan> {
+    plan.each().map(|(_, plan)| plan)
+}
 
 /// What a peer should hold, to look prefixes up in.
 fn routes<'a>(
@@ -186,7 +190,7 @@ fn addresses_of_one_aggregate_share_a_route_with_all_communities() {
     second.communities = BTreeSet::from([Community::Large(65000, 1, 2)]);
     fixture.add_service("api", 8080).ingress = vec![ip("10.0.0.77")];
     let plan = plan(&fixture.world());
-    let routes = routes(plan.addresses.values(), "tor");
+    let routes = routes(all(&plan), "tor");
     assert_eq!(routes.keys().collect::<Vec<_>>(), [&net("10.0.0.0/24")]);
     let route = &routes[&net("10.0.0.0/24")];
     assert_eq!(route.attributes.local_pref, Some(200));
@@ -219,8 +223,8 @@ fn an_advertisement_goes_to_the_peers_it_names_and_peers_of_other_nodes_have_no_
     fixture.bgp().peers = names(&["spine", "far", "nowhere"]);
     let plan = plan(&fixture.world());
     assert_eq!(plan.peers.keys().collect::<Vec<_>>(), ["spine", "tor"]);
-    assert!(routes(plan.addresses.values(), "tor").is_empty());
-    assert_eq!(routes(plan.addresses.values(), "spine").len(), 1);
+    assert!(routes(all(&plan), "tor").is_empty());
+    assert_eq!(routes(all(&plan), "spine").len(), 1);
     fixture.bgp().peers = names(&["far"]);
     assert_eq!(reasons(&fixture.world()).1, Some(Reason::NoMatchingPeer));
 }
@@ -233,7 +237,7 @@ fn peers_are_alike_that_hear_the_same() {
     fixture.add_bgp("more").peers = names(&["spine"]);
     fixture.bgp().peers = names(&["tor", "third"]);
     let plan = plan(&fixture.world());
-    let alike = plan::alike(plan.addresses.values(), plan.peers.keys());
+    let alike = plan::alike(all(&plan), plan.peers.keys());
     assert_eq!(alike, [vec!["third", "tor"], vec!["spine"]]);
     let nobody = plan::alike([].into_iter(), plan.peers.keys());
     assert_eq!(nobody, [vec!["spine", "third", "tor"]]);
@@ -245,7 +249,7 @@ fn united(one: AdvertisementOptions, two: AdvertisementOptions) -> Route {
     fixture.bgp().options = one;
     fixture.add_bgp("second").options = two;
     let plan = plan(&fixture.world());
-    routes(plan.addresses.values(), "tor")
+    routes(all(&plan), "tor")
         .remove(&net("10.0.0.1/32"))
         .unwrap()
 }
@@ -280,7 +284,7 @@ fn of_several_annotations_the_least_is_taken_and_none_says_nothing() {
 /// What a peer is to weigh this node by, for the prefix of so many bits.
 fn bandwidth(fixture: &Fixture, prefix: &str) -> Option<u64> {
     let plan = plan(&fixture.world());
-    let routes = routes(plan.addresses.values(), "tor");
+    let routes = routes(all(&plan), "tor");
     routes[&net(prefix)].link_bandwidth
 }
 
@@ -329,7 +333,7 @@ fn the_pods_of_a_dual_stack_service_count_once_in_each_family() {
         let _ = world.apply(Change::EndpointSlice(key(name), Some(Arc::new(slice))));
     }
     let plan = plan(&world);
-    let routes = routes(plan.addresses.values(), "tor");
+    let routes = routes(all(&plan), "tor");
     assert_eq!(routes[&net("10.0.0.1/32")].link_bandwidth, Some(2000));
     assert_eq!(routes[&net("fc00::1/128")].link_bandwidth, Some(3000));
 }
@@ -361,12 +365,12 @@ fn i11_an_endpoint_more_touches_the_addresses_of_its_service_and_one_route() {
     fixture.add_service("api", 8080).ingress = vec![ip("10.0.0.77")];
     fixture.endpoints(&[endpoint("n1")]);
     let mut world = fixture.world();
-    let before = routes(plan(&world).addresses.values(), "tor");
+    let before = routes(all(&plan(&world)), "tor");
     fixture.endpoints(&[endpoint("n1"), endpoint("n1")]);
     let slice = fixture.slice.clone().map(Arc::new);
     let touched = world.apply(Change::EndpointSlice(key("web-1"), slice));
     assert_eq!(touched, BTreeSet::from([ip(VIP)]));
-    let after = routes(plan(&world).addresses.values(), "tor");
+    let after = routes(all(&plan(&world)), "tor");
     let differing = after
         .iter()
         .filter(|(prefix, route)| before[*prefix] != **route);

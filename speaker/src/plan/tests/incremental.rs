@@ -252,7 +252,7 @@ fn step(world: &mut World, held: &mut Plan, op: Op, keeps: bool) {
             plan = plan_address(world, address);
         }
         match plan {
-            Some(plan) => held.addresses.insert(address, plan),
+            Some(plan) => held.addresses.insert(address, Arc::new(plan)),
             None => held.addresses.remove(&address),
         };
     }

@@ -170,10 +170,10 @@ mod tests {
             match op {
                 Op::Planned(number, advertised) => {
                     let new = advertised.map(plan_of);
-                    let old = self.plan.addresses.get(&address(number));
+                    let old = self.plan.addresses.get(&address(number)).map(Arc::as_ref);
                     changes::note_moved(&mut self.untold, old, new.as_ref());
                     match new {
-                        Some(new) => self.plan.addresses.insert(address(number), new),
+                        Some(new) => self.plan.addresses.insert(address(number), Arc::new(new)),
                         None => self.plan.addresses.remove(&address(number)),
                     };
                 }
@@ -212,7 +212,7 @@ mod tests {
         fn wanted(&self) -> BTreeMap<String, bgp::Routes> {
             let peers = PEERS.map(str::to_owned);
             let all = || {
-                let plans = self.plan.addresses.iter();
+                let plans = self.plan.each();
                 plans.filter(|(address, _)| !self.waiting.contains(*address))
             };
             let tables = tables(peers.iter(), all);
