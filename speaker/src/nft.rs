@@ -67,6 +67,18 @@ pub struct Desired {
     pub frontends: BTreeMap<Frontend, Target>,
 }
 
+impl Desired {
+    fn is_empty(&self) -> bool {
+        self.addresses.is_empty() && self.frontends.is_empty()
+    }
+
+    /// Whether there is an IPv4 frontend; those come before the others.
+    fn has_ipv4(&self) -> bool {
+        let first = self.frontends.first_key_value();
+        first.is_some_and(|(frontend, _)| frontend.address.is_ipv4())
+    }
+}
+
 /// How the hand-off stands.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Report {

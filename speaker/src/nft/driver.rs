@@ -13,6 +13,7 @@
 
 use std::error::Error;
 use std::io;
+use std::ops::ControlFlow;
 use std::process::{Output, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -26,7 +27,7 @@ use tracing::{Instrument as _, debug, error, info, info_span, warn};
 use super::interfaces::Interfaces;
 use super::listing::{self, NotAListing, Table};
 use super::render::{self, TABLE};
-use super::ruleset::{Host, Ruleset};
+use super::ruleset::{Change, Host, Ruleset};
 use super::{Desired, Report};
 
 /// The task that owns the table, and the ways to talk to it. Dropped without [`HandOff::stop`], the
@@ -166,6 +167,8 @@ struct Driver {
     table: Known,
     /// What this task wrote or found right: a table that differs from it was changed by others.
     programmed: Option<Arc<Ruleset>>,
+    /// What that was made of.
+    made_of: Option<(Arc<Desired>, Host)>,
     failures: u32,
     check: Duration,
     check_at: Option<Instant>,
@@ -186,6 +189,7 @@ impl Driver {
             host: None,
             table: Known::Unknown,
             programmed: None,
+            made_of: None,
             failures: 0,
             check,
             check_at: None,
@@ -214,29 +218,84 @@ impl Driver {
 
     async fn attempt(&mut self, desired: &Arc<Desired>) -> Result<Outcome, HandOffError> {
         let host = self.host(desired).await?;
-        let ruleset = {
-            let desired = Arc::clone(desired);
-            Arc::new(aside(move || Ruleset::new(&desired, &host)).await)
+        let written = match self.update(desired, &host).await? {
+            Some(written) => written,
+            None => match self.program(desired, &host).await? {
+                ControlFlow::Continue(written) => written,
+                ControlFlow::Break(outcome) => return Ok(outcome),
+            },
         };
-        if matches!(self.table, Known::Unknown) {
-            match self.look(&ruleset).await {
-                Ok(None) => {}
-                Ok(Some(reason)) => return Ok(Outcome::Refused(reason)),
-                // Without nft there is no table, and nothing to hand off needs none.
-                Err(HandOffError::Missing) if ruleset.is_empty() => return Ok(Outcome::Idle),
-                Err(error) => return Err(error),
-            }
-        }
-        if ruleset.is_empty() && matches!(self.table, Known::Absent) {
-            return Ok(Outcome::Idle);
-        }
-        let written = self.write(&ruleset).await?;
-        Ok(if ruleset.is_empty() {
+        self.made_of = Some((Arc::clone(desired), host));
+        Ok(if desired.is_empty() {
             Outcome::Idle
         } else {
             let frontends = desired.frontends.len();
             Outcome::Programmed { frontends, written }
         })
+    }
+
+    /// Where the table is known to hold what was wanted last, applies what differs from that, and says
+    /// whether that took a transaction.
+    async fn update(
+        &mut self,
+        desired: &Arc<Desired>,
+        host: &Host,
+    ) -> Result<Option<bool>, HandOffError> {
+        let made_of = self.made_of.take().filter(|(_, at)| at == host);
+        let (Known::Holds(_), Some((before, _))) = (&self.table, made_of) else {
+            return Ok(None);
+        };
+        let (change, text) = {
+            let (desired, host) = (Arc::clone(desired), host.clone());
+            aside(move || {
+                let change = Change::between(&before, &desired, &host);
+                let text = (!change.is_empty()).then(|| render::update(&change));
+                (change, text)
+            })
+            .await
+        };
+        // So it stands if the transaction is cut off.
+        let table = std::mem::replace(&mut self.table, Known::Differs);
+        if let Some(text) = &text {
+            let began = Instant::now();
+            nft(&["-f", "-"], text).await?;
+            debug!(elapsed = ?began.elapsed(), "hand-off table updated");
+        }
+        if let Known::Holds(mut ruleset) = table {
+            // It is nobody else's now: it is changed, not copied.
+            self.programmed = None;
+            Arc::make_mut(&mut ruleset).apply(change);
+            self.programmed = Some(Arc::clone(&ruleset));
+            self.table = Known::Holds(ruleset);
+        }
+        Ok(Some(text.is_some()))
+    }
+
+    /// Makes the table hold what is wanted, whatever it holds; or says why not.
+    async fn program(
+        &mut self,
+        desired: &Arc<Desired>,
+        host: &Host,
+    ) -> Result<ControlFlow<Outcome, bool>, HandOffError> {
+        let ruleset = {
+            let (desired, host) = (Arc::clone(desired), host.clone());
+            Arc::new(aside(move || Ruleset::new(&desired, &host)).await)
+        };
+        if matches!(self.table, Known::Unknown) {
+            match self.look(&ruleset).await {
+                Ok(None) => {}
+                Ok(Some(reason)) => return Ok(ControlFlow::Break(Outcome::Refused(reason))),
+                // Without nft there is no table, and nothing to hand off needs none.
+                Err(HandOffError::Missing) if ruleset.is_empty() => {
+                    return Ok(ControlFlow::Break(Outcome::Idle));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        if ruleset.is_empty() && matches!(self.table, Known::Absent) {
+            return Ok(ControlFlow::Break(Outcome::Idle));
+        }
+        self.write(&ruleset).await.map(ControlFlow::Continue)
     }
 
     /// This node's addresses, read again when they changed; not read at all without need.

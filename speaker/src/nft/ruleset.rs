@@ -14,7 +14,7 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 
-use ferrolb_crds::model::{Family, Port};
+use ferrolb_crds::model::{Family, Port, Protocol};
 use ipnet::IpNet;
 
 use super::{Desired, Frontend, Target};
@@ -63,10 +63,18 @@ impl Ruleset {
         for (frontend, target) in &desired.frontends {
             elements.extend(frontend_elements(*frontend, target));
         }
-        if desired.frontends.keys().any(|f| f.address.is_ipv4()) {
+        if desired.has_ipv4() {
             elements.extend(host_elements(host));
         }
         Self { elements }
+    }
+
+    /// Applies a change of what it is.
+    pub(super) fn apply(&mut self, change: Change) {
+        for element in &change.removed {
+            self.elements.remove(element);
+        }
+        self.elements.extend(change.added);
     }
 
     /// The elements, in order.
@@ -98,6 +106,17 @@ pub(super) struct Change {
 }
 
 impl Change {
+    /// What turns the ruleset of one wish into that of the next on the same host: to walk along both is
+    /// much less than to make both rulesets.
+    pub(super) fn between(old: &Desired, new: &Desired, host: &Host) -> Self {
+        let removed = missing(old, new, host);
+        let added = missing(new, old, host);
+        Self {
+            removed: removed.difference(&added).cloned().collect(),
+            added: added.difference(&removed).cloned().collect(),
+        }
+    }
+
     /// Whether there is nothing to do.
     pub(super) fn is_empty(&self) -> bool {
         self.removed.is_empty() && self.added.is_empty()
@@ -315,6 +334,38 @@ fn sources_of(family: Family, given: &BTreeSet<IpNet>) -> Vec<IpNet> {
         return Vec::new();
     }
     sources
+}
+
+/// The elements of what one has and the other has not, or not like that; some the other may have, too.
+fn missing(one: &Desired, other: &Desired, host: &Host) -> BTreeSet<Element> {
+    let addresses = one.addresses.difference(&other.addresses);
+    let addresses = addresses.filter(|address| !has_frontend(other, **address));
+    let mut elements: BTreeSet<Element> = addresses.copied().map(Element::Address).collect();
+    let mut rest = other.frontends.iter().peekable();
+    for (frontend, target) in &one.frontends {
+        while rest.next_if(|(passed, _)| *passed < frontend).is_some() {}
+        if rest.next_if(|next| *next == (frontend, target)).is_none() {
+            elements.extend(frontend_elements(*frontend, target));
+            if other.addresses.contains(&frontend.address) || has_frontend(other, frontend.address)
+            {
+                elements.remove(&Element::Address(frontend.address));
+            }
+        }
+    }
+    if one.has_ipv4() && !other.has_ipv4() {
+        elements.extend(host_elements(host));
+    }
+    elements
+}
+
+fn has_frontend(desired: &Desired, address: IpAddr) -> bool {
+    let least = Port::new(1).map(|port| Frontend {
+        address,
+        protocol: Protocol::Tcp,
+        port,
+    });
+    let next = least.and_then(|least| desired.frontends.range(least..).next());
+    next.is_some_and(|(frontend, _)| frontend.address == address)
 }
 
 fn host_elements(host: &Host) -> impl Iterator<Item = Element> {

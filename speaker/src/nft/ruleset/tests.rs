@@ -239,6 +239,31 @@ proptest! {
     }
 
     #[test]
+    fn the_difference_of_two_wishes_is_that_of_their_rulesets(
+        old in any_desired(),
+        new in any_desired(),
+        differs_in in any::<bool>(),
+    ) {
+        let host = Host {
+            numbered: ["eth0".to_owned()].into(),
+            address: Some(Ipv4Addr::new(10, 0, 0, 11)),
+        };
+        // Often most of it is the same.
+        let mut new = new;
+        if differs_in {
+            let kept = old.frontends.iter().skip(1);
+            new.frontends.extend(kept.map(|(frontend, target)| (*frontend, target.clone())));
+            new.addresses.extend(old.addresses.iter().skip(1));
+        }
+        let mut ruleset = Ruleset::new(&old, &host);
+        let wanted = Ruleset::new(&new, &host);
+        let change = Change::between(&old, &new, &host);
+        prop_assert_eq!(&change, &ruleset.change_to(&wanted));
+        ruleset.apply(change);
+        prop_assert_eq!(ruleset, wanted);
+    }
+
+    #[test]
     fn a_source_is_let_in_exactly_if_a_range_of_its_family_holds_it(
         desired in any_desired(),
         source in prop_oneof![any::<u32>().prop_map(|v| Family::V4.address(v.into())),
