@@ -118,7 +118,8 @@ pub struct Peer {
 /// What the peer should hold, and while Established what it was sent of it.
 #[derive(Debug)]
 enum Rib {
-    Desired(Routes),
+    /// Those who begin together share it: a session copies it when it needs it to itself.
+    Desired(Arc<Routes>),
     Sent(Box<AdjRibOut>),
 }
 
@@ -147,7 +148,7 @@ impl Peer {
             },
             contender: None,
             next_id: 1,
-            rib: Rib::Desired(Arc::unwrap_or_clone(desired)),
+            rib: Rib::Desired(desired),
             outputs: VecDeque::new(),
             state: SessionState::Idle,
             reason: None,
@@ -465,12 +466,13 @@ impl Peer {
 
     /// What was sent is known for as long as the session lasts, and no longer.
     fn enter(&mut self) {
-        let desired = match mem::replace(&mut self.rib, Rib::Desired(Routes::new())) {
+        let desired = match mem::replace(&mut self.rib, Rib::Desired(Arc::default())) {
             Rib::Desired(desired) => desired,
-            Rib::Sent(adj_rib_out) => adj_rib_out.into_desired(),
+            Rib::Sent(adj_rib_out) => Arc::new(adj_rib_out.into_desired()),
         };
         self.rib = match self.main.connection.negotiated() {
             Some(session) => {
+                let desired = Arc::unwrap_or_clone(desired);
                 let adj_rib_out = AdjRibOut::new(session, self.local_asn, desired);
                 Rib::Sent(Box::new(adj_rib_out))
             }
@@ -540,10 +542,10 @@ impl Rib {
             match (&mut *self, route) {
                 (Self::Sent(adj_rib_out), route) => adj_rib_out.change(*prefix, route.as_ref()),
                 (Self::Desired(desired), Some(route)) => {
-                    desired.insert(*prefix, route.clone());
+                    Arc::make_mut(desired).insert(*prefix, route.clone());
                 }
                 (Self::Desired(desired), None) => {
-                    desired.remove(prefix);
+                    Arc::make_mut(desired).remove(prefix);
                 }
             }
         }

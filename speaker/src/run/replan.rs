@@ -164,6 +164,9 @@ impl Speaker {
     /// Tells the sessions what has become of these prefixes. Whoever is to end has been ended: that says
     /// more than a withdrawal.
     fn tell_routes(&self, prefixes: &BTreeSet<IpNet>) {
+        if prefixes.is_empty() {
+            return;
+        }
         let (plan, hand_off) = (&self.plan, &self.hand_off);
         let within = |prefix| {
             let announced = announced(plan.within(prefix), hand_off);
