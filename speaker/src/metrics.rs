@@ -321,12 +321,12 @@ impl Page {
     fn paths(&self, report: &bfd::Report) {
         let labels = |key: &bfd::SessionKey| {
             // A link's own address is another one on each link.
-            let peer = match key.interface {
+            let address = match key.interface {
                 Some(index) => format!("{}%{index}", key.peer),
                 None => key.peer.to_string(),
             };
-            let vrf = key.vrf.as_deref().unwrap_or(DEFAULT_VRF);
-            vec![peer, vrf.to_owned()]
+            let vrf = key.vrf.clone();
+            Peer { address, vrf }.labels()
         };
         let up = report.sessions.iter().map(|(key, status)| {
             let is_up = status.state == bfd::State::Up;

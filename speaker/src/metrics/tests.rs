@@ -102,10 +102,10 @@ fn the_page_has_metallbs_names_and_labels() {
 
 /// One session that is up, one that is not, and packets that nobody wanted.
 fn paths() -> bfd::Report {
-    let key = |peer: &str| bfd::SessionKey {
+    let key = |peer: &str, vrf: Option<&str>| bfd::SessionKey {
         peer: peer.parse().unwrap(),
         interface: None,
-        vrf: None,
+        vrf: vrf.map(str::to_owned),
         local: None,
         reach: bfd::Reach::SingleHop,
     };
@@ -130,7 +130,7 @@ fn paths() -> bfd::Report {
         ups: 3,
         downs: 2,
     };
-    let (up, down) = (key("192.0.2.254"), key("2001:db8::1"));
+    let (up, down) = (key("192.0.2.254", None), key("2001:db8::1", Some("red")));
     bfd::Report {
         sessions: BTreeMap::from([
             (up.clone(), status(bfd::State::Up)),

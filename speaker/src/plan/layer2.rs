@@ -9,9 +9,9 @@
 //! **Keep, hint, rank.** The candidate that says it holds the address keeps it. If there is none, the
 //! one that held it before it was started anew takes it; else the first in order: those that
 //! advertisements prefer most, among them the node that the controller's hint names, else the first in
-//! rank ([`ferrolb_crds::rank`]). Every node has the same candidates in the same order. Nobody takes it while it is
-//! not known what some candidate claims: it may be the one. If several say that they hold it, as after
-//! a partition has healed, the first of these in order does. Who holds it gives it to a node that an
+//! rank ([`ferrolb_crds::rank`]). Every node has the same candidates in the same order. Nobody takes it
+//! while it is not known what some candidate claims: it may be the one. If several say that they hold it,
+//! as after a partition has healed, the first of these in order does. Who holds it gives it to a node that an
 //! advertisement prefers once, when what is preferred has changed, and not when that node returns; and
 //! to the first in order when it is told to give it away.
 //!

@@ -85,7 +85,7 @@ impl Owed {
         if differs != Differences::default() {
             self.differs.rest(now, PER_ADDRESS, addresses);
         }
-        // Nothing is handed off no more before routers have heard of it.
+        // What is not to be handed off any more routers are told of in the same turn.
         if differs.hand_off {
             self.prefixes.next = None;
         }
@@ -309,30 +309,40 @@ const SERVICE_DELETED: &str = "serviceDeleted";
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+    use std::ops::Range;
+
     use super::*;
+
+    const HAND_OFF: Differences = Differences {
+        layer2: false,
+        hand_off: true,
+    };
+    const LAYER2: Differences = Differences {
+        layer2: true,
+        hand_off: false,
+    };
+
+    /// Of single addresses, by number.
+    fn prefixes(numbers: Range<u32>) -> BTreeSet<IpNet> {
+        let hosts = numbers.map(|n| IpAddr::from(Ipv4Addr::from_bits(n)));
+        hosts.map(IpNet::from).collect()
+    }
 
     #[test]
     #[expect(clippy::disallowed_methods, reason = "where virtual time begins")]
     fn a_change_is_told_at_once_and_those_right_behind_it_together() {
-        let hand_off = Differences {
-            hand_off: true,
-            ..Differences::default()
-        };
-        let layer2 = Differences {
-            layer2: true,
-            ..Differences::default()
-        };
         let mut owed = Owed::default();
         let start = Instant::now();
         assert_eq!((owed.deadline(), owed.take(start, 1000)), (None, None));
         let none = BTreeSet::new;
-        owed.add(hand_off, none());
-        assert_eq!(owed.take(start, 1000), Some(hand_off));
+        owed.add(HAND_OFF, none());
+        assert_eq!(owed.take(start, 1000), Some(HAND_OFF));
         assert_eq!(owed.take_prefixes(start), Some(none()));
         assert_eq!(owed.deadline(), None);
 
-        owed.add(hand_off, none());
-        owed.add(layer2, none());
+        owed.add(HAND_OFF, none());
+        owed.add(LAYER2, none());
         assert_eq!(owed.take_prefixes(start), Some(none()));
         let later = owed.deadline().unwrap();
         assert_eq!(later - start, Duration::from_millis(20));
@@ -343,84 +353,64 @@ mod tests {
         };
         assert_eq!(owed.take(later, 1_000_000), Some(both));
 
-        owed.add(layer2, none());
+        owed.add(LAYER2, none());
         assert_eq!(owed.take_prefixes(later), Some(none()));
         assert_eq!(owed.deadline(), Some(later + LONGEST));
         owed.hurry();
-        assert_eq!(owed.take(later, 1), Some(layer2));
+        assert_eq!(owed.take(later, 1), Some(LAYER2));
     }
 
     #[test]
     #[expect(clippy::disallowed_methods, reason = "where virtual time begins")]
     fn a_pass_that_nobody_waits_for_lets_the_routers_hear_first() {
-        let hand_off = Differences {
-            hand_off: true,
-            ..Differences::default()
-        };
         let (mut owed, start) = (Owed::default(), Instant::now());
         for (prefixes, rest) in [(1, SHORTEST), (10_000, LONGEST)] {
             owed.give_way(start, prefixes);
-            owed.add(hand_off, BTreeSet::new());
+            owed.add(HAND_OFF, BTreeSet::new());
             owed.give_way(start + SHORTEST / 2, prefixes);
             assert_eq!(owed.take(start, 1), None);
             assert_eq!(owed.take_prefixes(start), Some(BTreeSet::new()));
             assert_eq!(owed.deadline(), Some(start + rest));
-            assert_eq!(owed.take(start + rest, 1), Some(hand_off));
+            assert_eq!(owed.take(start + rest, 1), Some(HAND_OFF));
         }
         // Where no router hears of it.
         owed.give_way(start, 0);
-        owed.add(hand_off, BTreeSet::new());
-        assert_eq!(owed.take(start, 1), Some(hand_off));
+        owed.add(HAND_OFF, BTreeSet::new());
+        assert_eq!(owed.take(start, 1), Some(HAND_OFF));
     }
 
     #[test]
     #[expect(clippy::disallowed_methods, reason = "where virtual time begins")]
-    fn nothing_is_handed_off_no_more_before_routers_have_heard_of_it() {
-        let hand_off = Differences {
-            hand_off: true,
-            ..Differences::default()
-        };
-        let prefixes = |count: u32| -> BTreeSet<IpNet> {
-            let hosts = (0..count).map(|n| IpAddr::from(std::net::Ipv4Addr::from(n)));
-            hosts.map(IpNet::from).collect()
-        };
+    fn routers_are_told_no_later_than_what_is_handed_off_changes() {
         let (mut owed, start) = (Owed::default(), Instant::now());
-        owed.add(Differences::default(), prefixes(10_000));
+        owed.add(Differences::default(), prefixes(0..10_000));
         assert!(owed.take(start, 10_000).is_some());
         assert!(owed.take_prefixes(start).is_some(), "and rests for long");
         let later = start + SHORTEST / 2;
         owed.give_way(later, 1);
-        owed.add(hand_off, prefixes(1));
+        owed.add(HAND_OFF, prefixes(0..1));
         assert_eq!(owed.take_prefixes(later), None);
         let later = later + SHORTEST;
-        assert_eq!(owed.take(later, 10_000), Some(hand_off));
-        assert_eq!(owed.take_prefixes(later), Some(prefixes(1)));
+        assert_eq!(owed.take(later, 10_000), Some(HAND_OFF));
+        assert_eq!(owed.take_prefixes(later), Some(prefixes(0..1)));
     }
 
     #[test]
     #[expect(clippy::disallowed_methods, reason = "where virtual time begins")]
     fn the_turn_of_the_sessions_comes_however_long_a_pass_over_all_addresses_rests() {
-        let prefixes = |numbers: &[u8]| -> BTreeSet<IpNet> {
-            let addresses = numbers.iter().map(|n| IpAddr::from([192, 0, 2, *n]));
-            addresses.map(IpNet::from).collect()
-        };
-        let layer2 = Differences {
-            layer2: true,
-            ..Differences::default()
-        };
         let mut owed = Owed::default();
         let start = Instant::now();
-        owed.add(layer2, prefixes(&[1]));
-        assert_eq!(owed.take(start, 1_000_000), Some(layer2));
-        assert_eq!(owed.take_prefixes(start), Some(prefixes(&[1])));
+        owed.add(LAYER2, prefixes(1..2));
+        assert_eq!(owed.take(start, 1_000_000), Some(LAYER2));
+        assert_eq!(owed.take_prefixes(start), Some(prefixes(1..2)));
 
-        owed.add(layer2, prefixes(&[2]));
-        owed.add(layer2, prefixes(&[3]));
+        owed.add(LAYER2, prefixes(2..3));
+        owed.add(LAYER2, prefixes(3..4));
         assert_eq!(owed.take_prefixes(start), None);
         let soon = owed.deadline().unwrap();
         assert_eq!(soon, start + SHORTEST);
         assert_eq!(owed.take(soon, 1_000_000), None);
-        assert_eq!(owed.take_prefixes(soon), Some(prefixes(&[2, 3])));
+        assert_eq!(owed.take_prefixes(soon), Some(prefixes(2..4)));
         assert_eq!(owed.deadline(), Some(start + LONGEST));
     }
 }

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::super::Reach;
+use super::super::demultiplexer::Device;
 use super::*;
 
 const MS: Duration = Duration::from_millis(1);
@@ -18,6 +19,14 @@ fn key(peer: &str) -> SessionKey {
         vrf: None,
         local: None,
         reach: Reach::AsFound,
+    }
+}
+
+/// That of the session which is Up in the tests.
+fn by(device: Option<&Device>) -> SessionKey {
+    SessionKey {
+        vrf: device.map(|device| device.name.clone()),
+        ..key("192.0.2.1")
     }
 }
 
@@ -81,12 +90,29 @@ fn reply(to: &Control, state: State) -> Control {
 
 /// One session that is Up.
 fn up(now: Instant, hops: Hops) -> (Sessions, Control) {
+    up_by(now, hops, None)
+}
+
+/// The same by a device.
+fn up_by(now: Instant, hops: Hops, device: Option<&Device>) -> (Sessions, Control) {
     let mut sessions = new();
-    let outputs = told(&mut sessions, now, wanted(&[("192.0.2.1", hops)]));
-    let packet = sent_to(&outputs, "192.0.2.1")[0];
+    let key = by(device);
+    let wanted = Input::Want(BTreeMap::from([(key.clone(), wish(hops))]));
+    let outputs = told(&mut sessions, now, wanted);
+    let sent = outputs.iter().find_map(|output| match output {
+        Output::Send(to, packet) if *to == key => Some(*packet),
+        Output::Send(..) | Output::Echo(..) | Output::StateChanged { .. } | Output::Ended(_) => {
+            None
+        }
+    });
+    let packet = sent.unwrap();
     for state in [State::Down, State::Up] {
         let octets = reply(&packet, state).emit();
-        told(&mut sessions, now, arrived("192.0.2.1", hops, &octets));
+        let Input::Arrived(arrival) = arrived("192.0.2.1", hops, &octets) else {
+            unreachable!("it arrives");
+        };
+        let arrival = Arrival { device, ..arrival };
+        told(&mut sessions, now, Input::Arrived(arrival));
     }
     let (_, session, ..) = sessions.iter().next().unwrap();
     assert_eq!(session.state(), State::Up);
@@ -233,6 +259,27 @@ fn echo_packets_are_for_one_hop_over_ipv4_and_known_by_what_nobody_else_knows() 
     assert!(is_active(&near));
     let (.., counts) = near.iter().next().unwrap();
     assert_eq!((counts.echo_in, counts.echo_out), (1, 1));
+}
+
+#[test]
+fn there_is_no_echo_by_a_vrf() {
+    let now = Instant::now();
+    let red = Device {
+        name: "red".to_owned(),
+        is_vrf: true,
+    };
+    for (device, echoes) in [(None, 1), (Some(&red), 0)] {
+        let (mut sessions, _) = up_by(now, Hops::Single, device);
+        let means = Input::EchoMeans {
+            key: &by(device),
+            can_send: true,
+            can_return: true,
+        };
+        let outputs = told(&mut sessions, now, means);
+        let sent = outputs.iter();
+        let sent = sent.filter(|output| matches!(output, Output::Echo(..)));
+        assert_eq!(sent.count(), echoes, "{device:?}");
+    }
 }
 
 #[test]

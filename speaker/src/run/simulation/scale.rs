@@ -250,23 +250,19 @@ fn assert_caused(seed: u64, part: &BTreeSet<usize>, before: &[Vec<usize>], after
     }
 }
 
-/// What a chain of seeds finds.
+/// What a chain of seeds finds. Without a segment that has begun each begins with one of its own.
 fn find_all(size: Size, seeds: Range<u64>, begun: Option<&Segment>) -> Finding {
     let mut found = Finding::default();
-    let mut segment = begun.cloned();
-    let mut involved = BTreeSet::new();
+    let mut going = begun.cloned().map(|segment| (segment, BTreeSet::new()));
     for seed in seeds {
         let mut rng = fastrand::Rng::with_seed(seed);
         let loss = 0.01 + 0.04 * rng.f64();
-        let next = match segment.take() {
-            Some(segment) if size.begins_once => segment.with(loss, seed),
-            Some(_) | None => {
-                involved.clear();
-                size.begin(loss, seed)
-            }
+        let (mut segment, mut involved) = match going.take() {
+            Some((segment, involved)) => (segment.with(loss, seed), involved),
+            None => (size.begin(loss, seed), BTreeSet::new()),
         };
-        let segment = segment.insert(next);
-        found.add(find(size, &mut rng, segment, &mut involved));
+        found.add(find(size, &mut rng, &mut segment, &mut involved));
+        going = begun.is_some().then_some((segment, involved));
     }
     found
 }
