@@ -156,7 +156,6 @@ fn simulation() -> Result<Vec<Figure>> {
         command.args(["--package", "ferrolb-speaker", "--lib", "--"]);
         command.args(["--nocapture", "i6_events_at_random"]);
         command.env("FERROLB_SIMULATION", format!("{nodes} {addresses} {seeds}"));
-        command.env("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1");
         let text = words(command.current_dir(programs::workspace()))?;
         let told = text
             .lines()
