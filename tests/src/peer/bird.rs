@@ -99,6 +99,23 @@ impl Bird {
         Ok(counts.sum())
     }
 
+    /// How often the state of a protocol instance has changed. The times that `birdc` prints are not good
+    /// for that: they are not the same twice.
+    pub fn changes(&self, protocol: &str) -> usize {
+        let log = self.log();
+        let words = format!("{protocol}: State changed to");
+        log.lines().filter(|line| line.contains(&words)).count()
+    }
+
+    /// What has become of the routes of a neighbour so far, announced and withdrawn, by family.
+    pub fn imports(&self, neighbour: &str) -> Result<Vec<String>> {
+        let text = self.ask(&format!("show protocols all {neighbour}"))?;
+        let lines = text.lines().map(str::trim).filter(|line| {
+            line.starts_with("Import updates:") || line.starts_with("Import withdraws:")
+        });
+        Ok(lines.map(str::to_owned).collect())
+    }
+
     /// What it wrote so far.
     pub fn log(&self) -> String {
         self.process.log()

@@ -97,13 +97,13 @@ pub(crate) fn strangers() -> Result<Vec<Figure>> {
     let mut site = Site::begin()?;
     let recording = site.lab.record("96")?;
     let asked = Recorder::start_beside(&mut site.lab, NEAR, recording.clone())?;
-    let since = site.router.ask("show protocols n1")?;
+    let changes = site.router.changes("n1");
     let stretches = Manner::ALL.map(|manner| site.suffer(manner, span));
     let stretches: Vec<Stretch> = stretches.into_iter().collect::<Result<_>>()?;
     let answers = asked.stop(&mut site.lab)?;
     let (node, router) = (site.lab.segment.nodes[0].v4, site.lab.segment.router.v4);
     let sendings = capture::bgp_sendings(&recording, node)?;
-    let is_the_same = site.router.ask("show protocols n1")? == since;
+    let is_the_same = site.router.changes("n1") == changes;
     let figures = stretches.into_iter().map(|stretch| {
         let Stretch {
             manner,
