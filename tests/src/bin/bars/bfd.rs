@@ -5,14 +5,17 @@
 
 use std::net::IpAddr;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use ferrolb_tests::lab::Lab;
 use ferrolb_tests::objects::{bfd_profile, bgp, peer, pool, service, tcp};
 use ferrolb_tests::peer::bird::{self, Bird};
 use ferrolb_tests::peer::frr::{self, Frr};
 use ferrolb_tests::peer::{Bfd, Neighbour};
+use ferrolb_tests::process::output;
 use ferrolb_tests::{netns, patience};
 
 use super::{Figure, repeated, spread};
@@ -98,23 +101,17 @@ pub(crate) fn flaps() -> Result<Vec<Figure>> {
         up == [true; 2] && ["n1", "n2"].iter().all(|name| router.is_established(name))
     })?;
     patience::pause(Duration::from_secs(3))?;
-    let cores = std::thread::available_parallelism()?.get();
+    let cores = thread::available_parallelism()?.get();
     for number in 0..cores {
         let mut command = Command::new("sh");
         command.args(["-c", "while :; do :; done"]);
         lab.start(&format!("busy-{number}"), command)?;
     }
-    let log = router.log().len();
-    patience::pause(span)?;
-    let log = router.log().split_off(log);
-    let lost = ["n1", "n2"].map(|name| {
-        let lines = log
-            .lines()
-            .filter(|line| line.contains(&format!("{name}: ")));
-        lines
-            .filter(|line| line.contains("State changed to"))
-            .count()
-    });
+    let changes = || ["n1", "n2"].map(|name| router.changes(name));
+    let before = changes();
+    let stood = standstill(|| patience::pause(span))?;
+    let after = changes();
+    let lost = [0, 1].map(|node| after[node] - before[node]);
     let is_up = router.is_path_up(nodes[0].into()) && router.is_established("n1");
     Ok(vec![Figure {
         what: format!(
@@ -122,12 +119,46 @@ pub(crate) fn flaps() -> Result<Vec<Figure>> {
             span.as_secs()
         ),
         measured: format!(
-            "{} changes of the session's state (BIRD as the speaker: {})",
-            lost[0], lost[1]
+            "{} changes of the session's state (BIRD as the speaker: {}); the machine let nobody run for {} ms at most{}",
+            lost[0],
+            lost[1],
+            stood.as_millis(),
+            reasons(&lab.speaker(1)?.log())
         ),
         bar: "no flap in 600 s",
         is_held: lost[0] == 0 && is_up,
     }])
+}
+
+/// Why our sessions went down, if they did.
+fn reasons(log: &str) -> String {
+    let lines = log.lines();
+    let down =
+        lines.filter(|line| line.contains("bfd session state changed") && line.contains("from=Up"));
+    down.map(|line| format!("; {line}")).collect()
+}
+
+/// The longest time for which even a thread before all others did not run while that is done.
+fn standstill(action: impl FnOnce() -> Result<()>) -> Result<Duration> {
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let watch = scope.spawn(|| -> Result<Duration> {
+            let own = rustix::thread::gettid().as_raw_nonzero();
+            output(Command::new("chrt").args(["-f", "-p", "50", &own.to_string()]))?;
+            let (mut longest, mut last) = (Duration::ZERO, Instant::now());
+            while !is_over.load(Ordering::Relaxed) {
+                thread::sleep(Duration::from_millis(1));
+                longest = longest.max(last.elapsed());
+                last = Instant::now();
+            }
+            Ok(longest)
+        });
+        let done = action();
+        is_over.store(true, Ordering::Relaxed);
+        let longest = watch.join().ok().context("the watch has failed")?;
+        done?;
+        longest
+    })
 }
 
 /// The times of so many cuts, sorted.
