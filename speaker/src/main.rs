@@ -37,7 +37,9 @@ fn speak(arguments: cli::RunArguments) -> anyhow::Result<()> {
         warn!(flag, "accepted for MetalLB's sake, without effect");
     }
     let settings = arguments.settings()?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
+    // The loop that plans has this thread: meanwhile the sessions keep their peers alive on others.
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
         .enable_all()
         .build()
         .context("starting the runtime")?;

@@ -9,7 +9,8 @@
 //! ```
 //!
 //! Nothing in the loop waits for a peer, a client, a disk or a command: whatever can be slow has a
-//! task of its own, and the loop reads the latest it reported.
+//! task of its own, and the loop reads the latest it reported. Nor does a task wait for the loop: it has
+//! the thread that runs it, and a plan of everything delays no KEEPALIVE.
 
 #![expect(
     clippy::disallowed_methods,
