@@ -738,6 +738,40 @@ fn a_thousand_changes_in_a_row_end_in_the_last_one() {
     });
 }
 
+#[test]
+fn what_changes_while_the_table_is_read_back_is_no_change_by_others() {
+    let Some(net) = Net::new() else { return };
+    net.on_node(async || {
+        let hand_off = HandOff::checking_every(Duration::from_millis(1));
+        let mut reports = hand_off.report();
+        let mut wanted = Desired::default();
+        for port in 1..2000 {
+            let frontend = frontend(VIP4, Protocol::Udp, port);
+            wanted.frontends.insert(frontend, target(NODE_PORT, &[]));
+        }
+        change(&hand_off, &mut reports, wanted.clone()).await;
+        let handle = net.table_handle();
+        // It is read again and again meanwhile.
+        for number in 0..300 {
+            let frontend = frontend(VIP4, Protocol::Tcp, 1 + number % 7);
+            if wanted.frontends.remove(&frontend).is_none() {
+                wanted.frontends.insert(frontend, target(NODE_PORT, &[]));
+            }
+            change(&hand_off, &mut reports, wanted.clone()).await;
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert_eq!(
+            net.table_handle(),
+            handle,
+            "a table that is mended is another"
+        );
+
+        net.nft("flush map inet ferrolb ports4");
+        until("the table is mended", || net.table_handle() != handle).await;
+        hand_off.stop(false).await;
+    });
+}
+
 /// Prints what ten thousand frontends cost.
 #[test]
 #[ignore = "a measurement, of no use on a busy machine"]

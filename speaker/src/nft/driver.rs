@@ -4,16 +4,19 @@
 //! before it and, if it is right, writes nothing. After that every difference is one transaction. A
 //! table that is there stays while there is nothing to hand off, only emptied: established
 //! connections would end with it, and a restart hands off nothing until it knows better.
-//! Somebody else's changes are noticed by reading the table back every [`CHECK`], and undone.
+//! Somebody else's changes are noticed by reading the table back every [`CHECK`], and undone. Reading
+//! 10,000 frontends takes a while: it goes on beside, and what is wanted meanwhile does not wait for it.
 
 #![expect(
     clippy::disallowed_methods,
     reason = "driver: reads the clock, owns its task and bounds every run of nft"
 )]
 
+use std::collections::BTreeSet;
 use std::error::Error;
 use std::io;
 use std::ops::ControlFlow;
+use std::pin::Pin;
 use std::process::{Output, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -154,7 +157,7 @@ enum Outcome {
 enum Step {
     Nothing,
     Replace(String),
-    Update(String),
+    Update(Change),
 }
 
 struct Driver {
@@ -172,6 +175,16 @@ struct Driver {
     failures: u32,
     check: Duration,
     check_at: Option<Instant>,
+    checking: Option<Checking>,
+}
+
+/// The table is being read back.
+struct Checking {
+    began: Instant,
+    /// In which lines it is not as it was when that began; `None`: there is more to look at.
+    differing: Pin<Box<dyn Future<Output = Option<BTreeSet<String>>> + Send>>,
+    /// Lines of what this task has changed since then.
+    touched: BTreeSet<String>,
 }
 
 impl Driver {
@@ -193,6 +206,7 @@ impl Driver {
             failures: 0,
             check,
             check_at: None,
+            checking: None,
         }
     }
 
@@ -202,8 +216,12 @@ impl Driver {
             tokio::select! {
                 wanted = self.wanted.changed() => if wanted.is_err() { return },
                 () = changed(&mut self.interfaces) => self.host = None,
+                is_right = checked(&mut self.checking) => self.end_check(is_right),
                 () = at(self.check_at) => {
                     self.host = None;
+                    if self.begin_check() {
+                        continue;
+                    }
                     self.table = Known::Unknown;
                 }
             }
@@ -213,6 +231,49 @@ impl Driver {
             let outcome = self.attempt(&desired).await;
             self.conclude(outcome);
             self.settled.send_replace(number);
+        }
+    }
+
+    /// Begins to read the table back beside, if it is known what it should hold.
+    fn begin_check(&mut self) -> bool {
+        let Known::Holds(ruleset) = &self.table else {
+            return false;
+        };
+        self.check_at = None;
+        self.checking = Some(Checking {
+            began: Instant::now(),
+            differing: Box::pin(differing(Arc::clone(ruleset))),
+            touched: BTreeSet::new(),
+        });
+        true
+    }
+
+    /// What is wrong is found, told and mended by another look, for which everything waits.
+    fn end_check(&mut self, is_right: bool) {
+        if let Some(Checking { began, .. }) = self.checking.take() {
+            self.check_later(began);
+        }
+        if !is_right {
+            self.table = Known::Unknown;
+        }
+    }
+
+    /// The table is not what is being read any more.
+    fn drop_check(&mut self) {
+        if self.checking.take().is_some() {
+            self.check_at = Some(Instant::now() + self.check);
+        }
+    }
+
+    fn check_later(&mut self, began: Instant) {
+        self.check_at = Some(began + self.check.max(began.elapsed() * CHECK_SHARE));
+    }
+
+    /// What is being read back may have this change or not.
+    fn note_touched(&mut self, change: &Change) {
+        if let Some(checking) = &mut self.checking {
+            let elements = change.removed.iter().chain(&change.added);
+            checking.touched.extend(elements.map(listing::line));
         }
     }
 
@@ -256,13 +317,14 @@ impl Driver {
         };
         // So it stands if the transaction is cut off.
         let table = std::mem::replace(&mut self.table, Known::Differs);
+        self.note_touched(&change);
         if let Some(text) = &text {
             let began = Instant::now();
             nft(&["-f", "-"], text).await?;
             debug!(elapsed = ?began.elapsed(), "hand-off table updated");
         }
         if let Known::Holds(mut ruleset) = table {
-            // It is nobody else's now: it is changed, not copied.
+            // Unless it is just being read back it is nobody else's now: it is changed, not copied.
             self.programmed = None;
             Arc::make_mut(&mut ruleset).apply(change);
             self.programmed = Some(Arc::clone(&ruleset));
@@ -340,7 +402,7 @@ impl Driver {
         if matches!(self.table, Known::Absent) && self.programmed.take().is_some() {
             warn!("hand-off table was removed by others");
         }
-        self.check_at = Some(began + self.check.max(began.elapsed() * CHECK_SHARE));
+        self.check_later(began);
         Ok(None)
     }
 
@@ -356,13 +418,15 @@ impl Driver {
         let written = match step {
             Step::Nothing => false,
             Step::Replace(text) => {
+                self.drop_check();
                 nft(&["-f", "-"], &text).await?;
                 let count = ruleset.elements().len();
                 info!(count, elapsed = ?began.elapsed(), "hand-off table written");
                 true
             }
-            Step::Update(text) => {
-                nft(&["-f", "-"], &text).await?;
+            Step::Update(change) => {
+                self.note_touched(&change);
+                nft(&["-f", "-"], &render::update(&change)).await?;
                 let count = ruleset.elements().len();
                 debug!(count, elapsed = ?began.elapsed(), "hand-off table updated");
                 true
@@ -422,6 +486,10 @@ impl Driver {
             Ok(_) => 0,
             Err(_) => self.failures.saturating_add(1),
         };
+        let is_programmed = matches!(outcome, Ok(Outcome::Programmed { .. }));
+        if !is_programmed || !matches!(self.table, Known::Holds(_)) {
+            self.drop_check();
+        }
         match outcome {
             Ok(Outcome::Idle) => {
                 if !matches!(self.table, Known::Holds(_)) {
@@ -523,6 +591,37 @@ async fn read_back(expected: Arc<Ruleset>, is_programmed: bool) -> Result<Known,
     Ok(Known::Differs)
 }
 
+/// The lines in which the table is not what it should be. Of what is no line of it nothing is said: it is
+/// for a look that says what it finds.
+async fn differing(expected: Arc<Ruleset>) -> Option<BTreeSet<String>> {
+    let tables = nft(&["-j", "list", "tables"], "").await.ok()?;
+    let chains = nft(&["-j", "list", "chains"], "").await.ok()?;
+    let is_rivalled = listing::rival(&tables, &chains).ok()?.is_some();
+    if is_rivalled || !listing::has_table(&tables).ok()? {
+        return None;
+    }
+    let json = nft(&["-j", "list", "table", "inet", TABLE], "")
+        .await
+        .ok()?;
+    aside(move || {
+        let table = Table::parse(&json).ok()?;
+        Some(table.differing(&Table::expected(&expected)))
+    })
+    .await
+}
+
+/// Whether the table that was read back is as it should be; waits for ever for nothing. Cancel-safe.
+async fn checked(checking: &mut Option<Checking>) -> bool {
+    let Some(Checking {
+        differing, touched, ..
+    }) = checking
+    else {
+        return std::future::pending().await;
+    };
+    let differing = differing.await;
+    differing.is_some_and(|lines| lines.is_subset(touched))
+}
+
 fn step(table: &Known, wanted: &Ruleset) -> Step {
     match table {
         Known::Unknown | Known::Absent | Known::Differs => Step::Replace(render::replace(wanted)),
@@ -531,7 +630,7 @@ fn step(table: &Known, wanted: &Ruleset) -> Step {
             if change.is_empty() {
                 return Step::Nothing;
             }
-            Step::Update(render::update(&change))
+            Step::Update(change)
         }
     }
 }

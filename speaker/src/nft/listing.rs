@@ -10,7 +10,7 @@ use ferrolb_crds::model::Protocol;
 use serde_json::Value;
 
 use super::render::{self, TABLE, element_text, protocol_text, set_name};
-use super::ruleset::{CHAINS, ChainSpec, Ruleset, SETS, SetSpec};
+use super::ruleset::{CHAINS, ChainSpec, Element, Ruleset, SETS, SetSpec};
 
 /// nft printed something that is no listing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -29,12 +29,7 @@ impl Table {
         let mut lines = BTreeSet::new();
         lines.extend(SETS.iter().map(expected_set));
         lines.extend(CHAINS.iter().flat_map(expected_chain));
-        lines.extend(
-            ruleset
-                .elements()
-                .iter()
-                .map(|element| element_line(set_name(element), &element_text(element))),
-        );
+        lines.extend(ruleset.elements().iter().map(line));
         Self { lines }
     }
 
@@ -76,6 +71,17 @@ impl Table {
         let first = missing.next().or_else(|| surplus.next())?;
         Some((1 + missing.count() + surplus.count(), first))
     }
+
+    /// The lines that only one of the two has.
+    pub(super) fn differing(&self, expected: &Self) -> BTreeSet<String> {
+        let lines = self.lines.symmetric_difference(&expected.lines);
+        lines.cloned().collect()
+    }
+}
+
+/// How an element is told from others.
+pub(super) fn line(element: &Element) -> String {
+    element_line(set_name(element), &element_text(element))
 }
 
 /// Whether `nft -j list tables` shows the table this program owns.
