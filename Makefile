@@ -25,9 +25,11 @@ demo-kubernetes: tools build
 demo-remove:
 	@$(CARGO) run --quiet --locked --package ferrolb-tests --bin demo -- remove
 
-# A failure is the change's: the same inputs every time.
+# A failure is the change's: the same inputs every time. Most proofs wait most of the time: twice as many
+# at a time as there are processors.
+test: THREADS = $(shell expr 2 \* $$(nproc))
 test: tools fmt lint doc build
-	FERROLB_FUZZ_SECONDS=10 PROPTEST_RNG_SEED=1 $(CARGO) test --workspace --locked --no-fail-fast
+	RUST_TEST_THREADS=$(THREADS) FERROLB_FUZZ_SECONDS=10 PROPTEST_RNG_SEED=1 $(CARGO) test --workspace --locked --no-fail-fast
 
 # The same properties over other inputs, new ones every time.
 fuzz:
