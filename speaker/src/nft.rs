@@ -28,11 +28,12 @@ mod listing;
 mod render;
 mod ruleset;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::SystemTime;
 
 use ferrolb_crds::model::{Port, Protocol};
+use imbl::{OrdMap, OrdSet};
 use ipnet::IpNet;
 
 pub use driver::HandOff;
@@ -57,14 +58,15 @@ pub struct Target {
     pub source_ranges: BTreeSet<IpNet>,
 }
 
-/// Everything that should be handed off on this node.
+/// Everything that should be handed off on this node. A copy costs nothing, and two that come from one
+/// another are compared in what differs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Desired {
     /// Every address this node announces, also those without a port to hand off: what no frontend
     /// takes is rejected, so that it loops nowhere.
-    pub addresses: BTreeSet<IpAddr>,
+    pub addresses: OrdSet<IpAddr>,
     /// The ports.
-    pub frontends: BTreeMap<Frontend, Target>,
+    pub frontends: OrdMap<Frontend, Target>,
 }
 
 impl Desired {
@@ -74,8 +76,20 @@ impl Desired {
 
     /// Whether there is an IPv4 frontend; those come before the others.
     fn has_ipv4(&self) -> bool {
-        let first = self.frontends.first_key_value();
+        let first = self.frontends.get_min();
         first.is_some_and(|(frontend, _)| frontend.address.is_ipv4())
+    }
+
+    /// Whether something stands for the address.
+    fn has(&self, address: IpAddr) -> bool {
+        let least = Port::new(1).map(|port| Frontend {
+            address,
+            protocol: Protocol::Tcp,
+            port,
+        });
+        let next = least.and_then(|least| self.frontends.get_next(&least));
+        self.addresses.contains(&address)
+            || next.is_some_and(|(frontend, _)| frontend.address == address)
     }
 }
 

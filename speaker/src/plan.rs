@@ -14,6 +14,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use ferrolb_crds::model::ServiceKey;
+use imbl::OrdMap;
 use ipnet::IpNet;
 
 pub use bgp::{
@@ -32,9 +33,8 @@ use layer2::Electorate;
 /// Everything that should be true on this node.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Plan {
-    /// Every address that some Service holds. What is planned of one is replaced and never edited, so
-    /// that a copy of all costs little.
-    pub addresses: BTreeMap<IpAddr, Arc<AddressPlan>>,
+    /// Every address that some Service holds. A copy of all of them costs nothing.
+    pub addresses: OrdMap<IpAddr, Arc<AddressPlan>>,
     /// The sessions with the BGP peers of this node, by the peer's name.
     pub peers: BTreeMap<String, Session>,
     /// Where to send heartbeats; `None`: this node is no layer-2 candidate.

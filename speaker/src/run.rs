@@ -42,6 +42,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context;
 use ferrolb_crds::source::Change;
+use imbl::OrdMap;
 use kube::Client;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -271,9 +272,9 @@ impl Speaker {
             rebalance: Rebalance::default(),
             since: Since {
                 start: SystemTime::now(),
-                held: BTreeMap::new(),
-                not_held: BTreeMap::new(),
-                advertised: BTreeMap::new(),
+                held: OrdMap::new(),
+                not_held: OrdMap::new(),
+                advertised: OrdMap::new(),
             },
             segment: SegmentLink::default(),
             contested: BTreeSet::new(),

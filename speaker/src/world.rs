@@ -19,11 +19,18 @@ use std::sync::Arc;
 
 use ferrolb_crds::model::{Config, EndpointSlice, Labels, Node, Peer, Pool, Service, ServiceKey};
 use ferrolb_crds::source::Change;
+use imbl::OrdMap;
 
 pub use cause::Cause;
 pub use draining::Draining;
 pub use segment::{Heard, LinkState, Segment};
 use watch::Watch;
+
+/// All Services. A copy costs nothing.
+pub type Services = OrdMap<ServiceKey, Arc<Service>>;
+
+/// EndpointSlices by Service; those of one, of which there is mostly one, by name. A copy costs nothing.
+pub type Slices = OrdMap<ServiceKey, Vec<Arc<EndpointSlice>>>;
 
 /// The label by which a kubelet names its node.
 pub const HOSTNAME_LABEL: &str = "kubernetes.io/hostname";
@@ -42,6 +49,13 @@ pub struct Identity {
     /// Whether the objects are an API server's: then kube-proxy takes the traffic, and a Service
     /// without EndpointSlices has no endpoints.
     pub is_in_cluster: bool,
+}
+
+impl Identity {
+    /// Whether a Service counts as ready on every node for want of EndpointSlices.
+    pub fn assumes_endpoints(&self, slices: &Slices, service: &ServiceKey) -> bool {
+        !self.is_in_cluster && !slices.contains_key(service)
+    }
 }
 
 /// What another node says of an address.
@@ -120,11 +134,10 @@ struct Held {
 pub struct World {
     identity: Identity,
     config: Arc<Config>,
-    services: BTreeMap<ServiceKey, Arc<Service>>,
+    services: Services,
     /// The Services that hold it, of which there is mostly one, ascending.
     by_address: BTreeMap<IpAddr, Vec<ServiceKey>>,
-    /// By Service; those of one, of which there is mostly one, by name.
-    slices: BTreeMap<ServiceKey, Vec<Arc<EndpointSlice>>>,
+    slices: Slices,
     slice_owners: BTreeMap<ServiceKey, ServiceKey>,
     nodes: BTreeMap<String, Node>,
     segment: Segment,
@@ -159,9 +172,9 @@ impl World {
         let mut world = Self {
             identity,
             config: Arc::new(Config::default()),
-            services: BTreeMap::new(),
+            services: Services::new(),
             by_address: BTreeMap::new(),
-            slices: BTreeMap::new(),
+            slices: Slices::new(),
             slice_owners: BTreeMap::new(),
             nodes: BTreeMap::new(),
             segment: Segment::Off("layer 2 has not been started".to_owned()),
@@ -504,8 +517,13 @@ impl World {
     }
 
     /// All Services, by key.
-    pub fn services(&self) -> impl Iterator<Item = &Arc<Service>> {
-        self.services.values()
+    pub fn services(&self) -> &Services {
+        &self.services
+    }
+
+    /// All EndpointSlices of Services.
+    pub fn slices(&self) -> &Slices {
+        &self.slices
     }
 
     /// Every address some Service holds, ascending.
@@ -535,7 +553,7 @@ impl World {
 
     /// Whether the Service counts as ready on every node for want of EndpointSlices.
     pub fn assumes_endpoints(&self, service: &ServiceKey) -> bool {
-        !self.identity.is_in_cluster && !self.slices.contains_key(service)
+        self.identity.assumes_endpoints(&self.slices, service)
     }
 
     /// The pool whose ranges hold the address.

@@ -12,11 +12,9 @@
     reason = "a test with real sockets, threads and deadlines, and helpers that fail loudly"
 )]
 
-use std::collections::BTreeSet;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::Command;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -273,7 +271,10 @@ fn target(node_port: u16, ranges: &[&str]) -> Target {
 /// Port 80 of both addresses, TCP and UDP, and two addresses without ports.
 fn desired(ranges: &[&str]) -> Desired {
     let mut desired = Desired {
-        addresses: [BARE4, BARE6].map(|vip| vip.parse().unwrap()).into(),
+        addresses: [BARE4, BARE6]
+            .iter()
+            .map(|vip| vip.parse::<IpAddr>().unwrap())
+            .collect(),
         ..Desired::default()
     };
     for address in [VIP4, VIP6] {
@@ -309,7 +310,7 @@ fn is_refused(report: &Report) -> bool {
 async fn handing_off(desired: Desired) -> (HandOff, watch::Receiver<Report>) {
     let hand_off = HandOff::checking_every(Duration::from_millis(200));
     let mut reports = hand_off.report();
-    hand_off.want(Arc::new(desired));
+    hand_off.want(desired);
     reported(&mut reports, is_programmed).await;
     (hand_off, reports)
 }
@@ -317,7 +318,7 @@ async fn handing_off(desired: Desired) -> (HandOff, watch::Receiver<Report>) {
 /// Wants something else and waits until it is written.
 async fn change(hand_off: &HandOff, reports: &mut watch::Receiver<Report>, desired: Desired) {
     reports.borrow_and_update();
-    hand_off.want(Arc::new(desired));
+    hand_off.want(desired);
     let changed = tokio::time::timeout(IN_TIME, reports.changed()).await;
     changed.expect("the report comes in time").unwrap();
     assert!(is_programmed(&reports.borrow()));
@@ -550,11 +551,11 @@ fn an_established_connection_survives_updates_and_a_repair() {
         all_live("without the speaker");
         // A speaker that has just started does not know yet what it is to announce.
         let hand_off = HandOff::start();
-        hand_off.want(Arc::new(Desired::default()));
+        hand_off.want(Desired::default());
         let is_empty = || !net.nft("list map inet ferrolb ports4").contains("elements");
         until("the table is emptied", is_empty).await;
         all_live("nothing handed off");
-        hand_off.want(Arc::new(desired(&[])));
+        hand_off.want(desired(&[]));
         until("the frontends are back", || !is_empty()).await;
         all_live("handed off again");
         hand_off.stop(true).await;
@@ -590,7 +591,7 @@ fn what_others_change_in_the_table_is_undone() {
         wanted
             .frontends
             .insert(frontend(BARE4, Protocol::Tcp, 80), target(NODE_PORT, &[]));
-        hand_off.want(Arc::new(wanted));
+        hand_off.want(wanted);
         until("wanted in spite of the loss", || works(BARE4)).await;
         reported(&mut reports, is_programmed).await;
         hand_off.stop(false).await;
@@ -605,10 +606,10 @@ fn beside_kube_proxy_nothing_is_handed_off() {
         // A speaker that has just started has nothing to hand off yet.
         net.nft("add table ip kube-proxy");
         let early = HandOff::start();
-        early.want(Arc::new(Desired::default()));
+        early.want(Desired::default());
         let mut settled = early.settled();
         settled.wait_for(|number| *number == 1).await.unwrap();
-        early.want(Arc::new(desired(&[])));
+        early.want(desired(&[]));
         reported(&mut early.report(), is_refused).await;
         assert!(!net.has_table());
         early.stop(false).await;
@@ -629,7 +630,7 @@ fn beside_kube_proxy_nothing_is_handed_off() {
             };
             assert!(reason.contains("kube-proxy"), "{reason}");
             assert!(!net.has_table(), "the table goes with the refusal");
-            hand_off.want(Arc::new(desired(&["10.0.0.0/8"])));
+            hand_off.want(desired(&["10.0.0.0/8"]));
             tokio::time::sleep(Duration::from_millis(300)).await;
             assert!(!net.has_table(), "and no change brings it back");
             net.nft(departure);
@@ -678,7 +679,7 @@ fn a_kept_table_works_on_and_is_found_again_without_a_write() {
         tokio::time::sleep(Duration::from_millis(300)).await;
         assert_eq!(net.table_handle(), handle);
         reports.mark_unchanged();
-        hand_off.want(Arc::new(desired(&ranges)));
+        hand_off.want(desired(&ranges));
         until("the table is repaired", || net.table_handle() != handle).await;
         hand_off.stop(false).await;
         assert!(!net.has_table());
@@ -690,7 +691,7 @@ fn without_anything_to_hand_off_no_table_is_created_and_one_that_is_there_is_emp
     let Some(net) = Net::new() else { return };
     net.on_node(async || {
         let hand_off = HandOff::checking_every(Duration::from_millis(100));
-        hand_off.want(Arc::new(Desired::default()));
+        hand_off.want(Desired::default());
         tokio::time::sleep(Duration::from_millis(300)).await;
         assert_eq!(net.nft("list ruleset"), "");
         assert_eq!(*hand_off.report().borrow(), Report::Idle);
@@ -699,12 +700,12 @@ fn without_anything_to_hand_off_no_table_is_created_and_one_that_is_there_is_emp
         let (hand_off, _) = handing_off(desired(&[])).await;
         hand_off.stop(true).await;
         let hand_off = HandOff::start();
-        hand_off.want(Arc::new(Desired::default()));
+        hand_off.want(Desired::default());
         let is_empty = || !net.nft("list map inet ferrolb ports4").contains("elements");
         until("what an earlier run left is emptied", is_empty).await;
-        hand_off.want(Arc::new(desired(&[])));
+        hand_off.want(desired(&[]));
         until("the frontends are back", || !is_empty()).await;
-        hand_off.want(Arc::new(Desired::default()));
+        hand_off.want(Desired::default());
         until("the frontends are gone", is_empty).await;
         assert!(net.has_table());
         hand_off.stop(false).await;
@@ -719,12 +720,12 @@ fn a_thousand_changes_in_a_row_end_in_the_last_one() {
         let (hand_off, _) = handing_off(desired(&[])).await;
         let mut wanted = desired(&[]);
         for number in 1000..2000 {
-            wanted.addresses = BTreeSet::new();
+            wanted.addresses.clear();
             wanted.frontends.insert(
                 frontend(VIP4, Protocol::Udp, number),
                 target(NODE_PORT, &["10.0.0.0/8", "192.168.0.0/16"]),
             );
-            hand_off.want(Arc::new(wanted.clone()));
+            hand_off.want(wanted.clone());
             tokio::task::yield_now().await;
         }
         until("the last frontend is there", || {
@@ -802,7 +803,7 @@ fn ten_thousand_frontends() {
             hand_off.stop(true).await;
             let began = Instant::now();
             let hand_off = HandOff::start();
-            hand_off.want(Arc::new(wanted));
+            hand_off.want(wanted);
             reported(&mut hand_off.report(), is_programmed).await;
             println!(
                 "{} ranges, found again: {:?}",

@@ -45,7 +45,7 @@ pub struct HandOff {
 }
 
 /// What should be handed off, and the how-manieth wish that is.
-type Wanted = (u64, Arc<Desired>);
+type Wanted = (u64, Desired);
 
 impl HandOff {
     /// Starts the task; it touches nothing until it is told what to want.
@@ -71,7 +71,7 @@ impl HandOff {
     }
 
     /// Replaces what should be handed off; the latest wins. The number grows with every call.
-    pub fn want(&self, desired: Arc<Desired>) -> u64 {
+    pub fn want(&self, desired: Desired) -> u64 {
         let mut number = 1;
         self.wanted.send_modify(|wanted| {
             number += wanted.as_ref().map_or(0, |(before, _)| *before);
@@ -171,7 +171,7 @@ struct Driver {
     /// What this task wrote or found right: a table that differs from it was changed by others.
     programmed: Option<Arc<Ruleset>>,
     /// What that was made of.
-    made_of: Option<(Arc<Desired>, Host)>,
+    made_of: Option<(Desired, Host)>,
     failures: u32,
     check: Duration,
     check_at: Option<Instant>,
@@ -277,7 +277,7 @@ impl Driver {
         }
     }
 
-    async fn attempt(&mut self, desired: &Arc<Desired>) -> Result<Outcome, HandOffError> {
+    async fn attempt(&mut self, desired: &Desired) -> Result<Outcome, HandOffError> {
         let host = self.host(desired).await?;
         let written = match self.update(desired, &host).await? {
             Some(written) => written,
@@ -286,7 +286,7 @@ impl Driver {
                 ControlFlow::Break(outcome) => return Ok(outcome),
             },
         };
-        self.made_of = Some((Arc::clone(desired), host));
+        self.made_of = Some((desired.clone(), host));
         Ok(if desired.is_empty() {
             Outcome::Idle
         } else {
@@ -299,7 +299,7 @@ impl Driver {
     /// whether that took a transaction.
     async fn update(
         &mut self,
-        desired: &Arc<Desired>,
+        desired: &Desired,
         host: &Host,
     ) -> Result<Option<bool>, HandOffError> {
         let made_of = self.made_of.take().filter(|(_, at)| at == host);
@@ -307,7 +307,7 @@ impl Driver {
             return Ok(None);
         };
         let (change, text) = {
-            let (desired, host) = (Arc::clone(desired), host.clone());
+            let (desired, host) = (desired.clone(), host.clone());
             aside(move || {
                 let change = Change::between(&before, &desired, &host);
                 let text = (!change.is_empty()).then(|| render::update(&change));
@@ -336,11 +336,11 @@ impl Driver {
     /// Makes the table hold what is wanted, whatever it holds; or says why not.
     async fn program(
         &mut self,
-        desired: &Arc<Desired>,
+        desired: &Desired,
         host: &Host,
     ) -> Result<ControlFlow<Outcome, bool>, HandOffError> {
         let ruleset = {
-            let (desired, host) = (Arc::clone(desired), host.clone());
+            let (desired, host) = (desired.clone(), host.clone());
             Arc::new(aside(move || Ruleset::new(&desired, &host)).await)
         };
         if matches!(self.table, Known::Unknown) {

@@ -1,9 +1,9 @@
 //! What the tests of this module have in common.
 
-use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 use ferrolb_crds::model::{Port, Protocol};
+use imbl::OrdSet;
 
 use super::ruleset::{Host, Ruleset};
 use super::{Desired, Frontend, Target};
@@ -34,7 +34,7 @@ pub(super) fn ruleset(frontends: Vec<(Frontend, Target)>) -> Ruleset {
 
 pub(super) fn on_host(frontends: Vec<(Frontend, Target)>, host: &Host) -> Ruleset {
     let desired = Desired {
-        addresses: BTreeSet::new(),
+        addresses: OrdSet::new(),
         frontends: frontends.into_iter().collect(),
     };
     Ruleset::new(&desired, host)

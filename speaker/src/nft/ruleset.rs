@@ -14,7 +14,8 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 
-use ferrolb_crds::model::{Family, Port, Protocol};
+use ferrolb_crds::model::{Family, Port};
+use imbl::{ordmap, ordset};
 use ipnet::IpNet;
 
 use super::{Desired, Frontend, Target};
@@ -106,14 +107,50 @@ pub(super) struct Change {
 }
 
 impl Change {
-    /// What turns the ruleset of one wish into that of the next on the same host: to walk along both is
-    /// much less than to make both rulesets.
+    /// What turns the ruleset of one wish into that of the next on the same host: to look at what differs
+    /// is much less than to make both rulesets.
     pub(super) fn between(old: &Desired, new: &Desired, host: &Host) -> Self {
-        let removed = missing(old, new, host);
-        let added = missing(new, old, host);
+        let (mut removed, mut added) = (BTreeSet::new(), BTreeSet::new());
+        for differing in old.addresses.diff(&new.addresses) {
+            match differing {
+                ordset::DiffItem::Remove(address) => removed.insert(Element::Address(*address)),
+                ordset::DiffItem::Add(address) => added.insert(Element::Address(*address)),
+            };
+        }
+        for differing in old.frontends.diff(&new.frontends) {
+            let (before, after) = match differing {
+                ordmap::DiffItem::Remove(frontend, target) => (Some((frontend, target)), None),
+                ordmap::DiffItem::Add(frontend, target) => (None, Some((frontend, target))),
+                ordmap::DiffItem::Update { old, new } => (Some(old), Some(new)),
+            };
+            let elements =
+                |(frontend, target): (&Frontend, &Target)| frontend_elements(*frontend, target);
+            removed.extend(before.into_iter().flat_map(elements));
+            added.extend(after.into_iter().flat_map(elements));
+        }
+        if old.has_ipv4() != new.has_ipv4() {
+            let which = match old.has_ipv4() {
+                true => &mut removed,
+                false => &mut added,
+            };
+            which.extend(host_elements(host));
+        }
+        // An address is there for as long as something stands for it.
+        let stays = |element: &Element| match element {
+            Element::Address(address) => old.has(*address) && new.has(*address),
+            Element::Port(..)
+            | Element::Limited(_)
+            | Element::Source(..)
+            | Element::Numbered(_)
+            | Element::NodeAddress(_) => false,
+        };
+        let differing = |of: &BTreeSet<Element>, other: &BTreeSet<Element>| {
+            let elements = of.difference(other).filter(|element| !stays(element));
+            elements.cloned().collect()
+        };
         Self {
-            removed: removed.difference(&added).cloned().collect(),
-            added: added.difference(&removed).cloned().collect(),
+            removed: differing(&removed, &added),
+            added: differing(&added, &removed),
         }
     }
 
@@ -334,38 +371,6 @@ fn sources_of(family: Family, given: &BTreeSet<IpNet>) -> Vec<IpNet> {
         return Vec::new();
     }
     sources
-}
-
-/// The elements of what one has and the other has not, or not like that; some the other may have, too.
-fn missing(one: &Desired, other: &Desired, host: &Host) -> BTreeSet<Element> {
-    let addresses = one.addresses.difference(&other.addresses);
-    let addresses = addresses.filter(|address| !has_frontend(other, **address));
-    let mut elements: BTreeSet<Element> = addresses.copied().map(Element::Address).collect();
-    let mut rest = other.frontends.iter().peekable();
-    for (frontend, target) in &one.frontends {
-        while rest.next_if(|(passed, _)| *passed < frontend).is_some() {}
-        if rest.next_if(|next| *next == (frontend, target)).is_none() {
-            elements.extend(frontend_elements(*frontend, target));
-            if other.addresses.contains(&frontend.address) || has_frontend(other, frontend.address)
-            {
-                elements.remove(&Element::Address(frontend.address));
-            }
-        }
-    }
-    if one.has_ipv4() && !other.has_ipv4() {
-        elements.extend(host_elements(host));
-    }
-    elements
-}
-
-fn has_frontend(desired: &Desired, address: IpAddr) -> bool {
-    let least = Port::new(1).map(|port| Frontend {
-        address,
-        protocol: Protocol::Tcp,
-        port,
-    });
-    let next = least.and_then(|least| desired.frontends.range(least..).next());
-    next.is_some_and(|(frontend, _)| frontend.address == address)
 }
 
 fn host_elements(host: &Host) -> impl Iterator<Item = Element> {

@@ -236,7 +236,7 @@ mod of_plans {
         let addresses = addresses.into_iter();
         Plan {
             addresses: addresses
-                .map(|(text, plan)| (text.parse().unwrap(), Arc::new(plan)))
+                .map(|(text, plan)| (text.parse::<IpAddr>().unwrap(), Arc::new(plan)))
                 .collect(),
             ..Plan::default()
         }

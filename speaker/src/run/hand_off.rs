@@ -7,14 +7,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::pending;
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use tracing::{error, warn};
 
 use super::changes::Differences;
+use super::translate;
 use crate::nft::{Desired, HandOff, Report};
+use crate::plan::AddressPlan;
 
 /// The hand-off.
 pub(super) struct HandOffLink {
@@ -25,6 +26,8 @@ pub(super) struct HandOffLink {
     last_report: Report,
     /// Whether it was ever told anything: a table of an earlier run is repaired only then.
     is_told: bool,
+    /// What should be true: kept as the plan changes, because to make it anew takes long with many addresses.
+    desired: Desired,
     waiting: Waiting,
     /// What was told first.
     first: Option<u64>,
@@ -54,6 +57,7 @@ impl HandOffLink {
             reports: None,
             last_report: Report::Idle,
             is_told: false,
+            desired: Desired::default(),
             waiting: Waiting::default(),
             first: None,
         }
@@ -69,13 +73,25 @@ impl HandOffLink {
         self.machine.is_some() && differs.hand_off
     }
 
+    /// Another thing should be true of an address; it is told with the rest.
+    pub(super) fn note_change(
+        &mut self,
+        address: IpAddr,
+        old: Option<&AddressPlan>,
+        new: Option<&AddressPlan>,
+    ) {
+        if self.machine.is_some() {
+            translate::hand_off_changed(&mut self.desired, address, old, new);
+        }
+    }
+
     /// Tells it what should be true; `fresh` are addresses that were not handed off before.
-    pub(super) fn want(&mut self, now: Instant, desired: Desired, fresh: BTreeSet<IpAddr>) {
+    pub(super) fn want(&mut self, now: Instant, fresh: BTreeSet<IpAddr>) {
         let Some(machine) = &self.machine else {
             return;
         };
         self.is_told = true;
-        let generation = machine.want(Arc::new(desired));
+        let generation = machine.want(self.desired.clone());
         self.first.get_or_insert(generation);
         // Nobody waits for a table that will not be.
         let is_possible = match self.last_report {

@@ -87,6 +87,7 @@ impl Speaker {
             cluster.note_address(address, old, new.as_ref());
         }
         follows.differs.add(old, new.as_ref());
+        self.hand_off.note_change(address, old, new.as_ref());
         changes::note_moved(&mut follows.moved, old, new.as_ref());
         follows.has_moved |= old
             .zip(new.as_ref())
@@ -138,8 +139,7 @@ impl Speaker {
         // What an earlier run left stands until it is known what layer 2 may need of it.
         let is_first = !self.hand_off.is_told() && !self.segment.is_starting();
         if self.hand_off.is_to_hear(&differs) || is_first {
-            let desired = translate::hand_off_desired(&self.plan);
-            self.hand_off.want(Instant::now(), desired, fresh);
+            self.hand_off.want(Instant::now(), fresh);
         }
         if differs.layer2 {
             self.tell_layer2();

@@ -1,6 +1,7 @@
 //! From the plan's words to each machine's own, and from what machines report to the world's: the
 //! plan knows no machine and no machine knows the plan.
 
+mod hand_off;
 mod routes;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,7 +12,8 @@ use ferrolb_crds::model::{BfdProfile, Neighbor, PeerAsn};
 
 use crate::plan::{self, AddressPlan, Plan};
 use crate::world::{Claim, Heard, LinkState, Segment, Standing, World};
-use crate::{bfd, bgp, layer2, nft, radv};
+use crate::{bfd, bgp, layer2, radv};
+pub(super) use hand_off::hand_off_changed;
 pub(super) use routes::{changed, tables};
 
 /// What layer 2 reports, as far as planning depends on it.
@@ -128,35 +130,6 @@ fn interfaces(interfaces: &plan::Interfaces) -> layer2::Interfaces {
         plan::Interfaces::All => layer2::Interfaces::All,
         plan::Interfaces::Only(names) => layer2::Interfaces::Only(names.clone()),
     }
-}
-
-/// What should be handed off.
-pub(super) fn hand_off_desired(plan: &Plan) -> nft::Desired {
-    let mut desired = nft::Desired::default();
-    for (address, plan) in plan.each().filter(|(_, plan)| plan.is_handed_off()) {
-        desired.addresses.insert(*address);
-        desired.frontends.extend(frontends(*address, plan));
-    }
-    desired
-}
-
-fn frontends(
-    address: IpAddr,
-    plan: &AddressPlan,
-) -> impl Iterator<Item = (nft::Frontend, nft::Target)> {
-    let frontends = plan.hand_off.frontends.iter();
-    frontends.map(move |(frontend, target)| {
-        let frontend = nft::Frontend {
-            address,
-            protocol: frontend.protocol,
-            port: frontend.port,
-        };
-        let target = nft::Target {
-            node_port: target.node_port,
-            source_ranges: target.source_ranges.clone(),
-        };
-        (frontend, target)
-    })
 }
 
 /// The sessions that should run: with a peer that is an interface, once it is known who is there.

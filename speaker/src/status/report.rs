@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ferrolb_crds::api;
 use ferrolb_crds::model::{self, Neighbor};
+use imbl::OrdMap;
 use ipnet::IpNet;
 
 use super::document::{
@@ -16,11 +16,11 @@ use super::document::{
 };
 use crate::bgp::{SessionState, SessionStatus};
 use crate::plan::{self, AddressPlan, Holding, Interfaces, Plan, Reason, Route};
-use crate::world::{Identity, Others, Segment, World};
+use crate::world::{Identity, Others, Segment, Services, Slices, World};
 use crate::{bfd, layer2, nft, radv};
 
 /// Everything the document is made of: a copy, so that whoever makes the document of it delays nobody. To
-/// copy is little against that, because what is large is shared.
+/// copy costs next to nothing, because what is large is shared.
 #[derive(Debug, Clone)]
 pub struct Facts {
     /// What the speaker knows.
@@ -57,22 +57,19 @@ pub struct Known {
     identity: Identity,
     segment: Segment,
     remembered: BTreeSet<IpAddr>,
-    /// The Services that are told of, and whether each counts as ready for want of EndpointSlices.
-    services: Vec<(Arc<model::Service>, bool)>,
+    services: Services,
+    slices: Slices,
 }
 
 impl Known {
     /// Takes it out of the world.
     pub fn of(world: &World) -> Self {
-        let services = world.services();
-        let told = services.filter(|one| one.is_load_balancer || !one.ingress.is_empty());
         Self {
             identity: world.identity().clone(),
             segment: world.segment().clone(),
             remembered: world.remembered().clone(),
-            services: told
-                .map(|one| (Arc::clone(one), world.assumes_endpoints(&one.key)))
-                .collect(),
+            services: world.services().clone(),
+            slices: world.slices().clone(),
         }
     }
 }
@@ -83,11 +80,11 @@ pub struct Since {
     /// The speaker runs.
     pub start: SystemTime,
     /// An address is held at layer 2.
-    pub held: BTreeMap<IpAddr, SystemTime>,
+    pub held: OrdMap<IpAddr, SystemTime>,
     /// It is not, and that one holds it as far as is known.
-    pub not_held: BTreeMap<IpAddr, (Option<String>, SystemTime)>,
+    pub not_held: OrdMap<IpAddr, (Option<String>, SystemTime)>,
     /// A prefix is advertised.
-    pub advertised: BTreeMap<IpNet, SystemTime>,
+    pub advertised: OrdMap<IpNet, SystemTime>,
 }
 
 /// How many problems are told one by one.
@@ -460,8 +457,12 @@ fn addresses_by_prefix(plan: &Plan) -> BTreeMap<IpNet, Vec<String>> {
 }
 
 fn services(known: &Known, plan: &Plan) -> Vec<Service> {
-    let services = known.services.iter();
-    let told = services.map(|(one, is_assumed)| service(&known.identity, plan, one, *is_assumed));
+    let services = known.services.values();
+    let told = services.filter(|one| one.is_load_balancer || !one.ingress.is_empty());
+    let told = told.map(|one| {
+        let is_assumed = known.identity.assumes_endpoints(&known.slices, &one.key);
+        service(&known.identity, plan, one, is_assumed)
+    });
     told.collect()
 }
 

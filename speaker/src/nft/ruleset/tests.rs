@@ -1,6 +1,5 @@
-use std::collections::BTreeMap;
-
 use ferrolb_crds::model::Protocol;
+use imbl::{OrdMap, OrdSet};
 use proptest::prelude::*;
 
 use super::*;
@@ -37,8 +36,8 @@ fn nothing_desired_needs_no_table() {
 fn an_address_without_frontends_is_guarded_and_nothing_else() {
     let address: IpAddr = "192.0.2.1".parse().unwrap();
     let desired = Desired {
-        addresses: [address].into(),
-        frontends: BTreeMap::new(),
+        addresses: OrdSet::unit(address),
+        frontends: OrdMap::new(),
     };
     let host = Host {
         numbered: ["eth0".to_owned()].into(),
@@ -101,8 +100,8 @@ fn a_range_of_everything_is_no_limit() {
 #[test]
 fn interface_names_that_nft_would_misread_are_left_out() {
     let desired = Desired {
-        addresses: BTreeSet::new(),
-        frontends: [(frontend("192.0.2.1", 80), target(30080, &[]))].into(),
+        addresses: OrdSet::new(),
+        frontends: OrdMap::unit(frontend("192.0.2.1", 80), target(30080, &[])),
     };
     let names = ["eth0", "eth0.100", "x*", "a\"b", "a{b", "br-lan"];
     let host = Host {
@@ -122,8 +121,8 @@ fn interface_names_that_nft_would_misread_are_left_out() {
 #[test]
 fn a_host_without_ipv4_frontends_lists_no_interfaces() {
     let desired = Desired {
-        addresses: BTreeSet::new(),
-        frontends: [(frontend("2001:db8::1", 80), target(30080, &[]))].into(),
+        addresses: OrdSet::new(),
+        frontends: OrdMap::unit(frontend("2001:db8::1", 80), target(30080, &[])),
     };
     let host = Host {
         numbered: ["eth0".to_owned()].into(),
@@ -190,8 +189,8 @@ fn any_desired() -> impl Strategy<Value = Desired> {
         prop::collection::btree_map(frontend, target, 0..12),
     )
         .prop_map(|(addresses, frontends)| Desired {
-            addresses,
-            frontends,
+            addresses: addresses.into(),
+            frontends: frontends.into(),
         })
 }
 
@@ -253,7 +252,7 @@ proptest! {
         if differs_in {
             let kept = old.frontends.iter().skip(1);
             new.frontends.extend(kept.map(|(frontend, target)| (*frontend, target.clone())));
-            new.addresses.extend(old.addresses.iter().skip(1));
+            new.addresses.extend(old.addresses.iter().skip(1).copied());
         }
         let mut ruleset = Ruleset::new(&old, &host);
         let wanted = Ruleset::new(&new, &host);

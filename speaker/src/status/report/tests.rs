@@ -26,9 +26,9 @@ fn an_idle_speaker_has_a_document_that_survives_its_own_json() {
     });
     let since = Since {
         start: UNIX_EPOCH,
-        held: BTreeMap::new(),
-        not_held: BTreeMap::new(),
-        advertised: BTreeMap::new(),
+        held: OrdMap::new(),
+        not_held: OrdMap::new(),
+        advertised: OrdMap::new(),
     };
     let problems = (0..300).map(|n| format!("a.yaml:{n}:1: why")).collect();
     let document = document(&Facts {
