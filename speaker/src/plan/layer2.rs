@@ -149,6 +149,14 @@ impl Layer2 {
         }
     }
 
+    /// Whether there is something to do at layer 2: this node answers, would, or another is to.
+    pub fn is_concerned(&self) -> bool {
+        match self {
+            Self::Held(_) | Self::Withheld { .. } => true,
+            Self::NotHeld { holder, .. } => holder.is_some(),
+        }
+    }
+
     /// Whether this node is silent and another is to answer.
     pub fn has_another_holder(&self) -> bool {
         self.other_holder().is_some()

@@ -21,10 +21,15 @@ pub(super) struct Differences {
 impl Differences {
     /// Adds those between two plans of one address.
     pub(super) fn add(&mut self, old: Option<&AddressPlan>, new: Option<&AddressPlan>) {
-        self.layer2 |= old.map(|plan| &plan.layer2) != new.map(|plan| &plan.layer2);
+        self.layer2 |= old.and_then(at_layer2) != new.and_then(at_layer2);
         let hand_off = |plan: &AddressPlan| (plan.is_handed_off(), plan.hand_off.clone());
         self.hand_off |= old.map(hand_off) != new.map(hand_off);
     }
+}
+
+/// What there is to do at layer 2, if there is anything.
+fn at_layer2(plan: &AddressPlan) -> Option<&Layer2> {
+    Some(&plan.layer2).filter(|layer2| layer2.is_concerned())
 }
 
 /// What the machines are still to be told.

@@ -37,6 +37,7 @@ impl Speaker {
         }
         let now = SystemTime::now();
         let mut follows = Follows::default();
+        let remembered = self.world.remembered().len();
         let touched: Vec<IpAddr> = touched.into_iter().collect();
         // Some at once, not all: most plans are as before, and are not kept.
         for some in touched.chunks(TOGETHER) {
@@ -57,6 +58,8 @@ impl Speaker {
         self.plan.peers = plan::peers(&self.world);
         let heartbeat = plan::heartbeat(&self.world);
         differs.layer2 |= self.plan.heartbeat != heartbeat;
+        // What comes to be remembered by a plan was held, which differs anyway.
+        differs.layer2 |= self.world.remembered().len() != remembered;
         self.plan.heartbeat = heartbeat;
         let is_handed_off = self.hand_off.is_to_hear(&differs);
         if has_moved || (is_handed_off && !fresh.is_empty()) {
@@ -155,10 +158,13 @@ impl Speaker {
         let plans = ready
             .iter()
             .filter_map(|address| self.plan.addresses.get(address));
-        let advertised = plans.flat_map(|plan| &plan.advertised);
+        let advertised = plans.clone().flat_map(|plan| &plan.advertised);
         let prefixes = advertised.map(|advertised| advertised.prefix).collect();
         self.tell_routes(&prefixes);
-        self.tell_layer2();
+        let mut plans = plans;
+        if plans.any(|plan| plan.layer2.is_concerned()) {
+            self.tell_layer2();
+        }
     }
 
     /// Tells the sessions what has become of these prefixes. Whoever is to end has been ended: that says
