@@ -13,6 +13,7 @@ pub mod document;
 pub mod explanation;
 mod report;
 pub mod request;
+mod scribe;
 mod text;
 
 use std::io::{self, Read, Write};
@@ -38,6 +39,7 @@ pub use explanation::{Evidence, Explanation, explanation};
 pub(crate) use report::time;
 pub use report::{Facts, Known, Since, Whereabouts, document, state, whereabouts};
 use request::{Demand, DrainDemand, Rebalancing, Request};
+use scribe::Scribe;
 
 /// Where the sockets of this host's speakers are.
 const DIRECTORY: &str = "/run/ferrolb";
@@ -294,9 +296,11 @@ async fn keep_written(
     reporter: watch::Sender<Option<String>>,
 ) {
     let mut pause = RETRY_FIRST;
-    let mut written = None;
+    let (mut scribe, mut written) = (None, None);
     while facts.changed().await.is_ok() {
-        while let Err(error) = write(&state, &node, &mut facts, &mut written).await {
+        while let Err(error) = write(&state, &node, &mut facts, &mut scribe, &mut written).await {
+            let error = format!("{error:#}");
+            scribe = None;
             note_failure(&reporter, Some(error));
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(RETRY_LONGEST);
@@ -320,19 +324,24 @@ fn note_failure(reporter: &watch::Sender<Option<String>>, error: Option<String>)
     }
 }
 
-/// Makes the document of the latest facts and writes it unless that is what was written last, on a thread
-/// where neither that nor a slow disk holds up anything else.
+/// Makes the document of the latest facts and writes it unless that is what was written last, where neither
+/// that nor a slow disk holds up anything else.
 async fn write(
     state: &Path,
     node: &str,
     facts: &mut watch::Receiver<Option<Arc<Facts>>>,
+    scribe: &mut Option<Scribe>,
     written: &mut Option<Document>,
-) -> Result<(), String> {
+) -> anyhow::Result<()> {
     let Some(facts) = facts.borrow_and_update().clone() else {
         return Ok(());
     };
     let (state, node, last) = (state.to_owned(), node.to_owned(), written.take());
-    let writing = tokio::task::spawn_blocking(move || {
+    let scribe = match scribe {
+        Some(scribe) => scribe,
+        none @ None => none.insert(Scribe::start().context("starting a thread")?),
+    };
+    let writing = scribe.run(move || {
         let document = document(&facts).at_rest();
         drop(facts);
         if last.as_ref() != Some(&document) {
@@ -341,8 +350,7 @@ async fn write(
         }
         anyhow::Ok(document)
     });
-    let outcome = writing.await.map_err(|error| error.to_string())?;
-    *written = Some(outcome.map_err(|error| format!("{error:#}"))?);
+    *written = Some(writing.await??);
     Ok(())
 }
 

@@ -524,6 +524,11 @@ const ARROWS: &[Row] = &[
         ],
     ),
     row(
+        "speaker::status::scribe",
+        &[],
+        &["anyhow", "libc", "tokio", "tracing"],
+    ),
+    row(
         "speaker::telemetry",
         &[],
         &["tracing", "tracing_subscriber", "anyhow"],
