@@ -173,6 +173,8 @@ struct Driver {
     /// What that was made of.
     made_of: Option<(Desired, Host)>,
     failures: u32,
+    /// Whatever is wanted, it is not done here: that is looked at when it is time for a check.
+    is_refused: bool,
     check: Duration,
     check_at: Option<Instant>,
     checking: Option<Checking>,
@@ -204,6 +206,7 @@ impl Driver {
             programmed: None,
             made_of: None,
             failures: 0,
+            is_refused: false,
             check,
             check_at: None,
             checking: None,
@@ -228,6 +231,10 @@ impl Driver {
             let Some((number, desired)) = self.wanted.borrow_and_update().clone() else {
                 continue;
             };
+            if self.is_refused && !desired.is_empty() && self.check_at.is_some_and(is_ahead) {
+                self.settled.send_replace(number);
+                continue;
+            }
             let outcome = self.attempt(&desired).await;
             self.conclude(outcome);
             self.settled.send_replace(number);
@@ -486,6 +493,7 @@ impl Driver {
             Ok(_) => 0,
             Err(_) => self.failures.saturating_add(1),
         };
+        self.is_refused = matches!(outcome, Ok(Outcome::Refused(_)));
         let is_programmed = matches!(outcome, Ok(Outcome::Programmed { .. }));
         if !is_programmed || !matches!(self.table, Known::Holds(_)) {
             self.drop_check();
@@ -720,6 +728,10 @@ async fn changed(interfaces: &mut Option<Interfaces>) {
         Some(interfaces) => interfaces.changed().await,
         None => std::future::pending().await,
     }
+}
+
+fn is_ahead(at: Instant) -> bool {
+    Instant::now() < at
 }
 
 async fn at(deadline: Option<Instant>) {
