@@ -44,12 +44,15 @@ pub struct Lab {
     _turn: Option<Turn>,
 }
 
-/// The right to be the only laboratory of this process. Unlike the guard of a lock it may go to
-/// another thread.
+/// The right to be one of the few laboratories of this process. Unlike the guard of a lock it may go
+/// to another thread.
 #[derive(Debug)]
 struct Turn;
 
-static IS_TAKEN: Mutex<bool> = Mutex::new(false);
+/// How many there are at a time: proofs measure time, and wait most of it.
+const TOGETHER: usize = 2;
+
+static TAKEN: Mutex<usize> = Mutex::new(0);
 static GIVEN_BACK: Condvar = Condvar::new();
 
 /// A probe that is running.
@@ -60,7 +63,7 @@ pub struct Probe {
 }
 
 impl Lab {
-    /// With namespaces nobody else has, and everything on the segment recorded to a pcap. One at a
+    /// With namespaces nobody else has, and everything on the segment recorded to a pcap. Two at a
     /// time in a process: proofs measure time.
     pub fn new(nodes: u8) -> Result<Self> {
         let turn = Turn::take();
@@ -539,16 +542,16 @@ impl Drop for Lab {
 
 impl Turn {
     fn take() -> Self {
-        let is_taken = IS_TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_taken = GIVEN_BACK.wait_while(is_taken, |is_taken| *is_taken);
-        *is_taken.unwrap_or_else(PoisonError::into_inner) = true;
+        let taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = GIVEN_BACK.wait_while(taken, |taken| *taken >= TOGETHER);
+        *taken.unwrap_or_else(PoisonError::into_inner) += 1;
         Self
     }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        *IS_TAKEN.lock().unwrap_or_else(PoisonError::into_inner) = false;
+        *TAKEN.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
         GIVEN_BACK.notify_one();
     }
 }
