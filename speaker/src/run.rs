@@ -5,7 +5,7 @@
 //! source ──┐                                          ┌─▶ layer 2 (a thread)
 //! layer 2 ─┼─▶ Event ─▶ world ─▶ plan ─▶ translate ─▶ ┼─▶ sessions (a task each), bfd (a thread)
 //! deadline ┘                                          ├─▶ hand-off (a task)
-//!                                                     └─▶ status file (a task), socket
+//!                                                     └─▶ status file (a task and a thread), socket
 //! ```
 //!
 //! Nothing in the loop waits for a peer, a client, a disk or a command: whatever can be slow has a
@@ -141,15 +141,15 @@ pub enum Heartbeat {
 /// How long the status file may lag behind, so that a burst of changes is one write.
 const STATUS_LAG: Duration = Duration::from_millis(500);
 
-/// How long after a write of it nothing is written, for each address: to make it takes about 20 µs of a
-/// processor, which changes that go on and on are not to keep busy.
+/// How long after it was asked for it is not asked for again, for each address: to make it takes about
+/// 20 µs of a processor, which changes that go on and on are not to keep busy.
 const STATUS_REST: Duration = Duration::from_micros(200);
 
 /// How long to wait before what could not be started is tried again.
 const RETRY: Duration = Duration::from_secs(5);
 
 /// How long the last write of the status file may take on the way out.
-const LAST_WRITE: Duration = Duration::from_secs(1);
+const LAST_WRITE: Duration = Duration::from_secs(5);
 
 /// Runs until SIGTERM or SIGINT.
 pub async fn run(settings: Settings) -> anyhow::Result<()> {

@@ -5,7 +5,8 @@
 //! table that is there stays while there is nothing to hand off, only emptied: established
 //! connections would end with it, and a restart hands off nothing until it knows better.
 //! Somebody else's changes are noticed by reading the table back every [`CHECK`], and undone. Reading
-//! 10,000 frontends takes a while: it goes on beside, and what is wanted meanwhile does not wait for it.
+//! 10,000 frontends takes a while: it goes on beside, and what is wanted meanwhile does not wait for it. Where
+//! changes keep it from ending it is read once while everything waits.
 
 #![expect(
     clippy::disallowed_methods,
@@ -425,7 +426,6 @@ impl Driver {
         let written = match step {
             Step::Nothing => false,
             Step::Replace(text) => {
-                self.drop_check();
                 nft(&["-f", "-"], &text).await?;
                 let count = ruleset.elements().len();
                 info!(count, elapsed = ?began.elapsed(), "hand-off table written");
@@ -494,8 +494,7 @@ impl Driver {
             Err(_) => self.failures.saturating_add(1),
         };
         self.is_refused = matches!(outcome, Ok(Outcome::Refused(_)));
-        let is_programmed = matches!(outcome, Ok(Outcome::Programmed { .. }));
-        if !is_programmed || !matches!(self.table, Known::Holds(_)) {
+        if !matches!(outcome, Ok(Outcome::Programmed { .. })) {
             self.drop_check();
         }
         match outcome {

@@ -35,8 +35,8 @@ fn at_layer2(plan: &AddressPlan) -> Option<&Layer2> {
 /// What the machines are still to be told.
 ///
 /// A change by itself is told at once; those right behind it are told together, so that however fast
-/// they come the telling takes a share of the time only. Layer 2 and the hand-off are told by a pass
-/// over all addresses; the sessions are told what has changed, so their turn is soon.
+/// they come the telling takes a share of the time only. Layer 2 is told by a pass over all addresses, and
+/// the hand-off in the same turn; the sessions are told what has changed, so their turn is soon.
 #[derive(Debug, Default)]
 pub(super) struct Owed {
     differs: Turn<Differences>,

@@ -31,6 +31,10 @@ pub(super) struct HandOffLink {
     waiting: Waiting,
     /// What was told first.
     first: Option<u64>,
+    /// And last.
+    told: u64,
+    /// Something is to be told in this turn.
+    is_prepared: bool,
 }
 
 struct Reports {
@@ -60,6 +64,8 @@ impl HandOffLink {
             desired: Desired::default(),
             waiting: Waiting::default(),
             first: None,
+            told: 0,
+            is_prepared: false,
         }
     }
 
@@ -85,13 +91,14 @@ impl HandOffLink {
         }
     }
 
-    /// Tells it what should be true; `fresh` are addresses that were not handed off before.
-    pub(super) fn want(&mut self, now: Instant, fresh: BTreeSet<IpAddr>) {
-        let Some(machine) = &self.machine else {
+    /// It is about to be told what should be true; `fresh` are addresses that were not handed off before.
+    pub(super) fn prepare(&mut self, now: Instant, fresh: BTreeSet<IpAddr>) {
+        if self.machine.is_none() {
             return;
-        };
+        }
         self.is_told = true;
-        let generation = machine.want(self.desired.clone());
+        self.is_prepared = true;
+        let generation = self.told + 1;
         self.first.get_or_insert(generation);
         // Nobody waits for a table that will not be.
         let is_possible = match self.last_report {
@@ -100,6 +107,16 @@ impl HandOffLink {
         };
         if is_possible && self.reports.is_some() {
             self.waiting.add(now, generation, fresh);
+        }
+    }
+
+    /// Tells it what it was prepared for, if it was. It acts at once, and what it hands off no more nobody
+    /// is to be sent here for: layer 2 and the routers are told before.
+    pub(super) fn tell(&mut self) {
+        if let Some(machine) = &self.machine
+            && std::mem::take(&mut self.is_prepared)
+        {
+            self.told = machine.want(self.desired.clone());
         }
     }
 
@@ -151,8 +168,10 @@ impl HandOffLink {
     pub(super) fn note(&mut self) -> BTreeSet<IpAddr> {
         match &mut self.reports {
             Some(reports) => {
+                // The report comes first, so that read behind the number it is never older.
+                let settled = *reports.settled.borrow_and_update();
                 self.last_report = reports.report.borrow_and_update().clone();
-                self.waiting.settle(*reports.settled.borrow_and_update())
+                self.waiting.settle(settled)
             }
             None => {
                 let error = "the hand-off has ended unexpectedly: restart the speaker".to_owned();

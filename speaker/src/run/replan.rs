@@ -135,14 +135,15 @@ impl Speaker {
                 self.tell_routes(&prefixes);
             }
         }
+        self.hand_off.tell();
     }
 
-    /// Tells those machines that are told by a pass over all addresses.
+    /// Tells layer 2, by a pass over all addresses, and prepares what the hand-off is told.
     fn apply_everywhere(&mut self, differs: Differences, fresh: BTreeSet<IpAddr>) {
         // What an earlier run left stands until it is known what layer 2 may need of it.
         let is_first = !self.hand_off.is_told() && !self.segment.is_starting();
         if self.hand_off.is_to_hear(&differs) || is_first {
-            self.hand_off.want(Instant::now(), fresh);
+            self.hand_off.prepare(Instant::now(), fresh);
         }
         if differs.layer2 {
             self.tell_layer2();
@@ -161,8 +162,7 @@ impl Speaker {
         let advertised = plans.clone().flat_map(|plan| &plan.advertised);
         let prefixes = advertised.map(|advertised| advertised.prefix).collect();
         self.tell_routes(&prefixes);
-        let mut plans = plans;
-        if plans.any(|plan| plan.layer2.is_concerned()) {
+        if plans.clone().any(|plan| plan.layer2.is_concerned()) {
             self.tell_layer2();
         }
     }

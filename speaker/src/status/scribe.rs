@@ -23,7 +23,7 @@ impl Scribe {
     pub(super) fn start() -> io::Result<Self> {
         let (jobs, todo) = mpsc::channel::<Job>();
         let work = move || {
-            if let Err(error) = run_last() {
+            if let Err(error) = run_behind() {
                 debug!(%error, "status is written with no less priority than the rest");
             }
             for job in todo {
@@ -52,14 +52,14 @@ impl Scribe {
     }
 }
 
-/// Lets this thread run when the others leave room.
-fn run_last() -> io::Result<()> {
+/// Lets this thread run behind the others.
+fn run_behind() -> io::Result<()> {
     // SAFETY: takes no memory; 0 is the calling thread, to Linux.
-    match unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, LEAST) } {
+    match unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, NICENESS) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }
 }
 
-/// The niceness of what nobody waits for.
-const LEAST: libc::c_int = 19;
+/// The niceness of what can wait, and is to be done all the same on a busy node.
+const NICENESS: libc::c_int = 10;
