@@ -71,7 +71,8 @@ impl HandOff {
         }
     }
 
-    /// Replaces what should be handed off; the latest wins. The number grows with every call.
+    /// Replaces what should be handed off; the latest wins. The number of the first is 1, and
+    /// that of each next is one more.
     pub fn want(&self, desired: Desired) -> u64 {
         let mut number = 1;
         self.wanted.send_modify(|wanted| {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use super::{Bfd, Neighbour, Route};
 use crate::netns::Namespace;
@@ -113,7 +113,9 @@ impl Bird {
         let lines = text.lines().map(str::trim).filter(|line| {
             line.starts_with("Import updates:") || line.starts_with("Import withdraws:")
         });
-        Ok(lines.map(str::to_owned).collect())
+        let counters: Vec<String> = lines.map(str::to_owned).collect();
+        ensure!(!counters.is_empty(), "no counters of {neighbour}: {text}");
+        Ok(counters)
     }
 
     /// What it wrote so far.
