@@ -1,3 +1,6 @@
+use futures_util::FutureExt;
+
+use super::super::ruleset::Element;
 use super::*;
 
 #[test]
@@ -72,4 +75,33 @@ fn the_same_again_is_no_news() {
     assert!(!reports.has_changed().unwrap());
     driver.conclude(programmed(true));
     assert!(reports.has_changed().unwrap());
+}
+
+#[test]
+fn only_what_this_task_has_changed_since_may_differ_from_what_is_read_back() {
+    let [taken, given, other] = [1, 2, 3].map(|last| Element::Address([192, 0, 2, last].into()));
+    let change = Change {
+        removed: [taken.clone()].into(),
+        added: [given.clone()].into(),
+    };
+    let is_right = |differing: Option<&[&Element]>| {
+        let lines: Option<BTreeSet<String>> = differing.map(|elements| {
+            elements
+                .iter()
+                .map(|element| listing::line(element))
+                .collect()
+        });
+        let (mut driver, _reports) = driver();
+        driver.checking = Some(Checking {
+            began: Instant::now(),
+            differing: Box::pin(std::future::ready(lines)),
+            touched: BTreeSet::new(),
+        });
+        driver.note_touched(&change);
+        checked(&mut driver.checking).now_or_never()
+    };
+    assert_eq!(is_right(Some(&[])), Some(true));
+    assert_eq!(is_right(Some(&[&taken, &given])), Some(true));
+    assert_eq!(is_right(Some(&[&taken, &other])), Some(false));
+    assert_eq!(is_right(None), Some(false), "there is more to look at");
 }
