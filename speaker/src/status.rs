@@ -331,7 +331,7 @@ async fn write(
     node: &str,
     facts: &mut watch::Receiver<Option<Arc<Facts>>>,
     scribe: &mut Option<Scribe>,
-    written: &mut Option<Document>,
+    written: &mut Option<u64>,
 ) -> anyhow::Result<()> {
     let Some(facts) = facts.borrow_and_update().clone() else {
         return Ok(());
@@ -344,11 +344,13 @@ async fn write(
     let writing = scribe.run(move || {
         let document = document(&facts).at_rest();
         drop(facts);
-        if last.as_ref() != Some(&document) {
+        let fingerprint = document.fingerprint()?;
+        if last != Some(fingerprint) {
             let text = serde_yaml::to_string(&document)?;
+            drop(document);
             StateDir::open(&state)?.write_node_file(&node, FILE, &text)?;
         }
-        anyhow::Ok(document)
+        anyhow::Ok(fingerprint)
     });
     *written = Some(writing.await??);
     Ok(())
