@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use ferrolb_crds::model::ServiceKey;
+use ferrolb_crds::model::{Port, ServiceKey};
 use prometheus::{IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder};
 
 use crate::bfd;
@@ -42,16 +42,28 @@ pub struct Snapshot {
 /// Who is at the other end of a session.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Peer {
-    /// Its address and port.
-    pub address: String,
+    /// Its address; a link's own with the interface.
+    pub host: String,
+    /// Its port, where that tells it from another.
+    pub port: Option<Port>,
     /// By which VRF, if not by the default one.
     pub vrf: Option<String>,
 }
 
 impl Peer {
+    /// As MetalLB names it, without brackets around an IPv6 address.
     fn labels(&self) -> Vec<String> {
-        let vrf = self.vrf.as_deref().unwrap_or(DEFAULT_VRF);
-        vec![self.address.clone(), vrf.to_owned()]
+        let Self { host, port, vrf } = self;
+        let address = match port {
+            Some(port) => format!("{host}:{port}"),
+            None => host.clone(),
+        };
+        vec![address, vrf.as_deref().unwrap_or(DEFAULT_VRF).to_owned()]
+    }
+
+    /// As frr-k8s names it: without a port, and with no label where there is no VRF, which is an empty one.
+    fn bare_labels(&self) -> Vec<String> {
+        vec![self.host.clone(), self.vrf.clone().unwrap_or_default()]
     }
 }
 
@@ -238,17 +250,17 @@ impl Page {
     fn sessions(&self, sessions: &BTreeMap<Peer, SessionStatus>) {
         let columns: [Column<SessionStatus>; 3] = [
             (
-                "metallb_bgp_session_up",
+                "bgp_session_up",
                 "Whether the BGP session is established.",
                 |status| u64::from(status.state == SessionState::Established),
             ),
             (
-                "metallb_bgp_announced_prefixes_total",
+                "bgp_announced_prefixes_total",
                 "Prefixes that the peer holds from this node.",
                 |status| status.prefixes as u64,
             ),
             (
-                "metallb_bgp_pending_prefixes_total",
+                "bgp_pending_prefixes_total",
                 "Prefixes that the peer should hold from this node.",
                 |status| status.desired as u64,
             ),
@@ -256,124 +268,126 @@ impl Page {
         for (name, help, value) in columns {
             let rows = sessions.iter().map(|(peer, status)| {
                 let value = i64::try_from(value(status)).unwrap_or(i64::MAX);
-                (peer.labels(), value)
+                (peer.clone(), value)
             });
-            self.gauge(name, help, &PEER, rows);
+            self.gauge_of_peers(name, help, rows);
         }
+        // What peers send is checked and dropped.
+        let none = sessions.keys().map(|peer| (peer.bare_labels(), 0));
+        self.gauge(
+            "frrk8s_bgp_received_prefixes_total",
+            "Prefixes that this node has from the peer.",
+            &PEER,
+            none,
+        );
     }
 
     fn messages(&self, sessions: &BTreeMap<Peer, SessionStatus>) {
         let columns: [Column<SessionStatus>; 10] = [
-            (
-                "metallb_bgp_updates_total",
-                "UPDATE messages sent.",
-                |status| status.updates_sent,
-            ),
-            ("metallb_bgp_opens_sent", "OPEN messages sent.", |status| {
+            ("bgp_updates_total", "UPDATE messages sent.", |status| {
+                status.updates_sent
+            }),
+            ("bgp_opens_sent", "OPEN messages sent.", |status| {
                 status.messages.opens_sent
             }),
+            ("bgp_opens_received", "OPEN messages received.", |status| {
+                status.messages.opens_received
+            }),
             (
-                "metallb_bgp_opens_received",
-                "OPEN messages received.",
-                |status| status.messages.opens_received,
-            ),
-            (
-                "metallb_bgp_notifications_sent",
+                "bgp_notifications_sent",
                 "NOTIFICATION messages sent.",
                 |status| status.messages.notifications_sent,
             ),
             (
-                "metallb_bgp_updates_total_received",
+                "bgp_updates_total_received",
                 "UPDATE messages received.",
                 |status| status.messages.updates_received,
             ),
             (
-                "metallb_bgp_route_refresh_sent",
+                "bgp_route_refresh_sent",
                 "ROUTE-REFRESH messages sent.",
                 |status| status.messages.route_refreshes_sent,
             ),
             (
-                "metallb_bgp_keepalives_sent",
+                "bgp_keepalives_sent",
                 "KEEPALIVE messages sent.",
                 |status| status.messages.keepalives_sent,
             ),
             (
-                "metallb_bgp_keepalives_received",
+                "bgp_keepalives_received",
                 "KEEPALIVE messages received.",
                 |status| status.messages.keepalives_received,
             ),
-            ("metallb_bgp_total_sent", "Messages sent.", |status| {
+            ("bgp_total_sent", "Messages sent.", |status| {
                 status.updates_sent + status.messages.sent()
             }),
-            (
-                "metallb_bgp_total_received",
-                "Messages received.",
-                |status| status.messages.received,
-            ),
+            ("bgp_total_received", "Messages received.", |status| {
+                status.messages.received
+            }),
         ];
         for (name, help, value) in columns {
             let rows = sessions.iter();
-            let rows = rows.map(|(peer, status)| (peer.labels(), value(status)));
-            self.counter(name, help, &PEER, rows);
+            let rows = rows.map(|(peer, status)| (peer.clone(), value(status)));
+            self.counter_of_peers(name, help, rows);
         }
     }
 
     fn paths(&self, report: &bfd::Report) {
-        let labels = |key: &bfd::SessionKey| {
+        let peer = |key: &bfd::SessionKey| Peer {
             // A link's own address is another one on each link.
-            let address = match key.interface {
+            host: match key.interface {
                 Some(index) => format!("{}%{index}", key.peer),
                 None => key.peer.to_string(),
-            };
-            let vrf = key.vrf.clone();
-            Peer { address, vrf }.labels()
+            },
+            port: None,
+            vrf: key.vrf.clone(),
         };
         let up = report.sessions.iter().map(|(key, status)| {
             let is_up = status.state == bfd::State::Up;
-            (labels(key), i64::from(is_up))
+            (peer(key), i64::from(is_up))
         });
-        self.gauge(
-            "metallb_bfd_session_up",
-            "Whether the BFD session is up.",
-            &PEER,
-            up,
-        );
-        let columns: [Column<bfd::Counts>; 6] = [
+        self.gauge_of_peers("bfd_session_up", "Whether the BFD session is up.", up);
+        let columns: [Column<bfd::Counts>; 7] = [
             (
-                "metallb_bfd_control_packet_input",
+                "bfd_control_packet_input",
                 "BFD control packets received and believed.",
                 |counts| counts.control_in,
             ),
             (
-                "metallb_bfd_control_packet_output",
+                "bfd_control_packet_output",
                 "BFD control packets sent.",
                 |counts| counts.control_out,
             ),
             (
-                "metallb_bfd_echo_packet_input",
+                "bfd_echo_packet_input",
                 "BFD echo packets that came back.",
                 |counts| counts.echo_in,
             ),
             (
-                "metallb_bfd_echo_packet_output",
+                "bfd_echo_packet_output",
                 "BFD echo packets sent.",
                 |counts| counts.echo_out,
             ),
             (
-                "metallb_bfd_session_up_events",
+                "bfd_session_up_events",
                 "Times that the BFD session came up.",
                 |counts| counts.ups,
             ),
             (
-                "metallb_bfd_session_down_events",
+                "bfd_session_down_events",
                 "Times that the BFD session went down.",
                 |counts| counts.downs,
+            ),
+            (
+                "bfd_zebra_notifications",
+                "Times that BGP was told that the BFD session came up or went down.",
+                |counts| counts.ups + counts.downs,
             ),
         ];
         for (name, help, value) in columns {
             let rows = report.counts.iter();
-            let rows = rows.map(|(key, counts)| (labels(key), value(counts)));
-            self.counter(name, help, &PEER, rows);
+            let rows = rows.map(|(key, counts)| (peer(key), value(counts)));
+            self.counter_of_peers(name, help, rows);
         }
         let dropped = report.dropped.iter();
         self.counter(
@@ -448,6 +462,31 @@ impl Page {
             &[],
             rows.map(|delivers| (Vec::new(), delivers.into())),
         );
+    }
+
+    /// What is told of a peer has two names: MetalLB's, and that of frr-k8s, which MetalLB runs by default.
+    fn gauge_of_peers(
+        &self,
+        name: &str,
+        help: &str,
+        rows: impl Iterator<Item = (Peer, i64)> + Clone,
+    ) {
+        let named = rows.clone().map(|(peer, value)| (peer.labels(), value));
+        self.gauge(&format!("metallb_{name}"), help, &PEER, named);
+        let bare = rows.map(|(peer, value)| (peer.bare_labels(), value));
+        self.gauge(&format!("frrk8s_{name}"), help, &PEER, bare);
+    }
+
+    fn counter_of_peers(
+        &self,
+        name: &str,
+        help: &str,
+        rows: impl Iterator<Item = (Peer, u64)> + Clone,
+    ) {
+        let named = rows.clone().map(|(peer, value)| (peer.labels(), value));
+        self.counter(&format!("metallb_{name}"), help, &PEER, named);
+        let bare = rows.map(|(peer, value)| (peer.bare_labels(), value));
+        self.counter(&format!("frrk8s_{name}"), help, &PEER, bare);
     }
 
     fn gauge(

@@ -267,7 +267,7 @@ fn sessions_and_paths(site: &Site) {
     plane
         .apply(&configuration.replace("holdTime: 3s", "holdTime: 9s"))
         .unwrap();
-    let (four, six) = (format!("{ROUTER}:179"), format!("[{ROUTER_V6}]:179"));
+    let (four, six) = (format!("{ROUTER}:179"), format!("{ROUTER_V6}:179"));
     for peer in [&four, &six] {
         site.await_of_peer(peer, "bgp_session_up", |value| value == 1.0);
         site.await_of_peer(peer, "bgp_announced_prefixes_total", |value| value == 0.0);
@@ -314,6 +314,7 @@ fn paths(site: &Site, frr: &Frr) {
                 site.await_of_peer(peer, &format!("bfd_{count}"), |value| value >= 1.0);
             }
             site.await_of_peer(peer, "bfd_session_up_events", |value| value == 1.0);
+            site.await_of_peer(peer, "bfd_zebra_notifications", |value| value == 1.0);
             site.await_of_peer(peer, "bfd_session_down_events", |value| value == 0.0);
         }
     }

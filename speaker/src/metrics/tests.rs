@@ -28,9 +28,10 @@ fn session(state: SessionState) -> SessionStatus {
     }
 }
 
-fn peer(address: &str, vrf: Option<&str>) -> Peer {
+fn peer(host: &str, vrf: Option<&str>) -> Peer {
     Peer {
-        address: address.to_owned(),
+        host: host.to_owned(),
+        port: Some(Port::BGP),
         vrf: vrf.map(str::to_owned),
     }
 }
@@ -59,11 +60,11 @@ fn the_page_has_metallbs_names_and_labels() {
         )]),
         sessions: BTreeMap::from([
             (
-                peer("192.0.2.254:179", None),
+                peer("192.0.2.254", None),
                 session(SessionState::Established),
             ),
             (
-                peer("[2001:db8::1]:179", Some("red")),
+                peer("2001:db8::1", Some("red")),
                 session(SessionState::Active),
             ),
         ]),

@@ -314,11 +314,13 @@ fn end(settings: &Settings) -> Peer {
     let (neighbor, port) = (settings.neighbor, settings.port);
     match (&settings.transport.device, neighbor) {
         (Some(device), IpAddr::V6(peer)) if peer.is_unicast_link_local() => Peer {
-            address: format!("[{peer}%{device}]:{port}"),
+            host: format!("{peer}%{device}"),
+            port: Some(port),
             vrf: None,
         },
         (device, _) => Peer {
-            address: SocketAddr::new(neighbor, port.get()).to_string(),
+            host: neighbor.to_string(),
+            port: Some(port),
             vrf: device.clone(),
         },
     }

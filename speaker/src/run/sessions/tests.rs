@@ -313,7 +313,8 @@ fn what_a_link_s_own_address_is_bound_to_is_no_vrf() {
         settings.neighbor = "fe80::1".parse().unwrap();
         settings.port = Port::BGP;
         let expected = Peer {
-            address: "[fe80::1%red]:179".to_owned(),
+            host: "fe80::1%red".to_owned(),
+            port: Some(Port::BGP),
             vrf: None,
         };
         assert_eq!(end(&settings), expected);
