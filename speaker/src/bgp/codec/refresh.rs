@@ -10,26 +10,23 @@ use super::reader::Reader;
 /// Reads the body of a ROUTE-REFRESH; `None`: nothing that we have an answer to.
 pub(super) fn decode(body: &[u8]) -> Result<Option<Family>, Malformed> {
     let mut reader = Reader::new(body);
-    let (Some(afi), Some(subtype), Some(safi)) = (reader.u16(), reader.u8(), reader.u8()) else {
-        // The frame has made sure of them.
-        return Ok(None);
-    };
-    let is_long = !reader.is_empty();
-    match subtype {
-        REQUEST if is_long => {
+    let (afi, subtype, safi) = (reader.u16(), reader.u8(), reader.u8());
+    let whole = afi.zip(safi).filter(|_| reader.is_empty());
+    match (subtype, whole) {
+        (Some(REQUEST), Some((afi, safi))) => Ok(AfiSafi { afi, safi }.family()),
+        (Some(REQUEST) | None, _) => {
             let size = enclose(MessageType::RouteRefresh, body).len();
             let length = u16::try_from(size).unwrap_or(u16::MAX);
             Err(HeaderError::BadMessageLength(length).into())
         }
-        REQUEST => Ok(AfiSafi { afi, safi }.family()),
         // RFC 7313 §5: the data is the whole message.
-        BEGIN | END if is_long => {
+        (Some(BEGIN | END), None) => {
             let message = enclose(MessageType::RouteRefresh, body);
             Err(RefreshError::InvalidMessageLength(message).into())
         }
         // The peer's own refresh is of routes that we do not keep. RFC 7313 §5: any other subtype
         // is ignored, whatever its length.
-        _ => Ok(None),
+        (Some(_), _) => Ok(None),
     }
 }
 

@@ -192,7 +192,6 @@ fn a_bad_header_is_refused_before_the_body_has_come() {
     assert_eq!(header("0016", "02"), Err(HeaderError::BadMessageLength(22)));
     assert_eq!(header("0014", "03"), Err(HeaderError::BadMessageLength(20)));
     assert_eq!(header("0014", "04"), Err(HeaderError::BadMessageLength(20)));
-    assert_eq!(header("0016", "05"), Err(HeaderError::BadMessageLength(22)));
     let unsynchronized = hex("fffffffffffffffffffffffffffffffe0013 04");
     assert_eq!(
         frame(&unsynchronized, MAX_MESSAGE),
@@ -249,6 +248,7 @@ fn a_route_refresh_names_a_family_or_nothing_of_ours() {
     assert_eq!(asked("0001 02 01"), of(None), "EoRR of the peer's");
     assert_eq!(asked("0001 ff 01"), of(None), "a subtype nobody knows");
     assert_eq!(asked("0001 ff 01 00"), of(None), "of any length");
+    assert_eq!(asked("0001 ff"), of(None));
 }
 
 #[test]
@@ -257,11 +257,16 @@ fn a_route_refresh_of_the_wrong_length_is_refused_by_its_subtype() {
     let long = |body: &str| RefreshError::InvalidMessageLength(message(5, &hex(body))).into();
     assert_eq!(refused("0001 01 01 00"), long("0001 01 01 00"));
     assert_eq!(refused("0001 02 01 0000"), long("0001 02 01 0000"));
+    assert_eq!(refused("0001 01"), long("0001 01"));
     // RFC 7313 §5 is about the markers.
-    assert_eq!(
-        refused("0001 00 01 00"),
-        HeaderError::BadMessageLength(24).into()
-    );
+    for (body, size) in [
+        ("0001 00 01 00", 24),
+        ("0001 00", 22),
+        ("0001", 21),
+        ("", 19),
+    ] {
+        assert_eq!(refused(body), HeaderError::BadMessageLength(size).into());
+    }
 }
 
 #[test]
