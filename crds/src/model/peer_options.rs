@@ -40,6 +40,11 @@ impl TtlSecurityHops {
     pub fn least_ttl(self) -> u8 {
         Self::SENT_TTL - (self.0.get() - 1)
     }
+
+    /// Whether the peer may be beyond a router.
+    pub fn is_multihop(self) -> bool {
+        self.0.get() > 1
+    }
 }
 
 /// A Master Key Tuple of TCP-AO (RFC 5925 §3.1), the key itself aside.

@@ -220,6 +220,13 @@ fn put_group(
     if let Some((profile, _)) = session.bfd.and_then(|bfd| profiles.get(bfd.name.as_str())) {
         set("bfd");
         set(&format!("bfd profile {profile}"));
+        if !session.is_internal() && session.ttl_security_hops().is_some_and(|hops| hops > 1) {
+            problems.push(format!(
+                "BGPPeer/{}: FRR takes a peer with ttl-security for one hop away in BFD, the nodes for further: \
+                 use ebgpMultiHop in place of ferrolb.io/bgp-ttl-security-hops, or no bfdProfile",
+                peer.name
+            ));
+        }
     }
     if let Some(password) = session.password {
         put_password(text, group, password, problems);

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::num::NonZeroU8;
 
-use ferrolb_crds::model::{BfdProfile, Neighbor, PeerAsn};
+use ferrolb_crds::model::{BfdProfile, Neighbor, PeerAsn, TtlSecurityHops};
 
 use crate::plan::{self, AddressPlan, Plan};
 use crate::world::{Claim, Heard, LinkState, Segment, Standing, World};
@@ -225,7 +225,9 @@ fn reach(session: &plan::Session) -> bfd::Reach {
         PeerAsn::Internal => true,
         PeerAsn::External => false,
     };
-    match (is_internal, session.multi_hop) {
+    let hops = session.transport.ttl_security_hops;
+    let is_far = session.multi_hop || hops.is_some_and(TtlSecurityHops::is_multihop);
+    match (is_internal, is_far) {
         (true, _) => bfd::Reach::AsFound,
         (false, true) => bfd::Reach::Multihop,
         (false, false) => bfd::Reach::SingleHop,
@@ -454,6 +456,13 @@ mod tests {
                 ..session
             })
         };
+        let within = |hops| {
+            let mut session = session("192.0.2.1", None);
+            session.transport.ttl_security_hops = TtlSecurityHops::new(hops);
+            reach(&session)
+        };
+        assert_eq!(within(1), bfd::Reach::SingleHop);
+        assert_eq!(within(2), bfd::Reach::Multihop);
         assert_eq!(of(PeerAsn::External, false), bfd::Reach::SingleHop);
         assert_eq!(of(PeerAsn::External, true), bfd::Reach::Multihop);
         assert_eq!(of(PeerAsn::Internal, false), bfd::Reach::AsFound);

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Facts, Id};
 use crate::api::{BASIC_AUTH_SECRET, Kind};
-use crate::model::{BfdProfile, BgpAdvertisement, Community, Peer, PeerAsn, Secret, SecretRef};
+use crate::model::{
+    BfdProfile, BgpAdvertisement, Community, Peer, PeerAsn, Secret, SecretRef, TtlSecurityHops,
+};
 use crate::validate::advertisements::{NotACommunity, read_community};
 use crate::validate::contradictions::Admitted;
 use crate::validate::draft::{Body, Draft};
@@ -195,14 +197,16 @@ pub(super) fn advice(body: &Body, profiles: &BTreeMap<String, BfdProfile>) -> Fa
     else {
         return faults;
     };
-    if profile.echo_mode && peer.ebgp_multi_hop {
+    let is_far = |hops: TtlSecurityHops| hops.is_multihop();
+    let is_far = peer.ebgp_multi_hop || peer.options.ttl_security_hops.is_some_and(is_far);
+    if profile.echo_mode && is_far {
         let message = format!(
             "bfd echo is not possible on a multihop session: turn echoMode of BFDProfile {:?} off",
             profile.name
         );
         faults.advise("spec.bfdProfile", message);
     }
-    if profile.minimum_ttl.is_some() && is_single_hop(peer) {
+    if profile.minimum_ttl.is_some() && is_single_hop(peer, is_far) {
         let message = format!(
             "minimumTtl of BFDProfile {:?} has no effect on a single-hop session: remove it, or set \
              ebgpMultiHop",
@@ -214,11 +218,11 @@ pub(super) fn advice(body: &Body, profiles: &BTreeMap<String, BfdProfile>) -> Fa
 }
 
 /// An iBGP peer may be anywhere.
-fn is_single_hop(peer: &Peer) -> bool {
+fn is_single_hop(peer: &Peer, is_far: bool) -> bool {
     let is_external = match peer.peer_asn {
         PeerAsn::Exact(asn) => asn != peer.my_asn,
         PeerAsn::Internal => false,
         PeerAsn::External => true,
     };
-    is_external && !peer.ebgp_multi_hop
+    is_external && !is_far
 }
