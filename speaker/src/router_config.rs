@@ -268,9 +268,20 @@ impl<'a> Session<'a> {
         Some(TtlSecurityHops::SENT_TTL - hops.least_ttl() + 1)
     }
 
-    /// What it is called in a comment.
+    /// What it is called in a comment; and what of it the reader knows better.
     fn title(&self) -> String {
-        format!("BGPPeer {}", self.peer.name)
+        let Peer {
+            name,
+            vrf,
+            source_address,
+            ..
+        } = self.peer;
+        match (vrf, source_address) {
+            (Some(vrf), None) => format!(
+                "BGPPeer {name}: by vrf {vrf} of the nodes, whose addresses there are taken to be their InternalIPs"
+            ),
+            (Some(_), Some(_)) | (None, _) => format!("BGPPeer {name}"),
+        }
     }
 }
 

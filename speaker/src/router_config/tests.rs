@@ -154,6 +154,22 @@ fn what_is_selected_is_printed_and_nobody_else() {
 }
 
 #[test]
+fn whose_addresses_in_a_vrf_are_not_known_is_said() {
+    let with = |source: Option<&str>| {
+        let mut tor = peer("tor", "10.0.0.1");
+        tor.vrf = Some("red".to_owned());
+        tor.source_address = source.map(|address| address.parse().unwrap());
+        known(vec![tor], vec![node("n1", &["10.0.0.11"])])
+    };
+    for (source, is_said) in [(None, true), (Some("10.9.0.11"), false)] {
+        for printed in printed(&with(source), &Selection::default()) {
+            assert_eq!(printed.text.contains("by vrf red"), is_said);
+            assert_eq!(printed.problems, [""; 0]);
+        }
+    }
+}
+
+#[test]
 fn i10_a_password_is_printed_only_when_that_is_asked_for() {
     let with = |password: &str| {
         let mut tor = peer("tor", "10.0.0.1");
