@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use ferrolb_tests::lab::Lab;
-use ferrolb_tests::objects::{bgp, peer, pool, service, tcp};
+use ferrolb_tests::objects::{bfd_profile, bgp, peer, pool, service, tcp};
 use ferrolb_tests::patience;
 use ferrolb_tests::peer::bird::Bird;
 use ferrolb_tests::peer::frr::Frr;
@@ -136,4 +136,88 @@ fn frr_has_the_sessions_and_all_routes_over_every_node() {
     }
     let sent = frr.ask("show bgp ipv4 unicast neighbors 192.168.1.11 advertised-routes");
     assert!(!sent.unwrap().contains("198.51.100"));
+}
+
+/// What runs on the router.
+enum Router {
+    Bird(Bird),
+    Frr(Frr),
+}
+
+impl Router {
+    /// What it says of the node's sessions and paths.
+    fn account(&self) -> String {
+        match self {
+            Self::Bird(bird) => bird.ask("show protocols all").unwrap(),
+            Self::Frr(frr) => {
+                frr.ask("show bgp neighbors").unwrap() + &frr.ask("show bfd peers").unwrap()
+            }
+        }
+    }
+}
+
+fn is_watched(lab: &Lab, peer: &str) -> bool {
+    let status = lab.status(1).unwrap();
+    let mut sessions = status["sessions"].as_array().unwrap().iter();
+    sessions.any(|session| {
+        let states = (&session["state"], &session["bfd"]["state"]);
+        session["peer"] == peer && states == (&"Established".into(), &"Up".into())
+    })
+}
+
+/// One peer that keeps the routes while the speaker is away, although BFD watches the path; another one
+/// that may be beyond a router, for BIRD by GTSM.
+#[test]
+fn as_printed_a_router_watches_paths_and_keeps_the_routes_of_a_speaker_that_restarts() {
+    let four = "enableGracefulRestart: true\nbfdProfile: fast\npassword: swordfish";
+    let far = "metadata:\n  annotations: {ferrolb.io/bgp-ttl-security-hops: \"2\"}";
+    let six = |spec| peer("six", 64501, "fd00:1::1", spec);
+    let six = [
+        six("bfdProfile: fast").replace("metadata:", far),
+        six("bfdProfile: fast\nebgpMultiHop: true"),
+    ];
+    for (brand, six) in ["bird", "frr"].into_iter().zip(six) {
+        let mut lab = site(&[peer("four", 64501, "192.168.1.1", four), six]);
+        let router = &lab.segment.router.namespace;
+        // BIRD sends with the host's TTL over several hops, and 64 is not what the other end expects.
+        router
+            .sysctl(&[
+                "net/ipv6/conf/all/hop_limit=255",
+                "net/ipv6/conf/eth0/hop_limit=255",
+            ])
+            .unwrap();
+        let fast = "receiveInterval: 50\ntransmitInterval: 50\ndetectMultiplier: 3";
+        lab.manifest("profile.yaml", &bfd_profile("fast", fast))
+            .unwrap();
+        let config = printed(&lab, brand);
+        let router = match brand {
+            "bird" => Router::Bird(bird(&lab)),
+            _ => Router::Frr(Frr::start(router, lab.path(), &config).unwrap()),
+        };
+        let await_up = |lab: &Lab| {
+            for peer in ["four", "six"] {
+                patience::until("a session and its path", SOON, || is_watched(lab, peer))
+                    .unwrap_or_else(|error| {
+                        panic!(
+                            "{peer}: {error}\n{config}\n{}\n{}",
+                            lab.status(1).unwrap(),
+                            router.account()
+                        )
+                    });
+            }
+            lab.await_next_hops(FOUR, &owned(&V4), SOON).unwrap();
+            lab.await_next_hops(SIX, &owned(&V6), SOON).unwrap();
+        };
+        await_up(&lab);
+        lab.speaker(1).unwrap().terminate(SOON).unwrap();
+        let away = Duration::from_secs(3);
+        patience::throughout("the route by a node whose speaker is away", away, || {
+            lab.next_hops(FOUR).unwrap() == owned(&V4)
+        })
+        .unwrap_or_else(|error| panic!("{brand}: {error}\n{}", router.account()));
+        // Nothing was agreed on with the other one.
+        assert_eq!(lab.next_hops(SIX).unwrap(), owned(&V6[1..]), "{brand}");
+        lab.start_speaker(1).unwrap();
+        await_up(&lab);
+    }
 }

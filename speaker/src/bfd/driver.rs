@@ -119,7 +119,7 @@ impl Bfd {
         self.failures.of(key)
     }
 
-    /// Tells the peers that the sessions are taken down on purpose, once, and ends.
+    /// Tells the peers that the sessions are taken down on purpose, and ends.
     pub async fn stop(self) {
         let (done, is_done) = oneshot::channel();
         // An error means that the thread has ended, which is what is wanted.
@@ -541,11 +541,18 @@ impl Driver {
         });
     }
 
-    /// Takes all sessions down, and says so once.
+    /// Takes all sessions down, and says so a few times: a peer that does not hear it takes the path for
+    /// failed, and forgets the routes that it was to keep over a restart.
     fn leave(&mut self) {
         self.sessions
             .handle(Instant::now(), Input::Want(BTreeMap::new()));
-        self.carry_out();
+        while let Some(output) = self.sessions.poll() {
+            if let Output::Send(key, packet) = output {
+                for _ in 0..FAREWELLS {
+                    self.send(&key, &packet);
+                }
+            }
+        }
     }
 }
 
@@ -655,5 +662,7 @@ const PUBLISH: Duration = Duration::from_millis(500);
 const BATCH: usize = 64;
 /// The task looks up at least so often.
 const IDLE: Duration = Duration::from_secs(3600);
+/// How often it is said that a session is taken down.
+const FAREWELLS: usize = 3;
 /// Stopping takes no longer.
 const STOP_BOUND: Duration = Duration::from_millis(500);
