@@ -6,9 +6,10 @@
 //! Shutdown          6/2 and a sentence    6/2 and a sentence      6/9 around 6/2
 //! Deconfigured      6/3                   6/3                     6/9 around 6/3
 //! Reconfigured      6/6                   TCP is closed           6/6
+//! BFD is down       6/10                  6/10                    6/9 around 6/10
 //! ```
 //!
-//! The routes are to stay in the first row and the last, as far as the peer can; in the others they
+//! The routes are to stay in the first row and the fourth, as far as the peer can; in the others they
 //! are to go.
 
 use super::super::Farewell;
@@ -30,18 +31,15 @@ pub(super) fn notification(
             Some(Cease::AdministrativeShutdown(text).into())
         }
         Farewell::Reconfigured => Some(Cease::OtherConfigurationChange.into()),
-        Farewell::Shutdown(text) => Some(for_good(
-            Cease::AdministrativeShutdown(text),
-            has_notification,
-        )),
-        Farewell::Deconfigured => Some(for_good(Cease::PeerDeconfigured, has_notification)),
+        Farewell::Shutdown(text) => Some(for_good(Cease::AdministrativeShutdown(text), terms)),
+        Farewell::Deconfigured => Some(for_good(Cease::PeerDeconfigured, terms)),
     }
 }
 
 /// RFC 8538 §4: a Cease after which no route is to stay.
-fn for_good(cease: Cease, has_notification: bool) -> Notification {
+pub(super) fn for_good(cease: Cease, terms: Option<RestartTerms>) -> Notification {
     let notification = Notification::from(cease);
-    if has_notification {
+    if terms.is_some_and(|terms| terms.has_notification) {
         notification.into_hard_reset()
     } else {
         notification

@@ -124,9 +124,10 @@ impl Step {
             .output(Output::Close)
     }
 
-    /// RFC 9384: ends a connection whose path has failed, and tells the peer if that still gets there.
-    fn bfd_down() -> Self {
-        let notification = Notification::from(Cease::BfdDown);
+    /// RFC 9384: ends a connection whose path has failed, and tells the peer if that still gets there. The
+    /// routes are to go with it, because nothing that is sent by them arrives.
+    fn bfd_down(terms: Option<RestartTerms>) -> Self {
+        let notification = farewell::for_good(Cease::BfdDown, terms);
         Self::go(State::Idle { is_started: true }, Reason::BfdDown)
             .output(Output::Send(Message::Notification(notification)))
             .output(Output::Close)
@@ -300,7 +301,7 @@ fn say_open(local: Local<'_>, endpoint: Endpoint) -> Step {
 fn open_sent(local: Local<'_>, endpoint: Endpoint, input: Input) -> Step {
     let unexpected = |message| Step::fsm_error(FsmError::OpenSent, message);
     match input {
-        Input::BfdDown => Step::bfd_down(),
+        Input::BfdDown => Step::bfd_down(None),
         Input::ManualStop(farewell) => Step::shut_down(local, farewell, None),
         Input::Timer(Timer::Hold) => Step::refuse(PeerFault::HoldTimerExpired),
         // RFC 4271 §8.2.2, event 18.
@@ -347,7 +348,7 @@ fn open_sent(local: Local<'_>, endpoint: Endpoint, input: Input) -> Step {
 fn open_confirm(local: Local<'_>, session: Negotiated, input: Input) -> Step {
     let unexpected = |message| Step::fsm_error(FsmError::OpenConfirm, message);
     match input {
-        Input::BfdDown => Step::bfd_down(),
+        Input::BfdDown => Step::bfd_down(session.graceful_restart),
         Input::ManualStop(farewell) => Step::shut_down(local, farewell, session.graceful_restart),
         Input::Timer(Timer::Hold) => Step::refuse(PeerFault::HoldTimerExpired),
         Input::Timer(Timer::SendHold) => Step::lose(Reason::SendHoldTimerExpired),
@@ -386,7 +387,7 @@ fn open_confirm(local: Local<'_>, session: Negotiated, input: Input) -> Step {
 fn established(local: Local<'_>, session: Negotiated, since: Instant, input: Input) -> Step {
     let is_agreed = |family: &Family| session.families.contains(family);
     match input {
-        Input::BfdDown => Step::bfd_down(),
+        Input::BfdDown => Step::bfd_down(session.graceful_restart),
         Input::ManualStop(farewell) => Step::shut_down(local, farewell, session.graceful_restart),
         Input::Timer(Timer::Hold) => Step::refuse(PeerFault::HoldTimerExpired),
         Input::Timer(Timer::SendHold) => Step::lose(Reason::SendHoldTimerExpired),

@@ -331,3 +331,15 @@ fn whom_we_do_not_dial_is_waited_for_without_end_and_held_off_after_a_failure() 
     assert_eq!(connection.state(), SessionState::Active);
     assert!(!drain(&mut connection).contains(&Output::Connect));
 }
+
+#[test]
+fn a_path_that_has_failed_takes_the_routes_along_also_where_a_notification_would_keep_them() {
+    let now = Instant::now();
+    let said = |terms| {
+        let mut connection = with_terms(terms, now);
+        notifications(&told(&mut connection, now, &[Input::BfdDown])).concat()
+    };
+    assert_eq!(said(None), "Cease/BFD Down");
+    assert_eq!(said(Some(false)), "Cease/BFD Down");
+    assert_eq!(said(Some(true)), "Cease/Hard Reset: Cease/BFD Down");
+}
