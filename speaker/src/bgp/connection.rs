@@ -436,7 +436,12 @@ impl Connection {
     /// How long a timer runs in the present state; `None`: it does not.
     fn duration(&mut self, timer: Timer) -> Option<Duration> {
         match (timer, &self.state) {
-            (Timer::IdleHold, _) => Some(self.backoff.next(&mut self.rng)),
+            // Who says how long to wait between two attempts means that also of the next session.
+            (Timer::IdleHold, _) => {
+                let backoff = self.backoff.next(&mut self.rng);
+                let limit = self.settings.connect_retry_time;
+                Some(limit.map_or(backoff, |limit| backoff.min(limit)))
+            }
             (Timer::ConnectRetry, State::Active) => Some(match self.settings.connect_retry_time {
                 Some(time) => jitter(time, &mut self.rng),
                 None => self.backoff.next(&mut self.rng),

@@ -343,3 +343,27 @@ fn a_path_that_has_failed_takes_the_routes_along_also_where_a_notification_would
     assert_eq!(said(Some(false)), "Cease/BFD Down");
     assert_eq!(said(Some(true)), "Cease/Hard Reset: Cease/BFD Down");
 }
+
+#[test]
+fn who_says_how_long_to_wait_between_two_attempts_waits_no_longer_after_a_session_either() {
+    let now = Instant::now();
+    let quick = Settings {
+        connect_retry_time: Some(SECOND),
+        ..settings()
+    };
+    let mut connection = established(quick, router_open(), now);
+    for _ in 0..5 {
+        connection.handle(now, Input::TcpFailed("reset".to_owned()));
+        let (at, timer) = connection.poll_timeout().unwrap();
+        assert_eq!(timer, Timer::IdleHold);
+        assert!(at <= now + SECOND, "{:?}", at - now);
+        connection.handle_timeout(at);
+        let up = [
+            Input::TcpConfirmed(endpoint()),
+            Input::Open(router_open()),
+            Input::Keepalive,
+        ];
+        told(&mut connection, now, &up);
+        assert_eq!(connection.state(), SessionState::Established);
+    }
+}
