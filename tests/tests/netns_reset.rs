@@ -68,7 +68,9 @@ impl Site {
         // Peers can dial, so that the node can wait to be dialled.
         lab.speaker_arguments = vec![format!("--bgp-listen={NODE}:179")];
         let config = frr::router(lab.segment.router.v4, &lab.neighbours(64501, 64500), None);
-        let config = config.replace("remote-as 64500", "remote-as external");
+        // It takes segments with the highest TTL only, so that it notices what becomes of ours.
+        let any = format!("remote-as external\n neighbor {NODE} ttl-security hops 1");
+        let config = config.replace("remote-as 64500", &any);
         let router = lab.frr(&config).unwrap();
         let spec = [
             ("myASN", "64500"),
@@ -76,6 +78,7 @@ impl Site {
             ("peerAddress", ROUTER),
             ("holdTime", "9s"),
             ("connectTime", "1s"),
+            ("ebgpMultiHop", "true"),
         ];
         let peer = Peer {
             labels: "",
@@ -208,15 +211,13 @@ fn i8_a_peer_counts_a_new_session_for_these_fields_of_a_bgppeer_and_no_others() 
     let mut site = Site::new();
     for (field, value) in [
         ("holdTime", "30s"),
-        ("keepaliveTime", "1s"),
-        ("connectTime", "2s"),
         ("enableGracefulRestart", "true"),
         ("routerID", "10.9.9.9"),
         ("dualStackAddressFamily", "true"),
         ("myASN", "64499"),
         ("localASN", "64498"),
         ("sourceAddress", NODE),
-        ("ebgpMultiHop", "true"),
+        ("holdTime", "6s"),
     ] {
         site.resets(field, |site| site.set(field, value));
     }
@@ -227,18 +228,13 @@ fn i8_a_peer_counts_a_new_session_for_these_fields_of_a_bgppeer_and_no_others() 
     for (key, value) in [
         ("ferrolb.io/bgp-long-lived-stale-time", "1h"),
         ("ferrolb.io/bgp-source-port", "1790"),
-        ("ferrolb.io/bgp-passive", "true"),
     ] {
         site.resets(key, |site| site.annotate(key, value));
     }
-    site.resets("being passive no more", |site| {
-        site.annotate("ferrolb.io/bgp-passive", "false");
-    });
     // The name of any interface.
     site.resets("vrf", |site| site.set("vrf", "eth0"));
     site.resets("vrf taken away", |site| {
         site.peer.spec.remove("vrf");
-        site.peer.spec.remove("ebgpMultiHop");
         site.write();
     });
     site.ends("peerPort", |site| site.set("peerPort", "1179"));
@@ -251,9 +247,6 @@ fn i8_a_peer_counts_a_new_session_for_these_fields_of_a_bgppeer_and_no_others() 
         }
         site.set("interface", "eth0");
     });
-    site.ends("bgp-ttl-security-hops", |site| {
-        site.annotate("ferrolb.io/bgp-ttl-security-hops", "1");
-    });
     // Either the kernel has it and the peer not, or neither has.
     site.ends("bgp-tcp-ao", |site| {
         site.peer.spec.insert("password", "secret");
@@ -264,6 +257,24 @@ fn i8_a_peer_counts_a_new_session_for_these_fields_of_a_bgppeer_and_no_others() 
 #[test]
 fn i8_a_peer_counts_no_new_session_for_anything_else() {
     let mut site = Site::new();
+    for (field, value) in [("keepaliveTime", "1s"), ("connectTime", "2s")] {
+        site.goes_on(field, |site| site.set(field, value));
+    }
+    site.goes_on("bgp-ttl-security-hops in place of ebgpMultiHop", |site| {
+        site.peer.spec.remove("ebgpMultiHop");
+        site.annotate("ferrolb.io/bgp-ttl-security-hops", "1");
+    });
+    site.goes_on("ebgpMultiHop in place of that", |site| {
+        site.peer
+            .annotations
+            .remove("ferrolb.io/bgp-ttl-security-hops");
+        site.set("ebgpMultiHop", "true");
+    });
+    for passive in ["true", "false"] {
+        site.goes_on("bgp-passive", |site| {
+            site.annotate("ferrolb.io/bgp-passive", passive);
+        });
+    }
     site.goes_on("nodeSelectors that still select", |site| {
         let here = "[{matchLabels: {kubernetes.io/hostname: n1}}]";
         site.set("nodeSelectors", here);

@@ -3,9 +3,11 @@
 //!
 //! The table in docs/operating.md says the same by the fields of a BGPPeer.
 
-use ferrolb_crds::model::Secret;
+use std::time::Duration;
 
-use super::{Authentication, Settings};
+use ferrolb_crds::model::{Secret, TtlSecurityHops};
+
+use super::{Authentication, Settings, Transport};
 
 /// From one configuration of a session to another.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,6 +27,16 @@ pub struct Live {
     /// The key of TCP MD5; `None`: segments are not signed. Without meaning under TCP-AO, whose
     /// connections keep the keys they were made with.
     pub md5_key: Option<Secret>,
+    /// Keepalive interval, as configured.
+    pub keepalive_time: Option<Duration>,
+    /// ConnectRetryTime, for the connection after this one.
+    pub connect_retry_time: Option<Duration>,
+    /// Who makes that.
+    pub passive: bool,
+    /// How far away an eBGP peer may be.
+    pub multi_hop: bool,
+    /// From how far away segments are taken.
+    pub ttl_security_hops: Option<TtlSecurityHops>,
 }
 
 impl Settings {
@@ -47,6 +59,11 @@ impl Settings {
                 Authentication::Md5(key) => Some(key.clone()),
                 Authentication::None | Authentication::Ao(..) => None,
             },
+            keepalive_time: self.keepalive_time,
+            connect_retry_time: self.connect_retry_time,
+            passive: self.passive,
+            multi_hop: self.multi_hop,
+            ttl_security_hops: self.transport.ttl_security_hops,
         }
     }
 
@@ -61,16 +78,30 @@ impl Settings {
     /// The same with another such part.
     #[must_use]
     pub fn with(&self, live: Live) -> Self {
-        let mut settings = self.clone();
-        let Live { md5_key } = live;
-        let authentication = &mut settings.transport.authentication;
-        match authentication {
-            Authentication::None | Authentication::Md5(_) => {
-                *authentication = Authentication::new(md5_key, None);
-            }
-            Authentication::Ao(..) => {}
+        let Live {
+            md5_key,
+            keepalive_time,
+            connect_retry_time,
+            passive,
+            multi_hop,
+            ttl_security_hops,
+        } = live;
+        let authentication = match &self.transport.authentication {
+            Authentication::None | Authentication::Md5(_) => Authentication::new(md5_key, None),
+            ao @ Authentication::Ao(..) => ao.clone(),
+        };
+        Self {
+            keepalive_time,
+            connect_retry_time,
+            passive,
+            multi_hop,
+            transport: Transport {
+                ttl_security_hops,
+                authentication,
+                ..self.transport.clone()
+            },
+            ..self.clone()
         }
-        settings
     }
 }
 
@@ -110,7 +141,7 @@ mod tests {
     /// The table of docs/operating.md.
     #[test]
     fn i8_only_what_the_protocol_demands_resets_a_session() {
-        let resets: [Edit; 16] = [
+        let resets: [Edit; 12] = [
             |s| s.name = "other".to_owned(),
             |s| s.neighbor = "10.0.0.2".parse().unwrap(),
             |s| s.port = Port::new(1179).unwrap(),
@@ -119,13 +150,9 @@ mod tests {
             |s| s.peer_asn = PeerAsn::External,
             |s| s.router_id = Some(RouterId([1, 1, 1, 1].into())),
             |s| s.hold_time = HoldTime::new(3).unwrap(),
-            |s| s.keepalive_time = Some(Duration::from_secs(1)),
-            |s| s.connect_retry_time = Some(Duration::from_secs(1)),
             |s| s.families = BTreeSet::from([Family::V4]),
-            |s| s.multi_hop = true,
             |s| s.transport.source_port = Port::new(1790),
             |s| s.transport.device = Some("red".to_owned()),
-            |s| s.transport.ttl_security_hops = TtlSecurityHops::new(1),
             |s| s.transport.authentication = ao("key"),
         ];
         for (index, edit) in resets.into_iter().enumerate() {
@@ -133,6 +160,23 @@ mod tests {
             assert_eq!(change, Change::Reset, "edit {index}");
         }
         assert_eq!(settings().change_to(&settings()), Change::None);
+    }
+
+    #[test]
+    fn i8_what_only_this_end_does_is_changed_while_the_session_runs() {
+        let changes: [Edit; 5] = [
+            |s| s.keepalive_time = Some(Duration::from_secs(1)),
+            |s| s.connect_retry_time = Some(Duration::from_secs(1)),
+            |s| s.passive = true,
+            |s| s.multi_hop = true,
+            |s| s.transport.ttl_security_hops = TtlSecurityHops::new(1),
+        ];
+        for (index, edit) in changes.into_iter().enumerate() {
+            let to = edited(&settings(), edit);
+            let expected = Change::Live(to.live());
+            assert_eq!(settings().change_to(&to), expected, "edit {index}");
+            assert_eq!(settings().with(to.live()), to, "edit {index}");
+        }
     }
 
     #[test]
@@ -154,7 +198,7 @@ mod tests {
             }
         }
         // Along with anything else it is a reset like any other.
-        let both = edited(&with(&md5("new")), |s| s.multi_hop = true);
+        let both = edited(&with(&md5("new")), |s| s.local_asn = asn(64999));
         assert_eq!(with(&md5("old")).change_to(&both), Change::Reset);
     }
 

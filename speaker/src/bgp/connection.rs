@@ -40,7 +40,7 @@ use super::message::{Message, Open, Received};
 use super::notification::{
     HeaderError, Malformed, Notification, OpenError, PeerFault, RefreshError, UpdateError,
 };
-use super::{Farewell, SessionState, Settings, codec};
+use super::{Farewell, Live, SessionState, Settings, codec};
 use crate::backoff::{Backoff, jitter};
 use crate::timer::TimerTable;
 
@@ -288,6 +288,25 @@ impl Connection {
         self.state = accepted.state;
         self.timers = accepted.timers;
         self.is_restarting &= accepted.is_restarting;
+    }
+
+    /// Goes on with other settings than before, as far as a session survives that.
+    pub fn adjust(&mut self, now: Instant, live: Live) {
+        self.settings = self.settings.with(live);
+        let has_other_interval = self.state.adjust(&self.settings);
+        if has_other_interval {
+            self.change(now, Change::Start(Timer::Keepalive));
+        }
+        // It had nothing to wait for, or has nothing any more.
+        if self.state == State::Active {
+            self.change(
+                now,
+                match self.settings.passive {
+                    true => Change::Stop(Timer::ConnectRetry),
+                    false => Change::Continue(Timer::ConnectRetry),
+                },
+            );
+        }
     }
 
     /// Takes note of something that happened.

@@ -291,17 +291,20 @@ impl Driver {
     /// Takes over what does not end the session.
     fn change(&mut self) {
         let live = self.live.borrow_and_update().clone();
-        self.settings = self.settings.with(live);
-        match &self.main.link {
-            Link::Up(stream) => match socket::rekey(stream, &self.settings) {
-                Ok(()) => self.peer.handle(Instant::now(), Input::Rekeyed),
-                Err(error) => self.fail(Slot::Main, error.to_string()),
-            },
-            Link::Dialing(_) => self.perform(Output::Connect),
-            Link::Down | Link::Closing(_) => {}
+        self.settings = self.settings.with(live.clone());
+        let adjusted = match &self.main.link {
+            Link::Up(stream) => socket::adjust(stream, &self.settings),
+            Link::Down | Link::Closing(_) | Link::Dialing(_) => Ok(()),
+        };
+        if matches!(self.main.link, Link::Dialing(_)) {
+            self.perform(Output::Connect);
+        }
+        self.peer.handle(Instant::now(), Input::Adjusted(live));
+        if let Err(error) = adjusted {
+            self.fail(Slot::Main, error.to_string());
         }
         if let Link::Up(stream) = &self.contender.link
-            && let Err(error) = socket::rekey(stream, &self.settings)
+            && let Err(error) = socket::adjust(stream, &self.settings)
         {
             self.fail(Slot::Contender, error.to_string());
         }

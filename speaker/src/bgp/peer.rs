@@ -28,7 +28,7 @@ use super::adj_rib_out::{AdjRibOut, Composed};
 use super::connection::{self, Connection, Endpoint, Reason, Timer, Verdict};
 use super::message::{Message, Open};
 use super::notification::Cease;
-use super::{Changed, Farewell, Messages, Routes, SessionState, Settings, codec};
+use super::{Changed, Farewell, Live, Messages, Routes, SessionState, Settings, codec};
 
 /// Which of the connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -54,8 +54,8 @@ pub enum Input<'a> {
     Accepted(Endpoint),
     /// Our end of the main connection has other addresses than before.
     Relocated(Endpoint),
-    /// It is signed with another key from now on.
-    Rekeyed,
+    /// The session goes on with this, and what is sent is signed with another key, perhaps.
+    Adjusted(Live),
     /// It could not be made or was lost; in words.
     Failed(Slot, String),
     /// Octets from the peer.
@@ -180,7 +180,13 @@ impl Peer {
                 self.tell(now, Slot::Contender, connection::Input::BfdDown);
                 self.tell(now, Slot::Main, connection::Input::BfdDown);
             }
-            Input::Rekeyed => self.probe(),
+            Input::Adjusted(live) => {
+                let contender = self.contender.as_mut().map(|side| &mut side.connection);
+                for connection in [&mut self.main.connection].into_iter().chain(contender) {
+                    connection.adjust(now, live.clone());
+                }
+                self.probe();
+            }
             Input::Changed(changed) => self.rib.change(&changed),
             Input::Relocated(endpoint) => {
                 self.main.endpoint = Some(endpoint);

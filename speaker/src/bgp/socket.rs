@@ -100,6 +100,18 @@ pub(super) fn rekey(socket: &impl AsFd, settings: &Settings) -> Result<(), Authe
     }
 }
 
+/// Has a connection go on with other settings of its session, as far as they are the socket's.
+pub(super) fn adjust(stream: &TcpStream, settings: &Settings) -> Result<(), ConnectError> {
+    rekey(stream, settings)?;
+    mark(stream, settings)
+        .and_then(|()| match settings.transport.ttl_security_hops {
+            Some(_) => Ok(()),
+            // There may have been one.
+            None => options::set_least_ttl(stream, settings.neighbor, 0),
+        })
+        .map_err(ConnectError::Prepare)
+}
+
 /// TTL and class of what is sent, and the TTL of what is taken; for connections that were accepted, too.
 pub(super) fn mark(socket: &impl AsFd, settings: &Settings) -> io::Result<()> {
     let options = SockRef::from(socket);

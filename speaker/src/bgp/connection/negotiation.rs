@@ -57,6 +57,12 @@ pub struct RestartTerms {
 }
 
 impl Negotiated {
+    /// Takes over what of the settings needs no agreement; true if the keepalive interval is another one.
+    pub(super) fn adjust(&mut self, settings: &Settings) -> bool {
+        let keepalive_time = keepalive_time(settings, self.hold_time);
+        std::mem::replace(&mut self.keepalive_time, keepalive_time) != keepalive_time
+    }
+
     /// The longest message on this session.
     pub fn message_limit(&self) -> usize {
         if self.has_extended_message {

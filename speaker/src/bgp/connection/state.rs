@@ -169,6 +169,17 @@ impl State {
         }
     }
 
+    /// Takes over what of the settings a session goes on with; true if it says something more often
+    /// or more rarely from now on.
+    pub(super) fn adjust(&mut self, settings: &Settings) -> bool {
+        match self {
+            Self::OpenConfirm { session } | Self::Established { session, .. } => {
+                session.adjust(settings)
+            }
+            Self::Idle { .. } | Self::Connect | Self::Active | Self::OpenSent { .. } => false,
+        }
+    }
+
     pub(super) fn step(self, local: Local<'_>, input: Input) -> Step {
         match self {
             Self::Idle { is_started } => idle(local, is_started, input),

@@ -367,3 +367,44 @@ fn who_says_how_long_to_wait_between_two_attempts_waits_no_longer_after_a_sessio
         assert_eq!(connection.state(), SessionState::Established);
     }
 }
+
+#[test]
+fn a_session_goes_on_with_another_keepalive_interval_but_not_beyond_a_third_of_the_hold_time() {
+    let now = Instant::now();
+    let mut connection = established(settings(), router_open(), now);
+    let next = |connection: &mut Connection, keepalive: Option<Duration>| {
+        let live = Settings {
+            keepalive_time: keepalive,
+            ..settings()
+        };
+        connection.adjust(now, live.live());
+        assert_eq!(drain(connection), []);
+        let (at, timer) = connection.poll_timeout().unwrap();
+        assert_eq!(timer, Timer::Keepalive);
+        at - now
+    };
+    assert!(next(&mut connection, Some(SECOND)) <= SECOND);
+    let third = next(&mut connection, Some(20 * SECOND));
+    assert!((2 * SECOND..=3 * SECOND).contains(&third), "{third:?}");
+    assert_eq!(connection.state(), SessionState::Established);
+}
+
+#[test]
+fn who_is_to_dial_after_all_does_and_who_is_to_wait_does_not() {
+    let now = Instant::now();
+    let with = |passive| Settings {
+        passive,
+        ..settings()
+    };
+    let mut connection = Connection::new(with(true), rng());
+    connection.handle(now, Input::ManualStart);
+    assert_eq!(connection.poll_timeout(), None);
+    connection.adjust(now, with(false).live());
+    let (at, timer) = connection.poll_timeout().unwrap();
+    assert_eq!(timer, Timer::ConnectRetry);
+    connection.adjust(now, with(true).live());
+    assert_eq!(connection.poll_timeout(), None);
+    connection.adjust(now, with(false).live());
+    connection.handle_timeout(at + SECOND * 60);
+    assert!(drain(&mut connection).contains(&Output::Connect));
+}

@@ -225,12 +225,12 @@ fn a_new_key_is_tried_at_once_and_only_while_established() {
     let now = Instant::now();
     let mut peer = established(routes(&[]), now);
     let before = peer.messages().keepalives_sent;
-    peer.handle(now, Input::Rekeyed);
+    peer.handle(now, Input::Adjusted(settings().live()));
     assert_eq!(drain(&mut peer), [Output::Send(Slot::Main, keepalive())]);
     assert_eq!(peer.messages().keepalives_sent, before + 1);
 
     let mut peer = connected(routes(&[]), now);
-    peer.handle(now, Input::Rekeyed);
+    peer.handle(now, Input::Adjusted(settings().live()));
     assert_eq!(drain(&mut peer), []);
 }
 
