@@ -10,8 +10,8 @@
 //! ```
 //!
 //! `message`, `notification` and `codec` are the wire; `connection` is the machine of §8, one for
-//! each TCP connection; `peer` has up to two of them; `change` says what a session survives; only
-//! `driver` and `socket` know that there is a network. docs/rfc.md says which sentence of which RFC is
+//! each TCP connection; `peer` has up to two of them; `change` says what a session survives, and
+//! `established` what others may want to know of one; only `driver` and `socket` know that there is a network. docs/rfc.md says which sentence of which RFC is
 //! obeyed where.
 
 pub mod adj_rib_out;
@@ -19,16 +19,18 @@ mod change;
 pub mod codec;
 pub mod connection;
 pub mod driver;
+mod established;
 pub mod message;
 pub mod notification;
 pub mod peer;
 mod socket;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod transport;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use ferrolb_crds::model::{Asn, Community, Family, HoldTime, PeerAsn, Port, RouterId};
@@ -36,6 +38,7 @@ use ipnet::IpNet;
 
 pub use self::change::{Change, Live};
 pub use self::driver::{Doors, Guest, Listener, Session};
+pub use self::established::{Ended, Established, Opens};
 use self::message::{Message, Received};
 use self::notification::Malformed;
 pub use self::transport::{Authentication, Transport};
@@ -122,6 +125,17 @@ pub type Routes = BTreeMap<IpNet, Route>;
 /// one prefix the later counts.
 pub type Changed = BTreeMap<IpNet, Option<Route>>;
 
+/// Adds what is newer to what nobody has taken yet. Mostly nothing waits, and what comes is shared with
+/// others as it is.
+pub fn supersede(waiting: &mut Arc<Changed>, newer: Arc<Changed>) {
+    if waiting.is_empty() {
+        *waiting = newer;
+    } else {
+        let newer = newer.iter().map(|(prefix, route)| (*prefix, route.clone()));
+        Arc::make_mut(waiting).extend(newer);
+    }
+}
+
 /// States of RFC 4271 §8.2.2, as reported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SessionState {
@@ -164,6 +178,10 @@ pub struct SessionStatus {
     pub capabilities: Vec<&'static str>,
     /// Local address of the connection, while there is one.
     pub local_address: Option<IpAddr>,
+    /// What it has come to be by, while Established.
+    pub established: Option<Arc<Established>>,
+    /// What the one before ended by, if there was one.
+    pub ended: Option<Arc<Ended>>,
 }
 
 /// How many messages there were, beside the UPDATEs sent.

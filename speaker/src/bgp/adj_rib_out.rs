@@ -239,6 +239,13 @@ impl AdjRibOut {
         self.held.len()
     }
 
+    /// How many of a family.
+    pub fn prefixes_of(&self, family: Family) -> usize {
+        let held = self.held.keys();
+        held.filter(|prefix| Family::of(prefix.addr()) == family)
+            .count()
+    }
+
     /// Why some of what is desired is not announced, if so.
     pub fn unannounced(&self) -> Option<Unannounced> {
         // One family's prefixes come before the other's.

@@ -33,7 +33,7 @@ use std::time::{Duration, Instant};
 use ferrolb_crds::model::Family;
 
 pub use self::collision::Verdict;
-pub use self::endpoint::{Endpoint, NoNextHop};
+pub use self::endpoint::{Endpoint, NoNextHop, Ports};
 pub use self::negotiation::{Negotiated, RestartTerms};
 use self::state::{Change, Local, State};
 use super::message::{Message, Open, Received};
@@ -363,6 +363,16 @@ impl Connection {
     /// Whether it has been started and not been stopped.
     pub fn is_started(&self) -> bool {
         self.state != State::Idle { is_started: false }
+    }
+
+    /// What it was made with.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Since when it is in Established, if it is.
+    pub fn established_since(&self) -> Option<Instant> {
+        self.state.established_since()
     }
 
     /// What was agreed on, in Established.

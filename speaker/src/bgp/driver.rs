@@ -492,6 +492,8 @@ fn status(peer: &Peer, since: SystemTime) -> SessionStatus {
         families: peer.families(),
         capabilities: peer.capabilities(),
         local_address: peer.local_address(),
+        established: peer.established(),
+        ended: peer.ended(),
     }
 }
 

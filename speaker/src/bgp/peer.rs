@@ -13,6 +13,7 @@
 //! main is in OpenSent    wait            wait for main's OPEN   close main, promote
 //! ```
 
+mod rib;
 #[cfg(test)]
 mod tests;
 
@@ -24,11 +25,15 @@ use std::time::Instant;
 
 use ferrolb_crds::model::{Asn, Family, HoldTime};
 
+use self::rib::Rib;
 use super::adj_rib_out::{AdjRibOut, Composed};
 use super::connection::{self, Connection, Endpoint, Reason, Timer, Verdict};
-use super::message::{Message, Open};
+use super::message::{Message, Open, Received};
 use super::notification::Cease;
-use super::{Changed, Farewell, Live, Messages, Routes, SessionState, Settings, codec};
+use super::{
+    Changed, Ended, Established, Farewell, Live, Messages, Opens, Routes, SessionState, Settings,
+    codec,
+};
 
 /// Which of the connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -113,14 +118,8 @@ pub struct Peer {
     reason: Option<Reason>,
     updates_sent: u64,
     messages: Messages,
-}
-
-/// What the peer should hold, and while Established what it was sent of it.
-#[derive(Debug)]
-enum Rib {
-    /// Those who begin together share it: a session copies it when it needs it to itself.
-    Desired(Arc<Routes>),
-    Sent(Box<AdjRibOut>),
+    established: Option<Arc<Established>>,
+    ended: Option<Arc<Ended>>,
 }
 
 /// One connection.
@@ -131,6 +130,8 @@ struct Side {
     connection: Connection,
     /// Our end of the connection as last seen.
     endpoint: Option<Endpoint>,
+    /// The last that were sent and received.
+    opens: Opens,
     /// Less than one message, between two inputs.
     inbox: Vec<u8>,
 }
@@ -144,6 +145,7 @@ impl Peer {
                 id: 0,
                 connection: Connection::new(settings, rng),
                 endpoint: None,
+                opens: Opens::default(),
                 inbox: Vec::new(),
             },
             contender: None,
@@ -154,6 +156,8 @@ impl Peer {
             reason: None,
             updates_sent: 0,
             messages: Messages::default(),
+            established: None,
+            ended: None,
         }
     }
 
@@ -301,6 +305,16 @@ impl Peer {
         self.messages
     }
 
+    /// What the session has come to be by, while Established.
+    pub fn established(&self) -> Option<Arc<Established>> {
+        self.established.clone()
+    }
+
+    /// What the one before ended by.
+    pub fn ended(&self) -> Option<Arc<Ended>> {
+        self.ended.clone()
+    }
+
     /// Why the peer does not hold all that it should; or why the last connection ended.
     pub fn last_error(&self) -> Option<String> {
         let unannounced = self.rib.sent().and_then(AdjRibOut::unannounced);
@@ -309,8 +323,16 @@ impl Peer {
     }
 
     fn relocate(&mut self) {
-        if let (Some(adj_rib_out), Some(endpoint)) = (self.rib.sent_mut(), &self.main.endpoint) {
+        let Some(endpoint) = &self.main.endpoint else {
+            return;
+        };
+        if let Some(adj_rib_out) = self.rib.sent_mut() {
             adj_rib_out.relocate(endpoint);
+        }
+        if let Some(established) = &mut self.established
+            && established.session.endpoint != *endpoint
+        {
+            Arc::make_mut(established).session.endpoint = endpoint.clone();
         }
     }
 
@@ -343,6 +365,7 @@ impl Peer {
             id: self.next_id,
             connection: self.main.connection.accept(now, endpoint.clone()),
             endpoint: Some(endpoint),
+            opens: Opens::default(),
             inbox: Vec::new(),
         });
         self.next_id += 1;
@@ -364,6 +387,9 @@ impl Peer {
                 Ok(Some(frame)) => {
                     let message = codec::decode(frame);
                     self.messages.count_received(&message);
+                    if let (Ok(Received::Open(_)), Some(side)) = (&message, self.side_mut(slot)) {
+                        side.opens.received = rest.get(..frame.size()).unwrap_or_default().to_vec();
+                    }
                     (message.into(), frame.size())
                 }
                 Err(error) => (connection::Input::HeaderError(error), rest.len()),
@@ -441,12 +467,18 @@ impl Peer {
     }
 
     fn drain(&mut self, slot: Slot) {
+        let mut notification = None;
         while let Some(output) = self.side_mut(slot).and_then(|side| side.connection.poll()) {
             match output {
                 connection::Output::Connect => self.outputs.push_back(Output::Connect),
                 connection::Output::Send(message) => {
                     self.messages.count_sent(&message);
                     let octets = codec::encode(&message);
+                    match (message, self.side_mut(slot)) {
+                        (Message::Open(_), Some(side)) => side.opens.sent = octets.clone(),
+                        (Message::Notification(_), _) => notification = Some(octets.clone()),
+                        (Message::Open(_) | Message::Keepalive, _) => {}
+                    }
                     self.outputs.push_back(Output::Send(slot, octets));
                 }
                 connection::Output::Close => {
@@ -460,11 +492,15 @@ impl Peer {
                         adj_rib_out.refresh(family);
                     }
                 }
-                connection::Output::StateChanged { reason, .. } => {
-                    self.reason = Some(reason);
+                connection::Output::StateChanged { from, reason, .. } => {
                     if slot == Slot::Main {
+                        if from == SessionState::Established {
+                            let ended = Ended::new(&reason, notification.take());
+                            self.ended = Some(Arc::new(ended));
+                        }
                         self.enter();
                     }
+                    self.reason = Some(reason);
                 }
             }
         }
@@ -484,6 +520,7 @@ impl Peer {
             }
             None => Rib::Desired(desired),
         };
+        self.established = self.main.established(self.local_asn).map(Arc::new);
         // It may have changed while the session was being made.
         self.relocate();
     }
@@ -536,39 +573,24 @@ impl Peer {
         self.main.id = contender.id;
         self.main.connection.adopt(contender.connection);
         self.main.endpoint = contender.endpoint;
+        self.main.opens = contender.opens;
         self.main.inbox = contender.inbox;
         self.outputs.push_back(Output::Promote);
         self.enter();
     }
 }
 
-impl Rib {
-    fn change(&mut self, changed: &Changed) {
-        for (prefix, route) in changed {
-            match (&mut *self, route) {
-                (Self::Sent(adj_rib_out), route) => adj_rib_out.change(*prefix, route.as_ref()),
-                (Self::Desired(desired), Some(route)) => {
-                    Arc::make_mut(desired).insert(*prefix, route.clone());
-                }
-                (Self::Desired(desired), None) => {
-                    Arc::make_mut(desired).remove(prefix);
-                }
-            }
-        }
-    }
-
-    fn sent(&self) -> Option<&AdjRibOut> {
-        match self {
-            Self::Desired(_) => None,
-            Self::Sent(adj_rib_out) => Some(adj_rib_out),
-        }
-    }
-
-    fn sent_mut(&mut self) -> Option<&mut AdjRibOut> {
-        match self {
-            Self::Desired(_) => None,
-            Self::Sent(adj_rib_out) => Some(adj_rib_out),
-        }
+impl Side {
+    fn established(&self, local_asn: Asn) -> Option<Established> {
+        let settings = self.connection.settings();
+        Some(Established {
+            since: self.connection.established_since()?,
+            session: self.connection.negotiated()?.clone(),
+            local_asn,
+            neighbor: settings.neighbor,
+            device: settings.transport.device.clone(),
+            opens: self.opens.clone(),
+        })
     }
 }
 

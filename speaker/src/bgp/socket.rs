@@ -20,7 +20,7 @@ use socket2::SockRef;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 pub(super) use self::options::AuthenticationError;
-use super::connection::Endpoint;
+use super::connection::{Endpoint, Ports};
 use super::{Authentication, Settings};
 
 /// Why a connection could not be made.
@@ -167,7 +167,8 @@ pub(super) fn prepare_accepted(stream: &TcpStream, settings: &Settings) -> io::R
 
 /// Our end of a connection.
 pub(super) fn endpoint(stream: &TcpStream, settings: &Settings) -> io::Result<Endpoint> {
-    let local = stream.local_addr()?.ip().to_canonical();
+    let own = stream.local_addr()?;
+    let local = own.ip().to_canonical();
     let addresses = interface_addresses()?;
     let passing = passing_addresses();
     let interface = match carrier(&addresses, local, settings.transport.device.as_deref()) {
@@ -178,7 +179,16 @@ pub(super) fn endpoint(stream: &TcpStream, settings: &Settings) -> io::Result<En
             .collect(),
         None => Vec::new(),
     };
-    Ok(Endpoint { local, interface })
+    let ports = Ports {
+        local: own.port(),
+        // Of one that is lost already nobody asks.
+        remote: stream.peer_addr().map_or(0, |peer| peer.port()),
+    };
+    Ok(Endpoint {
+        local,
+        interface,
+        ports,
+    })
 }
 
 /// How long the kernel may wait for the peer to take what we sent: beyond that the connection is

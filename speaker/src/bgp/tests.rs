@@ -6,11 +6,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ferrolb_crds::model::{Asn, Family, HoldTime, PeerAsn, Port};
 use ipnet::IpNet;
 
-use super::connection::Endpoint;
+use super::connection::{Endpoint, Ports};
 use super::{Settings, Transport};
 
 /// An external session of AS 64601 with AS 64500.
-pub(super) fn settings() -> Settings {
+pub(crate) fn settings() -> Settings {
     Settings {
         name: "router".to_owned(),
         neighbor: "10.0.0.1".parse().unwrap(),
@@ -31,7 +31,7 @@ pub(super) fn settings() -> Settings {
     }
 }
 
-pub(super) fn endpoint() -> Endpoint {
+pub(crate) fn endpoint() -> Endpoint {
     Endpoint {
         local: "10.0.0.11".parse().unwrap(),
         interface: vec![
@@ -39,19 +39,23 @@ pub(super) fn endpoint() -> Endpoint {
             "fe80::11".parse().unwrap(),
             "fd00::11".parse().unwrap(),
         ],
+        ports: Ports {
+            local: 40_000,
+            remote: 179,
+        },
     }
 }
 
-pub(super) fn asn(number: u32) -> Asn {
+pub(crate) fn asn(number: u32) -> Asn {
     Asn::new(number).unwrap()
 }
 
-pub(super) fn net(prefix: &str) -> IpNet {
+pub(crate) fn net(prefix: &str) -> IpNet {
     prefix.parse().unwrap()
 }
 
 /// Octets from hexadecimal digits; spaces are for the reader.
-pub(super) fn hex(digits: &str) -> Vec<u8> {
+pub(crate) fn hex(digits: &str) -> Vec<u8> {
     let digits: Vec<char> = digits.chars().filter(|c| !c.is_whitespace()).collect();
     digits
         .chunks(2)
@@ -60,7 +64,7 @@ pub(super) fn hex(digits: &str) -> Vec<u8> {
 }
 
 /// A message of a type, with marker and length put before it.
-pub(super) fn message(kind: u8, body: &[u8]) -> Vec<u8> {
+pub(crate) fn message(kind: u8, body: &[u8]) -> Vec<u8> {
     let length = u16::try_from(body.len() + 19).unwrap();
     let mut message = vec![0xff; 16];
     message.extend(length.to_be_bytes());
@@ -71,22 +75,22 @@ pub(super) fn message(kind: u8, body: &[u8]) -> Vec<u8> {
 
 /// An UPDATE as a strict peer reads it.
 #[derive(Debug, Default, PartialEq)]
-pub(super) struct Update {
-    pub(super) withdrawn: Vec<IpNet>,
-    pub(super) announced: Vec<IpNet>,
+pub(crate) struct Update {
+    pub(crate) withdrawn: Vec<IpNet>,
+    pub(crate) announced: Vec<IpNet>,
     /// Flags and value by type code, without the multiprotocol ones' prefixes.
-    pub(super) attributes: BTreeMap<u8, (u8, Vec<u8>)>,
+    pub(crate) attributes: BTreeMap<u8, (u8, Vec<u8>)>,
 }
 
 impl Update {
     /// Panics on anything but one well-formed UPDATE of at most 4096 octets.
-    pub(super) fn read(message: &[u8]) -> Self {
+    pub(crate) fn read(message: &[u8]) -> Self {
         assert!(message.len() <= 4096, "{} octets", message.len());
         Self::read_extended(message)
     }
 
     /// The same of an UPDATE of any length (RFC 8654).
-    pub(super) fn read_extended(message: &[u8]) -> Self {
+    pub(crate) fn read_extended(message: &[u8]) -> Self {
         assert_eq!(message[..16], [0xff; 16]);
         assert_eq!(usize::from(u16_at(message, 16)), message.len());
         assert_eq!(message[18], 2);

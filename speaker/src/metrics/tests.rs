@@ -25,6 +25,8 @@ fn session(state: SessionState) -> SessionStatus {
         families: BTreeSet::new(),
         capabilities: Vec::new(),
         local_address: None,
+        established: None,
+        ended: None,
     }
 }
 

@@ -3,7 +3,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use ferrolb_crds::model::HoldTime;
 use proptest::prelude::*;
 
-use super::super::connection::Endpoint;
+use super::super::connection::{Endpoint, Ports};
 use super::super::tests::{Update, asn, endpoint, net};
 use super::*;
 
@@ -11,6 +11,7 @@ fn session() -> Negotiated {
     Negotiated {
         endpoint: endpoint(),
         peer_asn: asn(64500),
+        peer_router_id: Ipv4Addr::new(10, 0, 0, 1),
         is_internal: false,
         hold_time: HoldTime::DEFAULT,
         keepalive_time: None,
@@ -172,6 +173,7 @@ fn a_next_hop_that_comes_changes_or_goes_takes_its_routes_along() {
     let endpoint = |six: &[&str]| Endpoint {
         local: "10.0.0.11".parse().unwrap(),
         interface: six.iter().map(|a| a.parse().unwrap()).collect(),
+        ports: Ports::default(),
     };
     let mut session = session();
     session.endpoint = endpoint(&[]);

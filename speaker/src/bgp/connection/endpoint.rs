@@ -14,6 +14,17 @@ pub struct Endpoint {
     pub local: IpAddr,
     /// All addresses of the interface that carries the local address.
     pub interface: Vec<IpAddr>,
+    /// Its TCP ports.
+    pub ports: Ports,
+}
+
+/// The TCP ports of a connection.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Ports {
+    /// Of our end.
+    pub local: u16,
+    /// Of the peer's.
+    pub remote: u16,
 }
 
 /// Why routes of a family cannot be announced on a connection.

@@ -4,6 +4,7 @@
 //! up, of AS numbers the first counts, of graceful restart the last (RFC 4724 §3).
 
 use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use ferrolb_crds::model::{Asn, Family, HoldTime, PeerAsn};
@@ -22,6 +23,8 @@ pub struct Negotiated {
     pub endpoint: Endpoint,
     /// The peer's AS.
     pub peer_asn: Asn,
+    /// The peer's BGP Identifier.
+    pub peer_router_id: Ipv4Addr,
     /// Whether it is ours (iBGP).
     pub is_internal: bool,
     /// The lesser of both proposals.
@@ -171,6 +174,7 @@ pub(super) fn negotiate(
         && open.capabilities.iter().any(is_extended_next_hop);
     Ok(Negotiated {
         peer_asn,
+        peer_router_id: open.router_id,
         is_internal,
         hold_time,
         keepalive_time: keepalive_time(settings, hold_time),

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Notify;
 
-use super::super::Changed;
+use super::super::{Changed, supersede};
 
 /// Where it waits.
 #[derive(Debug, Default)]
@@ -20,7 +20,7 @@ pub(super) struct News {
 impl News {
     /// Adds what is newer.
     pub(super) fn put(&self, newer: Arc<Changed>) {
-        add(
+        supersede(
             &mut self.waiting.lock().unwrap_or_else(PoisonError::into_inner),
             newer,
         );
@@ -35,16 +35,6 @@ impl News {
     /// Waits until there may be something. Cancel-safe.
     pub(super) fn arrived(&self) -> impl Future<Output = ()> {
         self.arrived.notified()
-    }
-}
-
-/// Mostly nothing waits, and what comes is shared with other sessions as it is.
-fn add(waiting: &mut Arc<Changed>, newer: Arc<Changed>) {
-    if waiting.is_empty() {
-        *waiting = newer;
-    } else {
-        let newer = newer.iter().map(|(prefix, route)| (*prefix, route.clone()));
-        Arc::make_mut(waiting).extend(newer);
     }
 }
 

@@ -4,6 +4,7 @@
 )]
 
 mod collision;
+mod established;
 mod properties;
 mod simulation;
 

@@ -67,6 +67,8 @@ fn i4_a_session_that_keeps_trying_does_not_change_the_file() {
         families: BTreeSet::new(),
         capabilities: Vec::new(),
         local_address: None,
+        established: None,
+        ended: None,
     };
     let whereabouts = Whereabouts {
         name: "192.0.2.1".to_owned(),

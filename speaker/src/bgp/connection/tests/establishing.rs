@@ -188,6 +188,7 @@ fn an_identifier_is_found_for_every_node() {
     let v6_only = Endpoint {
         local: "fd00::11".parse().unwrap(),
         interface: vec!["fd00::11".parse().unwrap()],
+        ports: Ports::default(),
     };
     let configured = Settings {
         router_id: Some(RouterId(Ipv4Addr::new(9, 9, 9, 9))),
@@ -231,6 +232,7 @@ fn without_a_next_hop_a_family_is_not_announced() {
         Endpoint {
             local,
             interface: vec![local, "fe80::11".parse().unwrap(), "::1".parse().unwrap()],
+            ports: Ports::default(),
         }
     };
     assert_eq!(
