@@ -8,11 +8,13 @@
 //!              └── reports ◀──┴──▶ nft    ruleset ──▶ driver ──▶ nftables
 //! ```
 //!
-//! `router_config` stands beside all that: the same objects, told to the router at the other end.
+//! `bmp` stands beside `bgp`, whose peers' tables it tells to monitoring stations, and `router_config`
+//! beside all that: the same objects, told to the router at the other end.
 
 pub mod backoff;
 pub mod bfd;
 pub mod bgp;
+pub mod bmp;
 pub mod cli;
 pub mod delivery;
 pub mod drain;

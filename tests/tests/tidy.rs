@@ -337,6 +337,8 @@ const ARROWS: &[Row] = &[
         &["tokio", "tracing", "fastrand"],
     ),
     row("speaker::bgp::driver::*", BGP_ALL, &["tokio", "tracing"]),
+    row("speaker::bmp", &["speaker::bmp::*", "speaker::bgp"], &[]),
+    row("speaker::bmp::*", BMP_CORE, &["fastrand"]),
     row(
         "speaker::layer2",
         &["speaker::layer2::*", "crds::model"],
@@ -653,6 +655,19 @@ const BGP_CORE: &[&str] = &[
 const BGP_ALL: &[&str] = &[
     "speaker::bgp",
     "speaker::bgp::*",
+    "speaker::timer",
+    "speaker::backoff",
+    "crds::model",
+];
+/// What stations are told is composed as it is for peers.
+const BMP_CORE: &[&str] = &[
+    "speaker::bmp",
+    "speaker::bmp::codec",
+    "speaker::bmp::news",
+    "speaker::bmp::station",
+    "speaker::bgp",
+    "speaker::bgp::adj_rib_out",
+    "speaker::bgp::message",
     "speaker::timer",
     "speaker::backoff",
     "crds::model",
