@@ -14,6 +14,7 @@
 //! So a station that reads slowly costs one entry per prefix, and delays no peer and no other station.
 
 pub mod codec;
+pub mod driver;
 pub mod news;
 pub mod station;
 
@@ -22,6 +23,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+pub use self::driver::Export;
 use crate::bgp::{Changed, Ended, Established, Routes};
 
 /// What has become of the session with a peer.

@@ -340,6 +340,12 @@ const ARROWS: &[Row] = &[
     row("speaker::bmp", &["speaker::bmp::*", "speaker::bgp"], &[]),
     row("speaker::bmp::*", BMP_CORE, &["fastrand"]),
     row(
+        "speaker::bmp::driver",
+        BMP_CORE,
+        &["fastrand", "socket2", "tokio", "tracing"],
+    ),
+    row("speaker::bmp::driver::*", BMP_CORE, &["tokio"]),
+    row(
         "speaker::layer2",
         &["speaker::layer2::*", "crds::model"],
         &[],

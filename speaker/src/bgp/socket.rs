@@ -198,7 +198,7 @@ pub(super) fn set_user_timeout(stream: &TcpStream, timeout: Duration) -> io::Res
 }
 
 /// An error as it is shown: lower-case, without the kernel's number.
-pub(super) fn in_words(error: &io::Error) -> String {
+pub(crate) fn in_words(error: &io::Error) -> String {
     let kind = error.kind().to_string();
     match kind.as_str() {
         "other error" | "uncategorized error" => error.to_string().to_lowercase(),
