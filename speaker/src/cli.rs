@@ -4,6 +4,7 @@
 mod metallb;
 mod router_config;
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -119,6 +120,10 @@ pub struct RunArguments {
     /// once for several [default: nothing listens].
     #[arg(long, value_name = "ADDRESS:PORT")]
     bgp_listen: Vec<SocketAddr>,
+    /// Tell this BMP station (RFC 7854) what BGP peers are sent, such as 192.0.2.20:1790; up to four
+    /// times for several [default: none].
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    bmp_station: Vec<SocketAddr>,
     /// Unix socket that `status` asks [default: /run/ferrolb/speaker-NODE.sock].
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
@@ -222,7 +227,12 @@ pub enum Unusable {
     /// Every node would be down between two heartbeats.
     #[error("--heartbeat-down-after must be longer than --heartbeat-interval")]
     DownAfterTooShort,
+    /// Each has a copy of what every peer holds.
+    #[error("--bmp-station can be given {MOST_STATIONS} times at most")]
+    TooManyStations,
 }
+
+const MOST_STATIONS: usize = 4;
 
 impl RunArguments {
     /// How log lines look.
@@ -279,6 +289,9 @@ impl RunArguments {
         if self.heartbeat_down_after.is_some_and(too_short) {
             return Err(Unusable::DownAfterTooShort);
         }
+        if self.bmp_station.len() > MOST_STATIONS {
+            return Err(Unusable::TooManyStations);
+        }
         let namespace = self.namespace.or(self.metallb.namespace);
         Ok(Settings {
             namespace: namespace.unwrap_or_else(|| api::DEFAULT_NAMESPACE.to_owned()),
@@ -294,6 +307,7 @@ impl RunArguments {
             delivery_check: self.delivery_check,
             drain_time: self.drain_time,
             bgp_listen: self.bgp_listen,
+            bmp_stations: BTreeSet::from_iter(self.bmp_station),
             identity: Identity {
                 node,
                 // MetalLB's manifests pass an empty class for none.

@@ -4,7 +4,7 @@
 //! ```text
 //! source ──┐                                          ┌─▶ layer 2 (a thread)
 //! layer 2 ─┼─▶ Event ─▶ world ─▶ plan ─▶ translate ─▶ ┼─▶ sessions (a task each), bfd (a thread)
-//! deadline ┘                                          ├─▶ hand-off (a task)
+//! deadline ┘                                          ├─▶ hand-off (a task), stations (a task each)
 //!                                                     └─▶ status file (a task and a thread), socket
 //! ```
 //!
@@ -19,6 +19,7 @@
 
 mod bfd;
 mod blocked;
+mod bmp;
 mod changes;
 mod cluster;
 mod delivery;
@@ -38,6 +39,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::future::pending;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context;
@@ -48,7 +50,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use crate::bgp::Farewell;
+use crate::bgp::{Farewell, Routes};
 use crate::delivery::Check;
 use crate::drain::Drain;
 use crate::layer2::Letter;
@@ -58,6 +60,7 @@ use crate::status::{self, Asked, Evidence, Explanation, Facts, Known, Listener, 
 use crate::world::{Draining, Identity, Segment, World};
 use bfd::BfdLink;
 use blocked::{BlockedLink, Seen};
+use bmp::BmpLink;
 use changes::Owed;
 use cluster::ClusterLink;
 use delivery::DeliveryLink;
@@ -96,6 +99,8 @@ pub struct Settings {
     pub drain_time: Duration,
     /// Where BGP peers can dial; none: nowhere.
     pub bgp_listen: Vec<SocketAddr>,
+    /// Monitoring stations that are told what BGP peers are sent.
+    pub bmp_stations: BTreeSet<SocketAddr>,
     /// Socket for `status`.
     pub socket: PathBuf,
 }
@@ -194,6 +199,8 @@ enum Event {
     Bfd,
     /// Somebody else is the router on some interface, or nobody is.
     Router,
+    /// Some monitoring station stands otherwise.
+    Station,
     HandOff,
     StatusFile,
     Client(std::io::Result<Asked>),
@@ -228,6 +235,7 @@ struct Speaker {
     sessions: Sessions,
     routers: RouterLink,
     bfd: BfdLink,
+    bmp: BmpLink,
     hand_off: HandOffLink,
     status: StatusLink,
     cluster: Option<ClusterLink>,
@@ -291,6 +299,7 @@ impl Speaker {
             sessions: Sessions::new(&settings.bgp_listen),
             routers: RouterLink::default(),
             bfd: BfdLink::default(),
+            bmp: BmpLink::start(&settings.bmp_stations, &settings.identity.node),
             hand_off,
             cluster,
             status: StatusLink {
@@ -334,6 +343,7 @@ impl Speaker {
             () = self.sessions.stopped() => Event::SessionStopped,
             () = self.bfd.changed() => Event::Bfd,
             () = self.routers.changed() => Event::Router,
+            () = self.bmp.changed() => Event::Station,
             () = self.hand_off.changed() => Event::HandOff,
             is_alive = changed(self.status.error.as_mut()) => {
                 if !is_alive {
@@ -366,6 +376,8 @@ impl Speaker {
                 self.announce(&ready);
             }
             Event::StatusFile => self.note_status_error(),
+            // For the file.
+            Event::Station => {}
             Event::Client(client) => return self.answer(client),
             Event::Deadline => return self.handle_deadline(),
         }
@@ -447,14 +459,8 @@ impl Speaker {
                 settings.graceful_restart.is_none() || self.sessions.is_running(peer)
             });
         }
-        let (plan, hand_off) = (&self.plan, &self.hand_off);
-        let mut tables = None;
-        self.sessions.want(wanted, |peer| {
-            let addresses = || announced(plan.each(), hand_off);
-            let all = || translate::tables(plan.peers.keys(), addresses);
-            let tables = tables.get_or_insert_with(all);
-            tables.get(peer).cloned().unwrap_or_default()
-        });
+        let tables = tables(&self.plan, &self.hand_off);
+        self.sessions.want(wanted, tables);
         // A Cease says more than a path that is given up: it goes first.
         if !self.sessions.is_stopping() {
             let (wanted, keys) = translate::bfd_sessions(&self.plan, &routers);
@@ -654,6 +660,7 @@ impl Speaker {
             sessions: self.sessions.statuses(),
             bfd: self.bfd.standings(),
             routers: self.routers.report(),
+            stations: self.bmp.report(),
             hand_off: self.hand_off.report().cloned(),
             blocked: self.blocked.status(),
             delivery: self.delivery.status(),
@@ -685,8 +692,9 @@ impl Speaker {
         let is_leaving = is_excluded || self.world.draining().is_begun();
         let farewell = self.farewell(is_leaving);
         let hand_off = self.hand_off.stop(!is_leaving);
-        let (left_behind, (), hand_off) =
-            tokio::join!(leave, self.sessions.stop(farewell), hand_off);
+        let sessions = self.sessions.stop(farewell);
+        let (left_behind, (), (), hand_off) =
+            tokio::join!(leave, self.bmp.stop(), sessions, hand_off);
         // A Cease says more than a path that has failed, so it goes first.
         self.bfd.stop().await;
         // Nobody waits for this node any more.
@@ -710,6 +718,7 @@ impl Speaker {
                 sessions: BTreeMap::new(),
                 bfd: BTreeMap::new(),
                 routers: BTreeMap::new(),
+                stations: BTreeMap::new(),
                 hand_off,
                 blocked: Vec::new(),
                 delivery: None,
@@ -757,6 +766,20 @@ fn announced<'a>(
     hand_off: &HandOffLink,
 ) -> impl Iterator<Item = (&'a IpAddr, &'a AddressPlan)> {
     addresses.filter(|(address, _)| !hand_off.is_waited_for(**address))
+}
+
+/// What each peer should hold of everything that is announced: worked out when somebody asks.
+fn tables<'a>(
+    plan: &'a Plan,
+    hand_off: &'a HandOffLink,
+) -> impl FnMut(&str) -> Arc<Routes> + use<'a> {
+    let mut tables = None;
+    move |peer| {
+        let addresses = || announced(plan.each(), hand_off);
+        let all = || translate::tables(plan.peers.keys(), addresses);
+        let tables = tables.get_or_insert_with(all);
+        tables.get(peer).cloned().unwrap_or_default()
+    }
 }
 
 /// Whether there is news (true) or will never be any again (false); waits for ever for nothing.

@@ -35,6 +35,7 @@ fn the_least_command_line_gets_the_documented_defaults() {
     assert_eq!(settings.layer2_reannounce, Some(Duration::from_secs(30)));
     assert_eq!(settings.identity.class, None);
     assert_eq!(settings.bgp_listen, []);
+    assert!(settings.bmp_stations.is_empty());
 }
 
 #[test]
@@ -47,11 +48,15 @@ fn every_setting_can_be_given() {
         "--heartbeat-down-after=1s",
         "--bgp-listen=192.0.2.11:179",
         "--bgp-listen=[::]:1790",
+        "--bmp-station=192.0.2.20:1790",
+        "--bmp-station=[2001:db8::20]:1790",
         "--socket=/tmp/s.sock",
         "--log-format=json",
     ]);
     let listen = ["192.0.2.11:179", "[::]:1790"].map(|text| text.parse().unwrap());
     assert_eq!(settings.bgp_listen, listen);
+    let stations = ["192.0.2.20:1790", "[2001:db8::20]:1790"].map(|text| text.parse().unwrap());
+    assert_eq!(settings.bmp_stations, stations.into());
     assert_eq!(settings.namespace, "lb");
     assert_eq!(settings.identity.class.as_deref(), Some("example.org/lb"));
     assert_eq!(settings.heartbeat, Heartbeat::KeyFile("/key".into()));
@@ -118,6 +123,7 @@ fn a_wrong_command_line_is_claps_to_refuse_with_2() {
         vec!["--heartbeat-insecure", "--heartbeat-key-file=/k"],
         vec!["--manifests=/m", "--state=/s", "--kubeconfig=/k"],
         vec!["--port=metrics"],
+        vec!["--bmp-station=192.0.2.20"],
         vec!["--no-such-flag"],
     ] {
         assert_eq!(parse(&line).unwrap_err().exit_code(), 2, "{line:?}");
@@ -173,6 +179,17 @@ fn a_down_after_within_the_interval_is_refused() {
     ];
     let error = parse(&line).unwrap().settings().unwrap_err();
     assert_eq!(error, Unusable::DownAfterTooShort);
+}
+
+#[test]
+fn more_than_four_stations_are_refused() {
+    let station = "--bmp-station=192.0.2.20:1790";
+    let line = [&["--node-name=n1"][..], &[station; 4]].concat();
+    let settings = parse(&line).unwrap().settings().unwrap();
+    assert_eq!(settings.bmp_stations.len(), 1, "one is told once");
+    let line = [&line[..], &[station]].concat();
+    let error = parse(&line).unwrap().settings().unwrap_err();
+    assert_eq!(error, Unusable::TooManyStations);
 }
 
 #[test]

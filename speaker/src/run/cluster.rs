@@ -276,6 +276,7 @@ impl ClusterLink {
 impl Speaker {
     /// Tells whoever wants to know how the sessions stand.
     pub(super) fn note_sessions(&mut self) {
+        self.tell_stations();
         if let Some(cluster) = &mut self.cluster
             && self.is_ready
         {

@@ -167,7 +167,7 @@ impl Speaker {
         }
     }
 
-    /// Tells the sessions what has become of these prefixes. Whoever is to end has been ended: that says
+    /// Tells the sessions and the stations what has become of these prefixes. Whoever is to end has been ended: that says
     /// more than a withdrawal.
     fn tell_routes(&self, prefixes: &BTreeSet<IpNet>) {
         if prefixes.is_empty() {
@@ -180,6 +180,7 @@ impl Speaker {
         };
         let changed = translate::changed(plan.peers.keys(), prefixes, within);
         self.sessions.tell(&changed);
+        self.bmp.tell(&changed);
     }
 }
 

@@ -26,6 +26,7 @@ status: {loadBalancer: {ingress: [{ip: 192.0.2.1}]}}
 fn settings(root: &Path) -> Settings {
     Settings {
         bgp_listen: Vec::new(),
+        bmp_stations: BTreeSet::new(),
         origin: Origin::Manifests {
             manifests: manifests(root),
             state: root.join("state"),

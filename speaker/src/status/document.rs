@@ -32,6 +32,9 @@ pub struct Document {
     pub draining: Option<Draining>,
     /// BGP sessions, by peer.
     pub sessions: Vec<Session>,
+    /// Monitoring stations that are told of them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub bmp: Vec<Station>,
     /// Prefixes advertised by BGP.
     pub advertised: Vec<Prefix>,
     /// LoadBalancer Services, by name.
@@ -62,6 +65,21 @@ pub struct Delivery {
     /// Since when.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub since: Option<String>,
+}
+
+/// A monitoring station (RFC 7854).
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Station {
+    /// Where it is.
+    pub station: String,
+    /// Whether there is a connection.
+    pub connected: bool,
+    /// Since when that is so.
+    pub since: String,
+    /// Why the last connection ended, or why none comes up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<String>,
 }
 
 /// How far the node is with leaving.

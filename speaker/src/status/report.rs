@@ -1,7 +1,7 @@
 //! From what the speaker knows, plans and hears from its machines to the document.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ferrolb_crds::api;
@@ -12,12 +12,12 @@ use ipnet::IpNet;
 use super::document::{
     Bfd, BfdCounters, Blocked, Conflict, Delivery, Document, Draining, ESTABLISHED, HandOff, Held,
     Interface, Layer2, Node, NotHeld, Prefix, RefusedPort, Service, ServiceAddress, Session,
-    Source,
+    Source, Station,
 };
 use crate::bgp::{SessionState, SessionStatus};
 use crate::plan::{self, AddressPlan, Holding, Interfaces, Plan, Reason, Route};
 use crate::world::{Identity, Others, Segment, Services, Slices, World};
-use crate::{bfd, layer2, nft, radv};
+use crate::{bfd, bmp, layer2, nft, radv};
 
 /// Everything the document is made of: a copy, so that whoever makes the document of it delays nobody. To
 /// copy costs next to nothing, because what is large is shared.
@@ -41,6 +41,8 @@ pub struct Facts {
     pub bfd: BTreeMap<String, bfd::Standing>,
     /// Who is the router on the interfaces that are peers.
     pub routers: radv::Report,
+    /// How the monitoring stations stand.
+    pub stations: bmp::Report,
     /// What the hand-off reports; `None`: kube-proxy takes the traffic.
     pub hand_off: Option<nft::Report>,
     /// Nodes that live and are not heard.
@@ -106,6 +108,7 @@ pub fn document(facts: &Facts) -> Document {
         delivery: facts.delivery.clone(),
         draining: facts.draining.clone(),
         sessions: sessions(facts),
+        bmp: facts.stations.iter().map(station).collect(),
         advertised: advertised(facts),
         services: services(&facts.known, &facts.plan),
     }
@@ -160,6 +163,15 @@ fn not_held(facts: &Facts, address: IpAddr, plan: &AddressPlan) -> NotHeld {
         detail: detail(&plan.layer2),
         holder: plan.layer2.other_holder().map(str::to_owned),
         since: time(known.map_or(facts.since.start, |(_, since)| *since)),
+    }
+}
+
+fn station((address, standing): (&SocketAddr, &bmp::Standing)) -> Station {
+    Station {
+        station: address.to_string(),
+        connected: standing.is_connected,
+        since: time(standing.since),
+        last_error: standing.last_error.clone(),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::document::{
-    Bfd, Delivery, Document, Draining, HandOff, Layer2, Prefix, Service, Session, UP,
+    Bfd, Delivery, Document, Draining, HandOff, Layer2, Prefix, Service, Session, Station, UP,
 };
 
 /// Writes the whole document.
@@ -15,6 +15,7 @@ pub(super) fn render(document: &Document) -> String {
     sessions(&mut out, &document.sessions);
     agreements(&mut out, &document.sessions);
     paths(&mut out, &document.sessions);
+    stations(&mut out, &document.bmp);
     advertised(&mut out, &document.advertised);
     services(&mut out, &document.services);
     hand_off(&mut out, &document.hand_off);
@@ -308,6 +309,24 @@ fn delivery(out: &mut String, delivery: Option<&Delivery>) {
     }
 }
 
+fn stations(out: &mut String, stations: &[Station]) {
+    if stations.is_empty() {
+        return;
+    }
+    section(out, &format!("bmp stations   {}", stations.len()));
+    let rows = stations.iter().map(|station| {
+        let since = format!("since {}", station.since);
+        match station.connected {
+            true => row([&station.station, "connected", &since, ""]),
+            false => {
+                let why = station.last_error.as_deref().unwrap_or_default();
+                row([&station.station, "not connected", &since, why])
+            }
+        }
+    });
+    table(out, rows.collect());
+}
+
 fn problems(out: &mut String, document: &Document) {
     let source = &document.source;
     if source.problem_count == 0 && source.state_error.is_none() {
@@ -410,6 +429,33 @@ mod tests {
         assert_eq!(lines, expected, "{text}");
         document.sessions.retain(|session| session.bfd.is_none());
         assert!(!render(&document).contains("bfd"));
+    }
+
+    #[test]
+    fn a_station_has_a_line_that_says_why_there_is_no_connection() {
+        let station = |connected| Station {
+            station: "192.0.2.20:1790".to_owned(),
+            connected,
+            since: "2026-01-01T00:00:01Z".to_owned(),
+            last_error: Some("connection refused".to_owned()),
+        };
+        let mut document = Document {
+            bmp: vec![station(true), station(false)],
+            ..Document::default()
+        };
+        let text = render(&document);
+        let (_, stations) = text.split_once("bmp stations   2\n").unwrap();
+        let columns = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+        let lines: Vec<String> = stations.lines().take(2).map(columns).collect();
+        let since = "since 2026-01-01T00:00:01Z";
+        assert_eq!(lines[0], format!("192.0.2.20:1790 connected {since}"));
+        let why = "connection refused";
+        assert_eq!(
+            lines[1],
+            format!("192.0.2.20:1790 not connected {since} {why}")
+        );
+        document.bmp.clear();
+        assert!(!render(&document).contains("bmp"));
     }
 
     #[test]

@@ -41,6 +41,7 @@ fn an_idle_speaker_has_a_document_that_survives_its_own_json() {
         sessions: BTreeMap::new(),
         bfd: BTreeMap::new(),
         routers: BTreeMap::new(),
+        stations: BTreeMap::new(),
         hand_off: Some(nft::Report::Idle),
         blocked: Vec::new(),
         delivery: None,
