@@ -19,6 +19,7 @@ need bird bird2
 [ -x /usr/lib/frr/bfdd ] || missing="$missing frr"
 need gobgpd gobgpd
 need exabgp exabgp
+need pmbmpd pmacct
 need nft nftables
 need iptables iptables
 need curl curl
@@ -39,7 +40,7 @@ fi
 echo "installing:$missing"
 export DEBIAN_FRONTEND=noninteractive
 apt-get -qq update
-# bird2, frr, gobgpd and exabgp start a router with an empty configuration, which is harmless and not wanted here.
+# bird2, frr, gobgpd, exabgp and pmacct start daemons with configurations of theirs, which is harmless and not wanted here.
 if [ ! -e /usr/sbin/policy-rc.d ]; then
     printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d
     chmod 755 /usr/sbin/policy-rc.d
