@@ -259,8 +259,12 @@ impl Driver {
 
     /// What is wrong is found, told and mended by another look, for which everything waits.
     fn end_check(&mut self, is_right: bool) {
-        if let Some(Checking { began, .. }) = self.checking.take() {
-            self.check_later(began);
+        if let Some(Checking { began, touched, .. }) = self.checking.take() {
+            // Each change has nft begin anew: how long that took is not what it costs.
+            match touched.is_empty() {
+                true => self.check_later(began),
+                false => self.check_at = Some(began + self.check),
+            }
         }
         if !is_right {
             self.table = Known::Unknown;
