@@ -190,6 +190,9 @@ fn as_printed_a_router_watches_paths_and_keeps_the_routes_of_a_speaker_that_rest
         lab.manifest("profile.yaml", &bfd_profile("fast", fast))
             .unwrap();
         let config = printed(&lab, brand);
+        let says_so =
+            config.contains("sysctl") && config.contains("net.ipv6.conf.all.hop_limit=255");
+        assert_eq!(says_so, brand == "bird", "{config}");
         let router = match brand {
             "bird" => Router::Bird(bird(&lab)),
             _ => Router::Frr(Frr::start(router, lab.path(), &config).unwrap()),

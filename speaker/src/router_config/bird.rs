@@ -199,7 +199,9 @@ fn put_bfd(text: &mut String, session: &Session<'_>, profile: &BfdProfile) {
     if session.peer.graceful_restart {
         text.push_str("  bfd graceful;  # a node that restarts takes its BFD along\n");
     }
-    if session.peer.ebgp_multi_hop && profile.minimum_ttl.is_none_or(|ttl| ttl > 64) {
+    let is_within = session.ttl_security_hops().is_some_and(|hops| hops > 1);
+    let is_far = session.peer.ebgp_multi_hop || (is_within && !session.is_internal());
+    if is_far && profile.minimum_ttl.is_none_or(|ttl| ttl > 64) {
         text.push_str(
             "  # BFD over several hops is sent with the host's own TTL, and the nodes want 254 or the\n  \
              # profile's minimumTtl: sysctl net.ipv4.ip_default_ttl=255, net.ipv6.conf.all.hop_limit=255\n",

@@ -208,7 +208,7 @@ pub(super) fn bfd_sessions(
                 None => reach(session),
             },
         };
-        let parameters = parameters(profile);
+        let parameters = parameters(profile, session.transport.ttl_security_hops);
         wanted
             .entry(key.clone())
             .and_modify(|present| *present = present.joined(parameters))
@@ -234,8 +234,12 @@ fn reach(session: &plan::Session) -> bfd::Reach {
     }
 }
 
-fn parameters(profile: &BfdProfile) -> bfd::Parameters {
+/// Who says from how far away BGP may come says that of BFD, too.
+fn parameters(profile: &BfdProfile, hops: Option<TtlSecurityHops>) -> bfd::Parameters {
     let default = bfd::Parameters::DEFAULT;
+    let least = hops.map_or(default.minimum_ttl, |hops| {
+        hops.least_ttl().min(default.minimum_ttl)
+    });
     let multiplier = profile.detect_multiplier.and_then(NonZeroU8::new);
     let echo = profile.echo_interval.unwrap_or(bfd::Parameters::ECHO);
     bfd::Parameters {
@@ -244,7 +248,7 @@ fn parameters(profile: &BfdProfile) -> bfd::Parameters {
         detect_multiplier: multiplier.unwrap_or(default.detect_multiplier),
         is_passive: profile.passive_mode,
         echo: profile.echo_mode.then_some(echo),
-        minimum_ttl: profile.minimum_ttl.unwrap_or(default.minimum_ttl),
+        minimum_ttl: profile.minimum_ttl.unwrap_or(least),
     }
 }
 
@@ -365,7 +369,14 @@ mod tests {
             passive_mode: true,
             minimum_ttl: Some(200),
         };
-        assert_eq!(parameters(&BfdProfile::default()), bfd::Parameters::DEFAULT);
+        let default = BfdProfile::default();
+        assert_eq!(parameters(&default, None), bfd::Parameters::DEFAULT);
+        let least_ttl = |profile, hops| parameters(profile, TtlSecurityHops::new(hops)).minimum_ttl;
+        assert_eq!(
+            [1, 2, 5].map(|hops| least_ttl(&default, hops)),
+            [254, 254, 251]
+        );
+        assert_eq!(least_ttl(&said, 5), 200);
         let expected = bfd::Parameters {
             desired_min_tx: Duration::from_millis(60),
             required_min_rx: Duration::from_millis(50),
@@ -374,13 +385,13 @@ mod tests {
             echo: Some(Duration::from_millis(50)),
             minimum_ttl: 200,
         };
-        assert_eq!(parameters(&said), expected);
+        assert_eq!(parameters(&said, None), expected);
         let interval = BfdProfile {
             echo_interval: Some(Duration::from_millis(20)),
             echo_mode: false,
             ..said
         };
-        assert_eq!(parameters(&interval).echo, None);
+        assert_eq!(parameters(&interval, None).echo, None);
     }
 
     #[test]
