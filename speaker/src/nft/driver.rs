@@ -263,7 +263,7 @@ impl Driver {
             // Each change has nft begin anew: how long that took is not what it costs.
             match touched.is_empty() {
                 true => self.check_later(began),
-                false => self.check_at = Some(began + self.check),
+                false => self.check_at = Some(Instant::now() + self.check),
             }
         }
         if !is_right {
