@@ -10,7 +10,8 @@ use super::reader::Reader;
 /// Reads the body of a ROUTE-REFRESH; `None`: nothing that we have an answer to.
 pub(super) fn decode(body: &[u8]) -> Result<Option<Family>, Malformed> {
     let mut reader = Reader::new(body);
-    let (afi, subtype, safi) = (reader.u16(), reader.u8(), reader.u8());
+    let subtype = body.get(2).copied();
+    let (afi, _, safi) = (reader.u16(), reader.u8(), reader.u8());
     let whole = afi.zip(safi).filter(|_| reader.is_empty());
     match (subtype, whole) {
         (Some(REQUEST), Some((afi, safi))) => Ok(AfiSafi { afi, safi }.family()),

@@ -263,6 +263,7 @@ fn a_route_refresh_of_the_wrong_length_is_refused_by_its_subtype() {
         ("0001 00 01 00", 24),
         ("0001 00", 22),
         ("0001", 21),
+        ("ff", 20),
         ("", 19),
     ] {
         assert_eq!(refused(body), HeaderError::BadMessageLength(size).into());
