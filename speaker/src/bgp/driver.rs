@@ -296,7 +296,8 @@ impl Driver {
             Link::Up(stream) => socket::adjust(stream, &self.settings),
             Link::Down | Link::Closing(_) | Link::Dialing(_) => Ok(()),
         };
-        if matches!(self.main.link, Link::Dialing(_)) {
+        // Who is to wait from now on does not dial once more.
+        if matches!(self.main.link, Link::Dialing(_)) && !self.settings.passive {
             self.perform(Output::Connect);
         }
         self.peer.handle(Instant::now(), Input::Adjusted(live));
