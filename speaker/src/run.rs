@@ -39,7 +39,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::future::pending;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context;
@@ -50,7 +49,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use crate::bgp::{Farewell, Routes};
+use crate::bgp::Farewell;
 use crate::delivery::Check;
 use crate::drain::Drain;
 use crate::layer2::Letter;
@@ -459,8 +458,14 @@ impl Speaker {
                 settings.graceful_restart.is_none() || self.sessions.is_running(peer)
             });
         }
-        let tables = tables(&self.plan, &self.hand_off);
-        self.sessions.want(wanted, tables);
+        let (plan, hand_off) = (&self.plan, &self.hand_off);
+        let mut tables = None;
+        self.sessions.want(wanted, |peer| {
+            let addresses = || announced(plan.each(), hand_off);
+            let all = || translate::tables(plan.peers.keys(), addresses);
+            let tables = tables.get_or_insert_with(all);
+            tables.get(peer).cloned().unwrap_or_default()
+        });
         // A Cease says more than a path that is given up: it goes first.
         if !self.sessions.is_stopping() {
             let (wanted, keys) = translate::bfd_sessions(&self.plan, &routers);
@@ -766,20 +771,6 @@ fn announced<'a>(
     hand_off: &HandOffLink,
 ) -> impl Iterator<Item = (&'a IpAddr, &'a AddressPlan)> {
     addresses.filter(|(address, _)| !hand_off.is_waited_for(**address))
-}
-
-/// What each peer should hold of everything that is announced: worked out when somebody asks.
-fn tables<'a>(
-    plan: &'a Plan,
-    hand_off: &'a HandOffLink,
-) -> impl FnMut(&str) -> Arc<Routes> + use<'a> {
-    let mut tables = None;
-    move |peer| {
-        let addresses = || announced(plan.each(), hand_off);
-        let all = || translate::tables(plan.peers.keys(), addresses);
-        let tables = tables.get_or_insert_with(all);
-        tables.get(peer).cloned().unwrap_or_default()
-    }
 }
 
 /// Whether there is news (true) or will never be any again (false); waits for ever for nothing.

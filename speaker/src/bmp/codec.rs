@@ -81,13 +81,13 @@ pub fn peer_down(peer: &Peer, at: SystemTime, ended: Option<&Ended>) -> Vec<u8> 
     message(Kind::PeerDown, &[&header, &[reason], &data])
 }
 
-/// §4.6, RFC 8671 §6.1: an UPDATE as the peer gets it.
+/// §4.6, RFC 8671 §6.1: an UPDATE, composed as those are that the peer gets.
 pub fn route_monitoring(peer: &Peer, at: SystemTime, update: &[u8]) -> Vec<u8> {
     let header = header(peer, Subject::AdjRibOut, at);
     message(Kind::RouteMonitoring, &[&header, update])
 }
 
-/// §4.8, RFC 8671 §6.2: how many routes the peer holds, of each family and of all.
+/// §4.8, RFC 8671 §6.2: how many routes the peer should hold, of each family and of all.
 pub fn statistics(peer: &Peer, at: SystemTime, routes: &BTreeMap<Family, u64>) -> Vec<u8> {
     let total = routes.values().fold(0_u64, |sum, n| sum.saturating_add(*n));
     let mut counters = Vec::new();

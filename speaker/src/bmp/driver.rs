@@ -150,6 +150,8 @@ impl Driver {
                 () = until(deadline) => Happening::Deadline,
             };
             self.handle(happening);
+            // They are taken after every event: a station that never pauses must not keep them back.
+            self.take_news();
             self.station.handle_timeout(Instant::now());
             // A station that never pauses must not keep the sessions waiting.
             tokio::task::yield_now().await;
@@ -169,13 +171,14 @@ impl Driver {
                 self.fail(in_words(&error));
             }
             Happening::Ready(Ok(())) => self.read(),
-            Happening::News => {
-                let now = Instant::now();
-                for (peer, event) in self.mailbox.take() {
-                    self.station.handle(now, Input::Session(peer, event));
-                }
-            }
-            Happening::Deadline => {}
+            Happening::News | Happening::Deadline => {}
+        }
+    }
+
+    fn take_news(&mut self) {
+        let now = Instant::now();
+        for (peer, event) in self.mailbox.take() {
+            self.station.handle(now, Input::Session(peer, event));
         }
     }
 
@@ -304,7 +307,8 @@ impl Link {
     }
 }
 
-/// A station that is gone without a word is noticed also when there is nothing to tell it. What waits in
+/// A station that is gone without a word is noticed also when there is nothing to tell it, and one that reads
+/// nothing is dialled anew. What waits in
 /// the kernel is not replaced by what is newer, so that little may wait there.
 fn prepare(stream: &TcpStream) {
     let socket = SockRef::from(stream);
@@ -315,7 +319,8 @@ fn prepare(stream: &TcpStream) {
     let prepared = stream
         .set_nodelay(true)
         .and_then(|()| socket.set_send_buffer_size(OUTBOX_SIZE))
-        .and_then(|()| socket.set_tcp_keepalive(&keepalive));
+        .and_then(|()| socket.set_tcp_keepalive(&keepalive))
+        .and_then(|()| socket.set_tcp_user_timeout(Some(DEAF_TIME)));
     if let Err(error) = prepared {
         debug!(
             error = &error as &dyn std::error::Error,
@@ -343,4 +348,6 @@ async fn until(deadline: Option<Instant>) {
 const READ_SIZE: usize = 4096;
 /// How much may wait to be written before no more messages are composed.
 const OUTBOX_SIZE: usize = 64 * 1024;
+/// How long a station may take nothing of what it is sent.
+const DEAF_TIME: Duration = Duration::from_secs(120);
 const LINGER_TIME: Duration = Duration::from_secs(1);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::{Speaker, tables};
+use super::{Speaker, announced, translate};
 use crate::bgp::{Changed, Established, Routes, SessionStatus};
 use crate::bmp::{Down, Event, Export, Report, Up};
 
@@ -136,7 +136,15 @@ impl Speaker {
     pub(super) fn tell_stations(&mut self) {
         if let Some(running) = &mut self.bmp.0 {
             let sessions = self.sessions.statuses();
-            running.follow(&sessions, tables(&self.plan, &self.hand_off));
+            let (plan, hand_off) = (&self.plan, &self.hand_off);
+            // One at a time: it is seldom that several come up at once.
+            running.follow(&sessions, |peer| {
+                let addresses = || announced(plan.each(), hand_off);
+                let tables = translate::tables([&peer.to_owned()].into_iter(), addresses)
+                    .into_values()
+                    .next();
+                tables.unwrap_or_default()
+            });
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::time::UNIX_EPOCH;
 
 use ipnet::IpNet;
+use tokio::io::AsyncRead;
 use tokio::net::{TcpListener, TcpSocket};
 
 use super::super::Up;
@@ -33,7 +34,7 @@ fn start(address: SocketAddr) -> Export {
 }
 
 /// The next message: its type and what follows the common header; `None`: the end.
-async fn receive(stream: &mut TcpStream) -> Option<(u8, Vec<u8>)> {
+async fn receive(stream: &mut (impl AsyncRead + Unpin)) -> Option<(u8, Vec<u8>)> {
     let mut header = [0; 6];
     stream.read_exact(&mut header).await.ok()?;
     let length = u32::from_be_bytes([header[1], header[2], header[3], header[4]]);
@@ -42,7 +43,7 @@ async fn receive(stream: &mut TcpStream) -> Option<(u8, Vec<u8>)> {
     Some((header[5], body))
 }
 
-async fn kinds(stream: &mut TcpStream, count: usize) -> Vec<u8> {
+async fn kinds(stream: &mut (impl AsyncRead + Unpin), count: usize) -> Vec<u8> {
     let mut kinds = Vec::new();
     for _ in 0..count {
         kinds.push(receive(stream).await.unwrap().0);
@@ -97,6 +98,22 @@ fn a_station_is_told_until_the_end_and_what_it_says_is_ignored() {
         assert_eq!(receive(&mut stream).await, None);
         drop(stream);
         stopping.await.unwrap();
+    });
+}
+
+#[test]
+fn a_station_that_never_pauses_is_told_what_is_new() {
+    block_on(async {
+        let (listener, address) = listen().await;
+        let export = start(address);
+        let (stream, _) = listener.accept().await.unwrap();
+        let (mut reading, mut writing) = stream.into_split();
+        let talking =
+            tokio::spawn(async move { while writing.write_all(&[0xff; 65_536]).await.is_ok() {} });
+        assert_eq!(kinds(&mut reading, 1).await, [INITIATION]);
+        export.tell("tor", &up(1));
+        assert_eq!(kinds(&mut reading, 2).await, [PEER_UP, MONITORING]);
+        talking.abort();
     });
 }
 
