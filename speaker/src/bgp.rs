@@ -41,7 +41,7 @@ pub use self::driver::{Doors, Guest, Listener, Session};
 pub use self::established::{Ended, Established, Opens};
 use self::message::{Message, Received};
 use self::notification::Malformed;
-pub(crate) use self::socket::in_words;
+pub(crate) use self::socket::{in_words, write_from};
 pub use self::transport::{Authentication, Transport};
 
 /// Everything one session is configured with. Two sessions with equal settings are the same session;

@@ -293,19 +293,16 @@ impl Connection {
     /// Goes on with other settings than before, as far as a session survives that.
     pub fn adjust(&mut self, now: Instant, live: Live) {
         self.settings = self.settings.with(live);
-        let has_other_interval = self.state.adjust(&self.settings);
-        if has_other_interval {
+        if self.state.adjust(&self.settings) {
             self.change(now, Change::Start(Timer::Keepalive));
         }
         // It had nothing to wait for, or has nothing any more.
         if self.state == State::Active {
-            self.change(
-                now,
-                match self.settings.passive {
-                    true => Change::Stop(Timer::ConnectRetry),
-                    false => Change::Continue(Timer::ConnectRetry),
-                },
-            );
+            let change = match self.settings.passive {
+                true => Change::Stop(Timer::ConnectRetry),
+                false => Change::Continue(Timer::ConnectRetry),
+            };
+            self.change(now, change);
         }
     }
 
@@ -365,7 +362,7 @@ impl Connection {
         self.state != State::Idle { is_started: false }
     }
 
-    /// What it was made with.
+    /// What it runs with.
     pub fn settings(&self) -> &Settings {
         &self.settings
     }

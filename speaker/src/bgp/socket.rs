@@ -197,6 +197,20 @@ pub(super) fn set_user_timeout(stream: &TcpStream, timeout: Duration) -> io::Res
     SockRef::from(stream).set_tcp_user_timeout(Some(timeout))
 }
 
+/// Takes out of the outbox what can be written without waiting, and says how much that was.
+pub(crate) fn write_from(stream: &TcpStream, outbox: &mut Vec<u8>) -> usize {
+    let mut written = 0;
+    while written < outbox.len() {
+        match stream.try_write(&outbox[written..]) {
+            Ok(size) => written += size,
+            // Anything but that there is no room is reported by the next read, after what was said last.
+            Err(_) => break,
+        }
+    }
+    outbox.drain(..written);
+    written
+}
+
 /// An error as it is shown: lower-case, without the kernel's number.
 pub(crate) fn in_words(error: &io::Error) -> String {
     let kind = error.kind().to_string();
@@ -392,6 +406,30 @@ mod tests {
         assert_eq!(time_to_live(&settings), Some(255));
         settings.peer_asn = PeerAsn::Internal;
         assert_eq!(time_to_live(&settings), Some(255));
+    }
+
+    #[tokio::test]
+    async fn i8_a_running_connection_sends_with_the_ttl_of_other_settings() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let stream = TcpStream::connect(address).await.unwrap();
+        let near = crate::bgp::tests::settings();
+        let far = Settings {
+            multi_hop: true,
+            ..near.clone()
+        };
+        let mut guarded = near.clone();
+        guarded.transport.ttl_security_hops = TtlSecurityHops::new(1);
+        for (settings, ttl) in [
+            (&near, 1),
+            (&far, 255),
+            (&near, 1),
+            (&guarded, 255),
+            (&near, 1),
+        ] {
+            adjust(&stream, settings).unwrap();
+            assert_eq!(SockRef::from(&stream).ttl_v4().unwrap(), ttl);
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ferrolb_crds::model::{Asn, Family, HoldTime, PeerAsn, Port};
 use ipnet::IpNet;
 
-use super::connection::{Endpoint, Ports};
+use super::connection::{Endpoint, Negotiated, Ports};
 use super::{Settings, Transport};
 
 /// An external session of AS 64601 with AS 64500.
@@ -43,6 +43,26 @@ pub(crate) fn endpoint() -> Endpoint {
             local: 40_000,
             remote: 179,
         },
+    }
+}
+
+/// What such a session agrees on with a router that knows little.
+pub(crate) fn session() -> Negotiated {
+    Negotiated {
+        endpoint: endpoint(),
+        peer_asn: asn(64500),
+        peer_router_id: Ipv4Addr::new(10, 0, 0, 1),
+        is_internal: false,
+        hold_time: HoldTime::DEFAULT,
+        keepalive_time: None,
+        families: BTreeSet::from(Family::ALL),
+        has_four_octet_asn: true,
+        has_extended_next_hop: false,
+        has_extended_message: false,
+        has_route_refresh: true,
+        has_enhanced_refresh: false,
+        graceful_restart: None,
+        has_long_lived: false,
     }
 }
 

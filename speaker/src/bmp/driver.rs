@@ -37,7 +37,7 @@ use tracing::{debug, info, warn};
 use self::mailbox::Mailbox;
 use super::station::{Input, Output, Station};
 use super::{Event, Report, Standing};
-use crate::bgp::in_words;
+use crate::bgp::{in_words, write_from};
 
 /// The stations, until they are stopped. Dropping it stops them too, without a word.
 #[derive(Debug)]
@@ -246,16 +246,7 @@ impl Driver {
         let Link::Up(stream) = &self.link else {
             return false;
         };
-        let mut written = 0;
-        while written < self.outbox.len() {
-            match stream.try_write(&self.outbox[written..]) {
-                Ok(size) => written += size,
-                // Anything but that there is no room is reported by the next read.
-                Err(_) => break,
-            }
-        }
-        self.outbox.drain(..written);
-        written > 0
+        write_from(stream, &mut self.outbox) > 0
     }
 
     fn publish(&self) {

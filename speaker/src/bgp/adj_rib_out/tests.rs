@@ -1,30 +1,10 @@
 use std::net::{IpAddr, Ipv4Addr};
 
-use ferrolb_crds::model::HoldTime;
 use proptest::prelude::*;
 
 use super::super::connection::{Endpoint, Ports};
-use super::super::tests::{Update, asn, endpoint, net};
+use super::super::tests::{Update, asn, endpoint, net, session};
 use super::*;
-
-fn session() -> Negotiated {
-    Negotiated {
-        endpoint: endpoint(),
-        peer_asn: asn(64500),
-        peer_router_id: Ipv4Addr::new(10, 0, 0, 1),
-        is_internal: false,
-        hold_time: HoldTime::DEFAULT,
-        keepalive_time: None,
-        families: BTreeSet::from(Family::ALL),
-        has_four_octet_asn: true,
-        has_extended_next_hop: false,
-        has_extended_message: false,
-        has_route_refresh: true,
-        has_enhanced_refresh: false,
-        graceful_restart: None,
-        has_long_lived: false,
-    }
-}
 
 fn rib(session: &Negotiated, desired: Routes) -> AdjRibOut {
     AdjRibOut::new(session, asn(64601), desired)

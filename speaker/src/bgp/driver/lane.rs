@@ -113,16 +113,7 @@ impl Lane {
         let Link::Up(stream) = &self.link else {
             return 0;
         };
-        let mut written = 0;
-        while written < self.outbox.len() {
-            match stream.try_write(&self.outbox[written..]) {
-                Ok(size) => written += size,
-                // Anything else is reported by the next read, after what the peer said last.
-                Err(_) => break,
-            }
-        }
-        self.outbox.drain(..written);
-        written
+        socket::write_from(stream, &mut self.outbox)
     }
 
     /// When our end is to be looked at again.

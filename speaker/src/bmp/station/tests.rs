@@ -7,11 +7,11 @@ mod collector;
 mod properties;
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
-use ferrolb_crds::model::{Family, HoldTime};
+use ferrolb_crds::model::Family;
 
 use self::collector::Collector;
 use super::super::news::News;
@@ -32,20 +32,8 @@ fn session(neighbor: &str, since: Instant) -> Established {
     Established {
         since,
         session: Negotiated {
-            endpoint: endpoint(),
-            peer_asn: asn(64500),
-            peer_router_id: Ipv4Addr::new(10, 0, 0, 1),
-            is_internal: false,
-            hold_time: HoldTime::DEFAULT,
-            keepalive_time: None,
-            families: BTreeSet::from(Family::ALL),
-            has_four_octet_asn: true,
-            has_extended_next_hop: false,
-            has_extended_message: false,
-            has_route_refresh: true,
             has_enhanced_refresh: true,
-            graceful_restart: None,
-            has_long_lived: false,
+            ..crate::bgp::tests::session()
         },
         local_asn: asn(64601),
         neighbor: neighbor.parse().unwrap(),
