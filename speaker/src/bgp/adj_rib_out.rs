@@ -10,6 +10,7 @@
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use ferrolb_crds::model::{Asn, Community, Family};
@@ -35,12 +36,38 @@ pub struct AdjRibOut {
     /// that are announced together share it.
     held: BTreeMap<IpNet, Arc<Route>>,
     announce: BTreeMap<(Family, Arc<Route>), BTreeSet<IpNet>>,
-    withdraw: BTreeSet<IpNet>,
+    withdraw: BTreeSet<Scattered>,
     refresh: BTreeSet<Family>,
     /// Families of which some routes are still to be sent again.
     refreshing: BTreeSet<Family>,
     end_of_rib: BTreeSet<Family>,
     oversized: BTreeSet<IpNet>,
+}
+
+/// A prefix to be withdrawn, in an order in which neighbours are far from each other.
+///
+/// A router's kernel that loses one end of a trie first shrinks it again and again: 10,000 neighbours in
+/// their own order take Linux a tenth longer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Scattered {
+    family: Family,
+    reversed: u128,
+    prefix: IpNet,
+}
+
+impl From<IpNet> for Scattered {
+    fn from(prefix: IpNet) -> Self {
+        let reversed = match prefix.network() {
+            IpAddr::V4(address) => address.to_bits().reverse_bits().into(),
+            IpAddr::V6(address) => address.to_bits().reverse_bits(),
+        };
+        let family = Family::of(prefix.addr());
+        Self {
+            family,
+            reversed,
+            prefix,
+        }
+    }
 }
 
 /// A message for the peer.
@@ -112,12 +139,12 @@ impl AdjRibOut {
         };
         self.oversized.remove(&prefix);
         let was_due = before.is_some_and(|before| self.unschedule(prefix, &before));
-        let was_going = self.withdraw.remove(&prefix);
+        let was_going = self.withdraw.remove(&Scattered::from(prefix));
         // What the answer to a refresh has not said yet it has to say.
         let is_due = (was_due || was_going) && self.refreshing.contains(&family);
         let held = self.held.get(&prefix);
         match route.filter(|_| self.next_hop(family).is_some()) {
-            None if held.is_some() => drop(self.withdraw.insert(prefix)),
+            None if held.is_some() => drop(self.withdraw.insert(Scattered::from(prefix))),
             None => {}
             Some(route) if !is_due && held.is_some_and(|held| self.is_same(held, route)) => {}
             Some(route) => {
@@ -155,18 +182,20 @@ impl AdjRibOut {
         let mut rest = held.iter().peekable();
         for (prefix, route) in &desired {
             while let Some((gone, _)) = rest.next_if(|(held, _)| *held < prefix) {
-                self.withdraw.insert(*gone);
+                self.withdraw.insert(Scattered::from(*gone));
             }
             let present = rest.next_if(|(held, _)| *held == prefix);
             let family = Family::of(prefix.addr());
             if self.next_hop(family).is_none() {
-                self.withdraw.extend(present.map(|_| *prefix));
+                self.withdraw
+                    .extend(present.map(|_| Scattered::from(*prefix)));
             } else if !present.is_some_and(|(_, held)| self.is_same(held, route)) {
                 let group = (family, Arc::new(self.shown(route)));
                 self.announce.entry(group).or_default().insert(*prefix);
             }
         }
-        self.withdraw.extend(rest.map(|(gone, _)| *gone));
+        self.withdraw
+            .extend(rest.map(|(gone, _)| Scattered::from(*gone)));
         self.held = held;
         self.desired = desired;
     }
@@ -308,24 +337,25 @@ impl AdjRibOut {
         let held = prefixes
             .iter()
             .filter(|prefix| self.held.contains_key(*prefix));
-        self.withdraw.extend(held);
+        self.withdraw.extend(held.copied().map(Scattered::from));
         self.oversized.extend(prefixes);
     }
 
     fn poll_withdrawal(&mut self) -> Option<Vec<u8>> {
-        let family = Family::of(self.withdraw.first()?.addr());
+        let family = self.withdraw.first()?.family;
         // IPv4 routes lose their next hop only where it is an address of that family.
         let is_multiprotocol = match (self.next_hop(family), family) {
             (Some(NextHop::V6 { .. }), _) | (None, Family::V6) => true,
             (Some(NextHop::V4(_)), _) | (None, Family::V4) => false,
         };
-        let prefixes = self.withdraw.iter().copied();
-        let prefixes = prefixes.take_while(|prefix| Family::of(prefix.addr()) == family);
+        let first = self.withdraw.iter();
+        let first = first.take_while(|scattered| scattered.family == family);
+        let prefixes = first.map(|scattered| scattered.prefix);
         let Packed { message, count } =
             codec::withdraw(family, is_multiprotocol, prefixes, self.message_limit)?;
         for _ in 0..count {
-            if let Some(prefix) = self.withdraw.pop_first() {
-                self.held.remove(&prefix);
+            if let Some(scattered) = self.withdraw.pop_first() {
+                self.held.remove(&scattered.prefix);
             }
         }
         Some(message)

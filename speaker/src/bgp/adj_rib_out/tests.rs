@@ -237,6 +237,21 @@ fn a_refresh_says_what_comes_back_while_it_lasts() {
 }
 
 #[test]
+fn neighbours_are_withdrawn_far_from_each_other() {
+    let many = (0..=255).map(|last| net(&format!("192.0.2.{last}/32")));
+    let desired: Routes = many.map(|prefix| (prefix, Route::default())).collect();
+    let mut rib = settled(&session(), desired.clone());
+    for prefix in desired.keys() {
+        rib.change(*prefix, None);
+    }
+    let updates = drain(&mut rib);
+    let gone = &updates[0].withdrawn;
+    assert_eq!(gone.iter().collect::<BTreeSet<_>>().len(), 256);
+    let half = |prefix: &IpNet| prefix.addr() < IpAddr::from([192, 0, 2, 128]);
+    assert!(gone.windows(2).all(|pair| half(&pair[0]) != half(&pair[1])));
+}
+
+#[test]
 fn parts_are_announced_before_their_aggregate_is_withdrawn() {
     let mut rib = settled(&session(), routes(&["192.0.2.0/24"]));
     rib.apply(routes(&["192.0.2.10/32"]));
