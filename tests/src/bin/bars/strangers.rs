@@ -99,6 +99,8 @@ pub(crate) fn strangers() -> Result<Vec<Figure>> {
     let recording = site.lab.record("96")?;
     let asked = Recorder::start_beside(&mut site.lab, NEAR, recording.clone())?;
     let changes = site.router.changes("n1");
+    // What is needed but once has been taken before anybody looks.
+    site.suffer(Manner::Well, span)?;
     let stretches = Manner::ALL.map(|manner| site.suffer(manner, span));
     let stretches: Vec<Stretch> = stretches.into_iter().collect::<Result<_>>()?;
     let answers = asked.stop(&mut site.lab)?;

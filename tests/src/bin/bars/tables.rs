@@ -30,6 +30,10 @@ const SHARE: u32 = 20;
 /// How long a directory of manifests has to be quiet until it is read.
 pub(crate) const SETTLE: Duration = Duration::from_millis(100);
 
+/// Octets of a frame that are recorded. No frame is longer, and the longer they may be the fewer of them
+/// there is room for.
+const WHOLE: &str = "65600";
+
 const LONG: Duration = Duration::from_secs(120);
 
 const ADVERTISEMENT: &str = "advertisement.yaml";
@@ -158,7 +162,7 @@ impl Tables {
 
     /// A router that starts, gets everything, and loses it again.
     fn round(&mut self, who: Who, times: &mut Times) -> Result<()> {
-        let recording = self.lab.record("0")?;
+        let recording = self.lab.record(WHOLE)?;
         let (node, neighbour) = match who {
             Who::Ferrolb => (&self.lab.segment.nodes[0], &self.neighbours[..1]),
             Who::Bird => (&self.lab.segment.nodes[1], &self.neighbours[1..]),
