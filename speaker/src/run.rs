@@ -24,6 +24,7 @@ mod changes;
 mod cluster;
 mod delivery;
 mod drain;
+mod facts;
 mod hand_off;
 mod memory;
 mod rebalance;
@@ -54,8 +55,8 @@ use crate::delivery::Check;
 use crate::drain::Drain;
 use crate::layer2::Letter;
 use crate::plan::{self, AddressPlan, Plan};
-use crate::status::request::{Demand, Move, Rebalancing, Request};
-use crate::status::{self, Asked, Evidence, Explanation, Facts, Known, Listener, NodeFile, Since};
+use crate::status::request::{Demand, Move, Rebalancing};
+use crate::status::{Asked, Facts, Known, NodeFile, Since};
 use crate::world::{Draining, Identity, Segment, World};
 use bfd::BfdLink;
 use blocked::{BlockedLink, Seen};
@@ -64,6 +65,7 @@ use changes::Owed;
 use cluster::ClusterLink;
 use delivery::DeliveryLink;
 use drain::DrainLink;
+use facts::StatusLink;
 use hand_off::HandOffLink;
 use memory::Memory;
 use rebalance::{Rebalance, Step};
@@ -142,18 +144,8 @@ pub enum Heartbeat {
     NoKey,
 }
 
-/// How long the status file may lag behind, so that a burst of changes is one write.
-const STATUS_LAG: Duration = Duration::from_millis(500);
-
-/// How long after it was asked for it is not asked for again, for each address: to make it takes about
-/// 20 µs of a processor, which changes that go on and on are not to keep busy.
-const STATUS_REST: Duration = Duration::from_micros(200);
-
 /// How long to wait before what could not be started is tried again.
 const RETRY: Duration = Duration::from_secs(5);
-
-/// How long the last write of the status file may take on the way out.
-const LAST_WRITE: Duration = Duration::from_secs(5);
 
 /// Runs until SIGTERM or SIGINT.
 pub async fn run(settings: Settings) -> anyhow::Result<()> {
@@ -241,18 +233,6 @@ struct Speaker {
     retry_at: Option<Instant>,
 }
 
-struct StatusLink {
-    listener: Option<Listener>,
-    /// `None`: there is no state directory.
-    file: Option<NodeFile>,
-    error: Option<watch::Receiver<Option<String>>>,
-    last_error: Option<String>,
-    /// When the file is brought up to date.
-    due: Option<Instant>,
-    /// Not before that.
-    rests_until: Option<Instant>,
-}
-
 impl Speaker {
     fn start(settings: Settings, source: Source, client: Option<Client>) -> Self {
         let mut blocked = BlockedLink::default();
@@ -301,14 +281,7 @@ impl Speaker {
             bmp: BmpLink::start(&settings.bmp_stations, &settings.identity.node),
             hand_off,
             cluster,
-            status: StatusLink {
-                listener: None,
-                error: file.as_ref().map(NodeFile::error),
-                file,
-                last_error: None,
-                due: None,
-                rests_until: None,
-            },
+            status: StatusLink::of(file),
             retry_at: None,
             settings,
         };
@@ -350,7 +323,7 @@ impl Speaker {
                 }
                 Event::StatusFile
             }
-            client = next_client(self.status.listener.as_mut()) => Event::Client(client),
+            client = facts::next_client(self.status.listener.as_mut()) => Event::Client(client),
             () = until(deadline) => Event::Deadline,
         }
     }
@@ -517,39 +490,6 @@ impl Speaker {
         }
     }
 
-    fn bind_socket(&mut self) {
-        match Listener::bind(&self.settings.socket) {
-            Ok(listener) => self.status.listener = Some(listener),
-            Err(error) => {
-                // Once is enough: it is tried again until it works.
-                if self.retry_at.is_none() {
-                    let socket = self.settings.socket.display();
-                    warn!(%socket, %error, "status socket not made, trying again");
-                }
-                self.retry_soon();
-            }
-        }
-    }
-
-    fn answer(&mut self, client: std::io::Result<Asked>) {
-        match client {
-            Ok(asked) => {
-                let answer = match asked.request {
-                    Request::Status => return asked.answer_status(self.facts()),
-                    Request::Explain(address) => serde_json::to_vec(&self.explain(address)),
-                    Request::Rebalance(demand) => serde_json::to_vec(&self.rebalance(demand)),
-                    Request::Drain(demand) => serde_json::to_vec(&self.demand_drain(demand)),
-                };
-                asked.answer(answer.unwrap_or_default());
-            }
-            Err(error) => {
-                warn!(%error, "status socket failed, making it again");
-                self.status.listener = None;
-                self.retry_soon();
-            }
-        }
-    }
-
     /// Begins to give away what others are first in rank for, and says what that is.
     fn rebalance(&mut self, demand: Demand) -> Rebalancing {
         let moves = plan::misplaced(&self.world);
@@ -572,18 +512,6 @@ impl Speaker {
         }
     }
 
-    fn explain(&self, address: IpAddr) -> Explanation {
-        let counters = self.segment.counters();
-        let tally = counters.map(|counters| counters.tally());
-        let (report, tally) = (self.segment.report(), tally.unwrap_or_default());
-        let evidence = Evidence {
-            since: &self.since,
-            report: report.as_ref(),
-            heard: &tally.heard,
-        };
-        status::explanation(Instant::now(), &self.world, address, &evidence)
-    }
-
     fn move_address(&mut self, step: Step) {
         let touched = match step {
             Step::Give(address) => self.world.give([address]),
@@ -598,24 +526,11 @@ impl Speaker {
         self.replan(touched);
     }
 
-    fn note_status_error(&mut self) {
-        if let Some(error) = &mut self.status.error {
-            self.status.last_error = error.borrow_and_update().clone();
-        }
-    }
-
     fn handle_deadline(&mut self) {
         let now = Instant::now();
         let late = self.hand_off.handle_timeout(now);
         self.announce(&late);
-        if self.status.due.is_some_and(|due| due <= now) {
-            self.status.due = None;
-            let addresses = u32::try_from(self.plan.addresses.len()).unwrap_or(u32::MAX);
-            self.status.rests_until = Some(now + STATUS_REST.saturating_mul(addresses));
-            if let Some(file) = self.status.file.as_ref().filter(|_| self.is_ready) {
-                file.want(self.facts());
-            }
-        }
+        self.write_status(now);
         if self.recall_by.is_some_and(|at| at <= now) {
             self.begin();
         }
@@ -652,25 +567,6 @@ impl Speaker {
 
     fn retry_soon(&mut self) {
         self.retry_at.get_or_insert_with(|| Instant::now() + RETRY);
-    }
-
-    fn facts(&self) -> Facts {
-        Facts {
-            known: Known::of(&self.world),
-            plan: self.plan.clone(),
-            since: self.since.clone(),
-            problems: &self.problems | &self.misread,
-            state_error: self.status.last_error.clone(),
-            layer2: self.segment.report(),
-            sessions: self.sessions.statuses(),
-            bfd: self.bfd.standings(),
-            routers: self.routers.report(),
-            stations: self.bmp.report(),
-            hand_off: self.hand_off.report().cloned(),
-            blocked: self.blocked.status(),
-            delivery: self.delivery.status(),
-            draining: self.drain.status(),
-        }
     }
 
     /// A stop is a restart unless this node is to take no traffic any more.
@@ -735,27 +631,6 @@ impl Speaker {
     }
 }
 
-impl StatusLink {
-    /// There is something else to say.
-    fn note_change(&mut self, now: Instant) {
-        let soon = now + STATUS_LAG;
-        let at = self.rests_until.map_or(soon, |rested| rested.max(soon));
-        self.due.get_or_insert(at);
-    }
-
-    fn want(&self, facts: Facts) {
-        if let Some(file) = &self.file {
-            file.want(facts);
-        }
-    }
-
-    async fn finish(self) {
-        if let Some(file) = self.file {
-            file.finish(LAST_WRITE).await;
-        }
-    }
-}
-
 fn tell_problems(told: &BTreeSet<String>, present: &BTreeSet<String>) {
     for problem in present.difference(told) {
         warn!(problem, "problem in the objects");
@@ -777,13 +652,6 @@ fn announced<'a>(
 async fn changed<T>(receiver: Option<&mut watch::Receiver<T>>) -> bool {
     match receiver {
         Some(receiver) => receiver.changed().await.is_ok(),
-        None => pending().await,
-    }
-}
-
-async fn next_client(listener: Option<&mut Listener>) -> std::io::Result<Asked> {
-    match listener {
-        Some(listener) => listener.next().await,
         None => pending().await,
     }
 }

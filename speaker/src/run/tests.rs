@@ -3,7 +3,7 @@ use std::path::Path;
 use super::*;
 use crate::layer2::LinkIndex;
 use crate::layer2::station::{Input, Link, Station};
-use crate::status::View;
+use crate::status::{self, View};
 use crate::wire::ethernet::Mac;
 
 const OBJECTS: &str = "
