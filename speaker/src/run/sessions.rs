@@ -8,7 +8,7 @@ use std::sync::Arc;
 use ferrolb_crds::model::Port;
 use tokio::sync::{Notify, watch};
 use tokio::task::{JoinHandle, JoinSet};
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
 use crate::bfd::SessionKey;
 use crate::bgp::{
@@ -147,12 +147,6 @@ impl Sessions {
             return false;
         }
         info!(peer, address = %settings.neighbor, "session started");
-        if settings.passive && (self.listener.is_none() || !may_dial(&settings)) {
-            warn!(
-                peer,
-                "the peer is to dial, and cannot: give --bgp-listen; it is not let in with vrf, interface or bgp-tcp-ao"
-            );
-        }
         let session = Session::start(settings.clone(), routes(peer));
         let status = session.status();
         self.forward(status.clone());
@@ -284,8 +278,19 @@ impl Sessions {
     pub(super) fn statuses(&self) -> BTreeMap<String, SessionStatus> {
         let running = self.running.iter();
         running
-            .map(|(peer, running)| (peer.clone(), running.status.borrow().clone()))
+            .map(|(peer, running)| (peer.clone(), self.status(running)))
             .collect()
+    }
+
+    /// How one stands. That nobody can begin it is no error of its own.
+    fn status(&self, running: &Running) -> SessionStatus {
+        let mut status = running.status.borrow().clone();
+        let Running { settings, .. } = running;
+        let is_awaited = settings.passive && status.state != SessionState::Established;
+        if is_awaited && (self.listener.is_none() || !may_dial(settings)) {
+            status.last_error = Some(SHUT_OUT.to_owned());
+        }
+        status
     }
 
     /// How they all stand, by the peer's address and port, and the VRF.
@@ -325,6 +330,9 @@ fn end(settings: &Settings) -> Peer {
         },
     }
 }
+
+/// Why a session does not come up that is the peer's to begin.
+const SHUT_OUT: &str = "the peer is to dial (bgp-passive), and cannot: give --bgp-listen; a peer with vrf, interface or bgp-tcp-ao is never let in";
 
 /// Whether the peer can be let in.
 fn may_dial(settings: &Settings) -> bool {

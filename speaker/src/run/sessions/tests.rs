@@ -79,6 +79,33 @@ fn i8_a_session_is_restarted_only_when_its_settings_differ_and_never_beside_itse
 }
 
 #[test]
+fn a_session_that_nobody_can_begin_says_so() {
+    block_on(async {
+        let peer = listen().await;
+        let passive = Settings {
+            passive: true,
+            ..settings(&peer, 64512)
+        };
+        let mut bound = passive.clone();
+        bound.transport.device = Some("lo".to_owned());
+        let dials = settings(&peer, 64512);
+        let here = ["127.0.0.1:0".parse().unwrap()];
+        for (listen, settings, is_shut_out) in [
+            (&[][..], &passive, true),
+            (&here, &passive, false),
+            (&here, &bound, true),
+            (&[], &dials, false),
+        ] {
+            let mut sessions = Sessions::new(listen);
+            sessions.want(wanted(settings), no_routes);
+            let error = sessions.statuses()["tor"].last_error.clone();
+            assert_eq!(error.as_deref() == Some(SHUT_OUT), is_shut_out, "{error:?}");
+            sessions.stop(Farewell::Restart).await;
+        }
+    });
+}
+
+#[test]
 fn a_peer_that_is_renamed_does_not_see_two_sessions() {
     block_on(async {
         let listener = listen().await;
