@@ -13,6 +13,7 @@ pub mod driver;
 pub mod ledger;
 mod object;
 mod outages;
+mod paths;
 mod sign;
 
 use std::collections::BTreeSet;

@@ -31,6 +31,7 @@ use tracing::{debug, info, warn};
 
 use super::ledger::{Ledger, Task};
 use super::outages::Outages;
+use super::paths::Paths;
 use super::{
     Body, Event, Key, Notice, Seen, Sign, Sort, Wanted, Warning, event, label, metadata, name,
     node_event, seen, signed, status,
@@ -159,6 +160,7 @@ struct Driver {
     earlier: watch::Sender<Option<BTreeSet<ServiceKey>>>,
     ledger: Ledger,
     outages: Outages,
+    paths: Paths,
     heard: mpsc::Receiver<(Sort, Heard<Option<Seen>>)>,
     _watches: Vec<Watch>,
     pace: Pace,
@@ -185,6 +187,7 @@ impl Driver {
         Self {
             ledger: Ledger::new(settings.node.clone()),
             outages: Outages::default(),
+            paths: Paths::default(),
             client,
             settings,
             inbox,
@@ -207,7 +210,7 @@ impl Driver {
                 return self.end().await;
             }
             let now = Instant::now();
-            while let Some(notice) = self.outages.poll(now) {
+            while let Some(notice) = self.poll_notice(now) {
                 self.ledger.notice(notice);
             }
             let is_quiet = self.quiet_until.is_some_and(|until| until > now);
@@ -224,14 +227,18 @@ impl Driver {
                 false if !self.pace.has_one(now) => Some(self.pace.next()),
                 false => self.ledger.poll_timeout(),
             };
-            let deadline = deadline.into_iter().chain(self.outages.poll_timeout());
-            let deadline = deadline.min();
+            let notices = [self.outages.poll_timeout(), self.paths.poll_timeout()];
+            let deadline = notices.into_iter().flatten().chain(deadline).min();
             tokio::select! {
                 Some((sort, heard)) = self.heard.recv() => self.hear(sort, heard),
                 () = self.inbox.news.notified() => {}
                 () = until(deadline) => {}
             }
         }
+    }
+
+    fn poll_notice(&mut self, now: Instant) -> Option<Notice> {
+        self.outages.poll(now).or_else(|| self.paths.poll(now))
     }
 
     async fn end(mut self) {
@@ -256,7 +263,9 @@ impl Driver {
         }
         for (key, wanted) in letters.wanted {
             if let Key::Session(peer) = &key {
-                self.outages.note(Instant::now(), peer, wanted.as_ref());
+                let now = Instant::now();
+                self.outages.note(now, peer, wanted.as_ref());
+                self.paths.note(now, peer, wanted.as_ref());
             }
             self.ledger.want(key, wanted);
         }
