@@ -386,6 +386,8 @@ const BACKLOG: u32 = 16;
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::AsyncWriteExt;
+
     use super::*;
 
     #[test]
@@ -430,6 +432,30 @@ mod tests {
             adjust(&stream, settings).unwrap();
             assert_eq!(SockRef::from(&stream).ttl_v4().unwrap(), ttl);
         }
+    }
+
+    /// What comes from too far is dropped, and accepted when it comes again from where it should.
+    #[tokio::test]
+    async fn i8_a_running_connection_takes_what_other_settings_let_through() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let stream = TcpStream::connect(address).await.unwrap();
+        let (mut peer, _) = listener.accept().await.unwrap();
+        let mut settings = crate::bgp::tests::settings();
+        settings.neighbor = address.ip();
+        settings.transport.ttl_security_hops = TtlSecurityHops::new(1);
+        adjust(&stream, &settings).unwrap();
+        let arrives = async |within: u64| {
+            let within = Duration::from_millis(within);
+            let is_readable = tokio::time::timeout(within, stream.readable()).await;
+            is_readable.is_ok() && stream.try_read(&mut [0; 8]).is_ok()
+        };
+        SockRef::from(&peer).set_ttl_v4(254).unwrap();
+        peer.write_all(b"far").await.unwrap();
+        assert!(!arrives(500).await);
+        settings.transport.ttl_security_hops = TtlSecurityHops::new(2);
+        adjust(&stream, &settings).unwrap();
+        assert!(arrives(10_000).await);
     }
 
     #[test]
