@@ -135,13 +135,29 @@ impl Site {
             format!("  name: {name}\n  annotations: {{metallb.io/loadBalancerIPs: {address}}}\n");
         let marker = service(&name, &spec).replace(&format!("  name: {name}\n"), &annotated);
         self.lab.manifest(&format!("{name}.yaml"), &marker).unwrap();
-        let route = format!("show bgp ipv4 unicast {address}/32 json");
-        patience::until(&format!("the route to {address}"), SOON, || {
-            self.router
-                .ask(&route)
-                .is_ok_and(|text| text.contains(&address))
+        self.await_route(&format!("{address}/32"));
+    }
+
+    #[track_caller]
+    fn await_route(&self, prefix: &str) {
+        let route = format!("show bgp ipv4 unicast {prefix} json");
+        let (address, _) = prefix.split_once('/').unwrap();
+        patience::until(&format!("the route to {prefix}"), SOON, || {
+            let told = self.router.ask(&route);
+            told.is_ok_and(|text| text.contains(address))
         })
         .unwrap();
+    }
+
+    /// Segments with a TCP MD5 signature that the router's kernel has dropped, because it knows no key.
+    fn unexpectedly_signed(&self) -> u64 {
+        let router = &self.lab.segment.router.namespace;
+        let counters = router.run("cat /proc/net/netstat").unwrap();
+        let mut lines = counters.lines().filter(|line| line.starts_with("TcpExt:"));
+        let (names, values) = (lines.next().unwrap(), lines.next().unwrap());
+        let mut pairs = names.split(' ').zip(values.split(' '));
+        let (_, value) = pairs.find(|(name, _)| *name == "TCPMD5Unexpected").unwrap();
+        value.parse().unwrap()
     }
 
     /// What is done here leaves the session alone, and is done while it is up.
@@ -237,6 +253,10 @@ fn i8_a_peer_counts_a_new_session_for_these_fields_of_a_bgppeer_and_no_others() 
         site.peer.spec.remove("vrf");
         site.write();
     });
+    site.ends("peerASN", |site| {
+        site.peer.spec.remove("dynamicASN");
+        site.set("peerASN", "64502");
+    });
     site.ends("peerPort", |site| site.set("peerPort", "1179"));
     site.ends("peerAddress", |site| {
         site.set("peerAddress", "192.168.1.99");
@@ -319,6 +339,41 @@ fn i8_a_peer_counts_no_new_session_for_anything_else() {
             site.lab.manifest("setup.yaml", &setup).unwrap();
         });
     }
+    site.goes_on("aggregationLength, to and fro", |site| {
+        let aggregated = pool("routed", &["198.51.100.0/24"]);
+        let setup = aggregated.clone() + &bgp("routed", "aggregationLength: 24");
+        site.lab.manifest("setup.yaml", &setup).unwrap();
+        site.await_route("198.51.100.0/24");
+        let setup = aggregated + &bgp("routed", "");
+        site.lab.manifest("setup.yaml", &setup).unwrap();
+    });
+    for annotation in [
+        "ferrolb.io/bgp-as-path-prepend: \"2\"",
+        "ferrolb.io/bgp-med: \"7\"",
+        "ferrolb.io/bgp-link-bandwidth: endpoints",
+    ] {
+        site.goes_on(annotation, |site| {
+            let name = "  name: routed\n";
+            let annotated = format!("{name}  annotations: {{{annotation}}}\n");
+            let advertisement = bgp("routed", "").replace(name, &annotated);
+            let setup = pool("routed", &["198.51.100.0/24"]) + &advertisement;
+            site.lab.manifest("setup.yaml", &setup).unwrap();
+        });
+    }
+    // The router knows no password, and hears nothing until it is taken back.
+    site.goes_on(
+        "a first password, taken back within the hold time",
+        |site| {
+            let before = site.unexpectedly_signed();
+            site.set("password", "secret");
+            patience::until("something signed", SOON, || {
+                site.unexpectedly_signed() > before
+            })
+            .unwrap();
+            site.peer.spec.remove("password");
+            site.write();
+        },
+    );
     site.goes_on("a pool", |site| {
         let more = pool("more", &["203.0.113.0/24"]);
         site.lab.manifest("more.yaml", &more).unwrap();
