@@ -127,6 +127,7 @@ impl Site {
         command.args(["--node-name", &node.name]);
         command.arg("--socket").arg(self.cluster.lab.socket(number));
         command.env("NO_PROXY", "*");
+        command.env("FERROLB_DRAIN_TIME", "1s");
         let name = format!("speaker-{}", node.name);
         let process = Process::start(&name, &mut command, self.cluster.lab.path()).unwrap();
         self.speakers.push(process);
@@ -366,6 +367,17 @@ fn what_a_status_says_is_announced_reported_told_and_counted_with_net_raw_alone(
     site.await_object(SESSIONS, |object| {
         object["status"]["prefixes"] == 1 && object["status"]["bfd"]["state"] == "Up"
     });
+
+    // A mark of the Node drains it, and what it says is told of the Node.
+    let taint = "ferrolb.io/drain=:PreferNoSchedule";
+    site.kubectl(&["taint", "node", "n1", taint]);
+    site.await_told("Draining", "the node has the taint ferrolb.io/drain");
+    site.await_told("Drained", "");
+    site.await_route(VIP, false);
+    site.kubectl(&["taint", "node", "n1", &format!("{taint}-")]);
+    site.await_told("Serving", "");
+    site.await_route(VIP, true);
+    site.await_object(SESSIONS, |object| object["status"]["prefixes"] == 1);
 
     // Another process with the same things to say says nothing. What was written before is in the
     // log by then.

@@ -162,3 +162,39 @@ fn i9_a_node_is_drained_by_its_label_and_told_to_stop_it_goes_when_that_is_done(
     await_stage(&lab, 1, None);
     await_hops(&lab, &HOPS);
 }
+
+/// Whoever it is that says so.
+#[test]
+fn i9_every_mark_of_a_node_drains_it_for_as_long_as_it_is_there() {
+    let (lab, _router) = site();
+    let marks = [
+        (
+            "annotation",
+            r#"metadata: {name: n1, annotations: {ferrolb.io/drain: "maintenance"}}"#,
+        ),
+        (
+            "taint",
+            "metadata: {name: n1}\nspec: {taints: [{key: ferrolb.io/drain, effect: PreferNoSchedule}]}",
+        ),
+        (
+            "removed",
+            "metadata: {name: n1}\nspec: {taints: [{key: ToBeDeletedByClusterAutoscaler, effect: NoSchedule}]}",
+        ),
+        (
+            "kubelet",
+            "metadata: {name: n1}\nstatus:\n  conditions:\n    - {type: Ready, status: \"False\", message: node is shutting down}",
+        ),
+    ];
+    for (cause, rest) in marks {
+        let marked = nodes(2).replacen("metadata:\n  name: n1", rest, 1);
+        lab.manifest("nodes.yaml", &marked).unwrap();
+        await_stage(&lab, 1, Some("drained"));
+        await_hops(&lab, &HOPS[1..]);
+        let status = lab.status(1).unwrap();
+        let said = status["draining"]["why"].as_str();
+        assert!(said.is_some_and(|said| said.contains(cause)), "{status:#}");
+        lab.manifest("nodes.yaml", &nodes(2)).unwrap();
+        await_stage(&lab, 1, None);
+        await_hops(&lab, &HOPS);
+    }
+}
