@@ -25,6 +25,7 @@ use ferrolb_tests::objects::{bfd_profile, bgp, peer, pool, service, tcp};
 use ferrolb_tests::patience;
 use ferrolb_tests::peer::bird::Bird;
 use ferrolb_tests::peer::frr::Frr;
+use ferrolb_tests::peer::gobgp::{self, Gobgp};
 use ferrolb_tests::process::output;
 use ferrolb_tests::programs;
 use serde_json::Value;
@@ -156,6 +157,12 @@ fn wire(lab: &Lab, number: usize) {
     let switch = lab.segment.switch();
     let ip = |words: String| switch.ip(&words).unwrap();
     ip(format!("link add bu{number} type bridge mcast_snooping 0"));
+    // A link with two ends: what is between them has no address.
+    let silent = |name: String| {
+        let setting = format!("net/ipv6/conf/{name}/disable_ipv6=1");
+        switch.sysctl(&[&setting]).unwrap();
+    };
+    silent(format!("bu{number}"));
     ip(format!("link set bu{number} up"));
     let ends = [
         ("a", &lab.segment.nodes[number - 1].namespace),
@@ -167,6 +174,7 @@ fn wire(lab: &Lab, number: usize) {
         ip(format!(
             "link add {end}-{name} type veth peer name {name} netns {there}"
         ));
+        silent(format!("{end}-{name}"));
         ip(format!("link set {end}-{name} master bu{number} up"));
         let unadvised = format!("net/ipv6/conf/{name}/accept_ra=0");
         namespace.sysctl(&[&unadvised]).unwrap();
@@ -302,6 +310,42 @@ fn the_session_follows_link_router_and_speaker() {
         site.await_nodes(&[1, 2]);
         drop(router);
     }
+}
+
+/// GoBGP neither sends router advertisements nor listens to them: it takes the one neighbour that its kernel
+/// knows on the link when it starts, and something beside it has to advertise.
+#[test]
+fn gobgp_has_a_session_over_an_interface_with_something_that_advertises_beside_it() {
+    let site = Site::new(false);
+    let segment = &site.lab.segment;
+    let router = &segment.router.namespace;
+    let (own, node) = (link_local(router, "up1"), link_local(site.node(1), "up1"));
+    let node = format!("{node}%up1");
+    patience::until("the node to be the kernel's neighbour", SOON, || {
+        router.run(&format!("ping -6 -c 1 -W 1 {node}")).is_ok()
+    })
+    .unwrap();
+    let config = gobgp::unnumbered(segment.router.v4, "up1", 64501, 64500);
+    let gobgp = Gobgp::start(router, site.lab.path(), &config).unwrap();
+    send(&site.lab, &own, 255, 0, &ADVERTISEMENT);
+    site.await_established(1);
+    for prefix in ALL {
+        let mut seen = None;
+        patience::until(prefix, SOON, || {
+            seen = gobgp.route(&node, prefix);
+            seen.is_some()
+        })
+        .unwrap_or_else(|error| panic!("{error:#}\n{}", gobgp.log()));
+        let next_hop = seen.unwrap().next_hop;
+        assert_eq!(
+            Some(next_hop.as_str()),
+            node.strip_suffix("%up1"),
+            "{prefix}"
+        );
+    }
+    let session = site.session(1);
+    assert_eq!(session["address"], format!("{own}%up1"), "{session:#}");
+    assert_eq!(session["prefixes"], 4, "{session:#}");
 }
 
 /// ICMPv6 from the router's end of the first link, as it is; the checksum is right unless it is spoilt.

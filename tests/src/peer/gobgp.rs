@@ -1,8 +1,8 @@
 //! GoBGP as the router: it speaks and keeps what it hears to itself, the kernel gets nothing.
 #![expect(clippy::disallowed_methods, reason = "configuration is a file")]
 
-use std::fmt::Write;
-use std::net::{IpAddr, Ipv4Addr};
+use std::fmt::{Display, Write};
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -57,18 +57,18 @@ impl Gobgp {
     }
 
     /// Whether the session with an address is Established.
-    pub fn is_established(&self, peer: IpAddr) -> bool {
+    pub fn is_established(&self, peer: impl Display) -> bool {
         // The API's number of that state.
         self.json(&format!("neighbor {peer}"))["state"]["session_state"] == 6
     }
 
     /// Whether it has a route for a prefix from an address.
-    pub fn has_route(&self, peer: IpAddr, prefix: &str) -> bool {
+    pub fn has_route(&self, peer: impl Display, prefix: &str) -> bool {
         self.route(peer, prefix).is_some()
     }
 
     /// The route for a prefix from an address.
-    pub fn route(&self, peer: IpAddr, prefix: &str) -> Option<Route> {
+    pub fn route(&self, peer: impl Display, prefix: &str) -> Option<Route> {
         let family = if prefix.contains(':') { "ipv6" } else { "ipv4" };
         let routes = self.json(&format!("neighbor {peer} adj-in -a {family}"));
         routes[prefix].as_array()?.first().map(route)
@@ -149,6 +149,16 @@ pub fn router(id: Ipv4Addr, neighbours: &[Neighbour], options: Options) -> Strin
     global + &sessions(neighbours, options)
 }
 
+/// The configuration of a router that takes both families from whoever is at the other end of a link.
+pub fn unnumbered(id: Ipv4Addr, interface: &str, asn: u32, peer_asn: u32) -> String {
+    format!(
+        "[global.config]\n  as = {asn}\n  router-id = \"{id}\"\n[[neighbors]]\n  [neighbors.config]\n    \
+         neighbor-interface = \"{interface}\"\n    peer-as = {peer_asn}\n  [neighbors.timers.config]\n    \
+         connect-retry = 5\n    idle-hold-time-after-reset = 1\n{}",
+        families()
+    )
+}
+
 /// Further sessions of the same router.
 pub fn sessions(neighbours: &[Neighbour], options: Options) -> String {
     let mut text = String::new();
@@ -187,16 +197,21 @@ pub fn sessions(neighbours: &[Neighbour], options: Options) -> String {
                 "  [neighbors.ebgp-multihop.config]\n    enabled = true\n    multihop-ttl = 2\n",
             );
         }
-        for family in ["ipv4-unicast", "ipv6-unicast"] {
-            let _ = write!(
-                text,
-                "  [[neighbors.afi-safis]]\n    [neighbors.afi-safis.config]\n      \
-                 afi-safi-name = \"{family}\"\n    \
-                 [neighbors.afi-safis.mp-graceful-restart.config]\n      enabled = true\n"
-            );
-        }
+        text.push_str(&families());
     }
     text
+}
+
+/// Both, of a session, and kept while the peer restarts.
+fn families() -> String {
+    let family = |name: &str| {
+        format!(
+            "  [[neighbors.afi-safis]]\n    [neighbors.afi-safis.config]\n      \
+             afi-safi-name = \"{name}\"\n    \
+             [neighbors.afi-safis.mp-graceful-restart.config]\n      enabled = true\n"
+        )
+    };
+    ["ipv4-unicast", "ipv6-unicast"].map(family).concat()
 }
 
 const API: &str = "127.0.0.1:50051";
