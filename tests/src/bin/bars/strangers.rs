@@ -87,6 +87,7 @@ struct Site {
 /// A while of one of its manners.
 struct Stretch {
     manner: Manner,
+    span: Duration,
     from: Duration,
     to: Duration,
     /// The least and the most in the first half and in the second.
@@ -101,7 +102,15 @@ pub(crate) fn strangers() -> Result<Vec<Figure>> {
     let changes = site.router.changes("n1");
     // What is needed but once has been taken before anybody looks.
     site.suffer(Manner::Well, span)?;
-    let stretches = Manner::ALL.map(|manner| site.suffer(manner, span));
+    // Where routes change the memory comes and goes, and takes longer to be at its least again.
+    let spans = |manner| {
+        if manner == Manner::Well {
+            4 * span
+        } else {
+            span
+        }
+    };
+    let stretches = Manner::ALL.map(|manner| site.suffer(manner, spans(manner)));
     let stretches: Vec<Stretch> = stretches.into_iter().collect::<Result<_>>()?;
     let answers = asked.stop(&mut site.lab)?;
     let (node, router) = (site.lab.segment.nodes[0].v4, site.lab.segment.router.v4);
@@ -110,6 +119,7 @@ pub(crate) fn strangers() -> Result<Vec<Figure>> {
     let figures = stretches.into_iter().map(|stretch| {
         let Stretch {
             manner,
+            span,
             from,
             to,
             memory,
@@ -215,6 +225,7 @@ impl Site {
         patience::pause(Duration::from_secs(5))?;
         Ok(Stretch {
             manner,
+            span,
             from,
             to,
             memory,
